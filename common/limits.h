@@ -1,0 +1,46 @@
+/* common/limits.h -- every bound on what comes from outside, with its name.
+ *
+ * Bounds that an operator may move are settings (settings.h); these are part of
+ * the contract or protect the process itself.
+ */
+#ifndef COMMON_LIMITS_H
+#define COMMON_LIMITS_H
+
+/* A job (contract section 3). */
+#define JOB_BYTES_MAX        (4u << 20)
+#define JOB_CODE_BYTES_MAX   (1u << 20)
+#define JOB_ID_MAX           64
+#define JOB_FILES_MAX        64
+#define JOB_FILES_BYTES_MAX  (8u << 20) /* after base64 */
+#define JOB_PATH_MAX         255        /* bytes of one relative path */
+#define JOB_OUTPUT_GLOBS_MAX 64
+#define JOB_ENV_MAX          128
+#define JOB_ENV_BYTES_MAX    (64u << 10)
+#define JOB_ARGS_MAX         128
+#define JOB_ARGS_BYTES_MAX   (64u << 10)
+#define JOB_PACKAGES_MAX     64
+#define JOB_WARNINGS_MAX     32
+#define JOB_NAME_MAX         64 /* template, tenant, batch id, queue name… */
+#define JOB_ATTEMPTS_MAX     10
+#define JOB_ATTEMPTS_DEFAULT 3
+#define JOB_DELAY_S_MAX      (30.0 * 86400)
+#define JSON_DEPTH_MAX       64 /* nesting of any JSON we read */
+
+/* What one run may hand back. */
+#define RESULT_ITEMS_MAX       256
+#define RESULT_BYTES_MAX       (16u << 20) /* all rich results, as JSON */
+#define RESULT_FILES_MAX       128
+#define RESULT_FILES_BYTES_MAX (16u << 20) /* all files, before base64 */
+#define ERROR_TEXT_MAX         4096        /* bytes of a short error message */
+#define TRACEBACK_BYTES_MAX    (64u << 10)
+
+/* Delivery. */
+#define QUEUE_NAMES_MAX 16
+#define WORKER_ID_MAX   48
+#define TOKEN_MAX       (WORKER_ID_MAX + 16 + JOB_NAME_MAX)
+#define CLAIM_MAX       128 /* jobs one exchange may claim */
+#define FINISH_MAX      128 /* jobs one exchange may finish */
+#define DELIVERIES_MAX  20  /* claims of one job before it is `lost` */
+#define DEAD_LIST_MAX   10000
+
+#endif

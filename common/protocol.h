@@ -1,0 +1,301 @@
+/* common/protocol.h -- the queue on Redis: keys, scripts, fencing.
+ *
+ * All keys and all Lua in one place; protocol.md beside this file is their
+ * manual. The Lua lives in common/lua/NAME.lua and is compiled in.
+ *
+ * The rules, in short:
+ * - A job is one list entry. Claiming moves it to inf:<wid>, a hash of this
+ * worker incarnation, under a field "<n>@<queue>"; n counts up in the field
+ * "_", the sentinel. Deleting that field is finishing; only who deletes it may
+ * write.
+ * - Reaping a dead incarnation deletes the sentinel first: from then on its
+ * claims answer "fenced" and its results are refused.
+ * - Entries that go back to a queue or to the delayed set carry an envelope
+ *   (envelope.h); the "p" in it lets only the heir take over the job's hash.
+ * - Redis' TIME decides leases and delays.
+ *
+ * Memory:   replies are parsed into structs the caller frees as said.
+ * Threads:  a struct protocol is const after init and shared; a connection
+ *           (struct redis) belongs to its thread.
+ * Errors:   negated errno of the transport; -EAGAIN when Redis said "later"
+ *           (loading, busy…), -ENOSPC when it is full, -EACCES for its ACL,
+ *           -EPROTO for a reply that makes no sense; redis_error() or `why`
+ *           says it in words. Every call may be repeated after a lost reply.
+ */
+#ifndef COMMON_PROTOCOL_H
+#define COMMON_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/limits.h"
+#include "common/outcome.h"
+#include "common/redis.h"
+
+#define PROTOCOL_VERSION       1
+#define PROTOCOL_BLOCK_S       4 /* server-side bound of one blocking move */
+#define PROTOCOL_REAP_CHUNK    100
+#define PROTOCOL_PROMOTE_CHUNK 100
+#define PROTOCOL_GRAVE_S       86400
+#define PROTOCOL_EVENTS_MAX    10000 /* entries of one job's event stream */
+
+struct script {
+    const char *name, *text;
+    char sha[41];
+};
+
+enum script_id {
+    SCRIPT_EXCHANGE,
+    SCRIPT_START,
+    SCRIPT_REGISTER,
+    SCRIPT_HEARTBEAT,
+    SCRIPT_FENCE,
+    SCRIPT_REAP,
+    SCRIPT_PROMOTE,
+    SCRIPT_ENQUEUE,
+    SCRIPT_LEAVE,
+    SCRIPT_AUDIT,
+    SCRIPT_COUNT,
+};
+
+struct protocol {
+    char prefix[64]; /* "{capibox}" */
+    struct script scripts[SCRIPT_COUNT];
+    int64_t result_ttl_s, lease_ms;
+};
+
+/* -EINVAL if the prefix is empty, too long or holds a control character. */
+int protocol_init(struct protocol *p, const char *prefix, int64_t result_ttl_s,
+                  int64_t lease_ms);
+
+/* "P:<kind>:<name>" (name may be NULL: "P:<kind>") into out; returns out. */
+#define KEY_MAX 256
+char *protocol_key(const struct protocol *p, char out[KEY_MAX],
+                   const char *kind, const char *name);
+
+/* Makes a new incarnation id: <host>-<pid>-<16 hex of random>, host cut so that
+ * it fits WORKER_ID_MAX; characters of a job id only. */
+int protocol_make_worker_id(char out[WORKER_ID_MAX + 1]);
+/* A random job id for producers: "j-" and 26 lower-case base32 characters. */
+int protocol_make_job_id(char out[JOB_ID_MAX + 1]);
+
+/* ---- a worker's life -------------------------------------------------- */
+
+struct worker_card { /* P:worker:<wid>, for people and dashboards */
+    const char *wid, *host, *backend, *version;
+    int64_t pid, concurrency, active;
+    double started_at;
+    const char *queues;    /* "high,default,low", in order */
+    int64_t client_ids[4]; /* CLIENT IDs of its connections, 0-padded: peers
+                              probe these to see it die */
+    const char *state;     /* "running", "draining" */
+    const char *more;      /* further JSON for dashboards, or "" */
+};
+
+/* Makes the incarnation known: sentinel, lease, queues, card. -EPROTO with
+ * redis_error() naming both versions if another protocol version is in use. */
+int protocol_register(const struct protocol *p, struct redis *r,
+                      int64_t deadline_ms, const struct worker_card *card);
+
+struct heartbeat {
+    bool fenced;       /* we were reaped: kill everything, become someone new */
+    int64_t redis_ms;  /* Redis' clock */
+    int64_t in_flight; /* entries Redis thinks we hold */
+    int64_t peers;     /* other incarnations registered */
+    char expired[WORKER_ID_MAX + 1]; /* one whose lease is over, or "" */
+    int64_t next_due_ms; /* earliest delayed entry (Redis' clock), or 0 */
+    bool paused;
+};
+
+/* Renews the lease, rewrites the card, and says what there is to do. */
+int protocol_heartbeat(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, const struct worker_card *card,
+                       struct heartbeat *beat_out);
+
+/* Leaves for good: only when nothing is in flight (else -EBUSY). */
+int protocol_leave(const struct protocol *p, struct redis *r,
+                   int64_t deadline_ms, const char *wid);
+
+/* Fences wid (if its lease is over, or force says it is known to be dead) and
+ * moves all it held back to the queues, suspects marked, until nothing is left.
+ * Also ends its connections (CLIENT KILL ID). *moved_out: how many entries.
+ * -EBUSY if its lease is not over and force is false. Idempotent. */
+int protocol_reap(const struct protocol *p, struct redis *r,
+                  int64_t deadline_ms, const char *wid, bool force,
+                  int64_t *moved_out);
+
+/* Looks into the private lists of the reaped once more (a blocked move may have
+ * landed there after reaping) and brings back what it finds. */
+int protocol_visit_graves(const struct protocol *p, struct redis *r,
+                          int64_t deadline_ms, int64_t *moved_out);
+
+/* Moves due entries to their queues. *next_due_ms_out: 0 if none waits. */
+int protocol_promote(const struct protocol *p, struct redis *r,
+                     int64_t deadline_ms, int64_t *moved_out,
+                     int64_t *next_due_ms_out);
+
+/* Which registered workers have no connection left: asks CLIENT LIST ID for the
+ * ids on their cards. Fills wids_out (max of them), excluding `self`.
+ * -ENOTSUP where the ACL forbids it. Call twice, PROBE_GAP_MS apart, and reap
+ * (force) only who is missing both times with unchanged ids. */
+#define PROTOCOL_PROBE_GAP_MS 250
+int protocol_probe_peers(const struct protocol *p, struct redis *r,
+                         int64_t deadline_ms, const char *self,
+                         char (*wids_out)[WORKER_ID_MAX + 1], int max,
+                         int *count_out);
+
+/* ---- the hot path ------------------------------------------------------ */
+
+enum finish_kind {
+    FINISH_END,       /* a terminal result: hash, counters, done, batch */
+    FINISH_RETRY,     /* capibox failed: to the delayed set, one attempt used */
+    FINISH_DELAY,     /* not before due: to the delayed set, nothing used */
+    FINISH_RELEASE,   /* back to its queue, first in line, nothing used */
+    FINISH_DUPLICATE, /* its id is taken: the entry is dropped */
+};
+
+struct finish {
+    enum finish_kind kind;
+    int64_t number;    /* of the claim */
+    const char *queue; /* its queue's name */
+    const char *job_id;
+    bool started; /* protocol_start_* was called for this claim */
+
+    /* FINISH_END: hash fields (name, value, value bytes). The script adds
+     * "token" and the TTL. */
+    const char **names, **values;
+    const size_t *value_lens;
+    int nfields;
+    enum verdict verdict;
+    bool code_started, success;
+    bool sandbox_created, sandbox_destroyed; /* for every kind */
+    double execution_time;
+    const char *template_id; /* NULL: no template counters */
+    const char *batch_id;    /* NULL: none */
+    bool events;             /* append the end marker to P:events:<id> */
+    const char *dead_entry;  /* pushed to P:dead, or NULL */
+    size_t dead_entry_len;
+
+    /* FINISH_RETRY, DELAY, RELEASE: the whole entry with its envelope. */
+    const char *entry;
+    size_t entry_len;
+    int64_t due_ms; /* Redis' clock: RETRY, DELAY */
+};
+
+enum ack {
+    ACK_LATE,  /* refused: the claim was lost */
+    ACK_DONE,  /* committed now */
+    ACK_AGAIN, /* had been committed by the same call before (lost reply) */
+};
+
+struct exchange_request {
+    const char *wid;
+    const struct queue_share *queues; /* in the order to be served this time */
+    int nqueues;
+    const struct finish *finishes;
+    int nfinishes; /* <= FINISH_MAX */
+    int claim;     /* <= CLAIM_MAX */
+};
+
+struct claim {
+    int64_t number;
+    int queue;   /* index into the request's queues */
+    char *entry; /* caller frees */
+    size_t entry_len;
+};
+
+struct exchange_reply {
+    bool fenced;
+    enum ack acks[FINISH_MAX];
+    int nacks;
+    struct claim claims[CLAIM_MAX];
+    int nclaims;
+};
+
+/* Appends the call to the connection's pipeline (EVALSHA; by_text: EVAL, after
+ * REDIS_NOSCRIPT). The request must be resent unchanged after a lost reply. */
+int protocol_exchange_append(const struct protocol *p, struct redis *r,
+                             const struct exchange_request *request,
+                             bool by_text);
+/* Reads the reply. -EAGAIN/-ENOSPC/… as above, -ESTALE for NOSCRIPT. Takes the
+ * entries out of *reply (it still has to be freed by the caller). */
+int protocol_exchange_parse(redisReply *reply,
+                            const struct exchange_request *request,
+                            struct exchange_reply *out);
+
+/* Start marks: before a job with an id of its own may run (its id must be free
+ * or inherited), before a suspect runs, and when any job has run for a while
+ * (so that `running` shows). Writes the hash, P:run:<wid>. */
+struct start {
+    int64_t number;
+    const char *queue, *job_id;
+    const char *parent; /* envelope p, or "" */
+    bool suspect;       /* takes the suspect's mark of this incarnation */
+    bool mark_only;     /* just the suspect mark / its removal */
+    bool unsuspect;     /* gives the mark back (probation passed) */
+    bool events;        /* append a "running" state event */
+    const char **names, **values; /* hash fields */
+    int nfields;
+};
+
+enum start_answer {
+    START_OK,
+    START_DUPLICATE, /* the id is queued, running or finished elsewhere */
+    START_FENCED,    /* the claim is no longer ours */
+};
+
+int protocol_start_append(const struct protocol *p, struct redis *r,
+                          const char *wid, const struct start *start,
+                          bool by_text);
+int protocol_start_parse(redisReply *reply, enum start_answer *answer_out);
+
+/* BLMOVE queue -> P:p:<wid>:<queue>, PROTOCOL_BLOCK_S: a wake-up. What it moved
+ * is claimed by the next exchange, which serves the private lists first. */
+int protocol_block_append(const struct protocol *p, struct redis *r,
+                          const char *wid, const char *queue);
+
+/* Live output of a job that asked for it: XADD P:events:<id> with fields
+ * type (stdout|stderr|state), data, offset (bytes before it). */
+int protocol_event_append(const struct protocol *p, struct redis *r,
+                          const char *job_id, const char *type,
+                          const char *data, size_t size, uint64_t offset);
+
+/* ---- producers --------------------------------------------------------- */
+
+struct enqueue {
+    const char *queue, *job_id;
+    const char *body; /* job JSON */
+    size_t body_len;
+    int64_t delay_ms;     /* 0: now */
+    const char *batch_id; /* or NULL */
+    const char **names,
+        **values; /* hash fields known now (template, language…) */
+    int nfields;
+    int64_t queue_max; /* 0: no bound; longer: ENQUEUE_FULL */
+};
+
+enum enqueue_answer { ENQUEUE_ACCEPTED, ENQUEUE_DUPLICATE, ENQUEUE_FULL };
+
+int protocol_enqueue(const struct protocol *p, struct redis *r,
+                     int64_t deadline_ms, const struct enqueue *e,
+                     enum enqueue_answer *answer_out);
+
+/* Creates P:batch:<id> with its total. */
+int protocol_batch_create(const struct protocol *p, struct redis *r,
+                          int64_t deadline_ms, const char *batch_id,
+                          int64_t total);
+
+/* The books, read-only and O(workers): claims == running + ended + given back,
+ * accepted == queued + delayed + running + terminal. */
+struct audit {
+    int64_t queued, delayed, running, private_; /* private_: in P:p lists */
+    int64_t terminal, duplicates;
+    int64_t claims, given_back; /* released, retried, delayed, recovered */
+    bool balanced;
+};
+int protocol_audit(const struct protocol *p, struct redis *r,
+                   int64_t deadline_ms, const struct queue_share *queues,
+                   int nqueues, struct audit *audit_out);
+
+#endif

@@ -1,0 +1,31 @@
+/* tests/support/redis_server.h -- a private, real redis-server for one test.
+ *
+ * It lives in a new folder below build/tmp, listens on a unix socket (and, when
+ * asked, on a loopback port with TLS), and ends with redis_server_stop() or
+ * with the test (PR_SET_PDEATHSIG).
+ */
+#ifndef TESTS_SUPPORT_REDIS_SERVER_H
+#define TESTS_SUPPORT_REDIS_SERVER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct redis_server {
+    char dir[256];
+    char url[320]; /* unix://…/redis.sock */
+    pid_t pid;
+    int port, tls_port;    /* 0: none */
+    const char *extra[32]; /* further command line words, kept for restarts */
+};
+
+/* Starts one and waits until it answers PING. extra: NULL-terminated words such
+ * as "--appendonly", "yes" (may be NULL). Aborts the test program on failure:
+ * without Redis no test means anything. */
+void redis_server_start(struct redis_server *s, const char *const *extra);
+/* SIGTERM and wait; removes the folder. */
+void redis_server_stop(struct redis_server *s);
+/* kill -9 / start again on the same folder and socket. */
+void redis_server_kill(struct redis_server *s);
+void redis_server_restart(struct redis_server *s);
+
+#endif

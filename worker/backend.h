@@ -1,0 +1,73 @@
+/* worker/backend.h -- what runs a job: local sandboxes or E2B's microVMs.
+ *
+ * One sandbox a job, in the order create, run, collect, destroy. destroy comes
+ * on every path once create has stored a sandbox, also when a step failed; it
+ * is the only one that may not fail (it reports what it could not clean in the
+ * outcome's warnings and in the backend's own health).
+ *
+ * Memory:   a sandbox belongs to the executor that created it.
+ * Threads:  create/run/collect/destroy of one sandbox come from one thread;
+ *           interrupt, kill_all and health from any.
+ * Errors:   a negative return means *we* failed (the job is retried as
+ * capibox's failure): the outcome then holds verdict setup_failed or
+ *           backend_error and `error`. What the program did wrong is a verdict
+ *           and returns 0.
+ */
+#ifndef WORKER_BACKEND_H
+#define WORKER_BACKEND_H
+
+#include <stddef.h>
+
+#include "common/job.h"
+#include "common/outcome.h"
+#include "common/settings.h"
+#include "common/template.h"
+
+struct backend;
+struct sandbox;
+
+/* Live output, called from inside run() as it comes; may be NULL. */
+struct run_sink {
+    void (*output)(void *ctx, bool is_stderr, const char *data, size_t size);
+    void *ctx;
+};
+
+struct backend_ops {
+    const char *name; /* "local", "e2b": the result's `backend` */
+
+    /* Starts what the backend needs. why->text says what is missing and what to
+     * do (a host that cannot confine code and --allow-degraded is not given).
+     */
+    int (*open)(const struct settings *settings, struct backend **backend_out,
+                struct complaint *why);
+    void (*close)(struct backend *backend);
+
+    /* Makes a sandbox with the job's files in it, ready to run. */
+    int (*create)(struct backend *backend, const struct job *job,
+                  const struct spec *spec, struct sandbox **sandbox_out,
+                  struct outcome *o);
+    /* Starts the clock and the code, captures output, waits for the end or a
+     * limit, decides the verdict. */
+    int (*run)(struct sandbox *sandbox, const struct run_sink *sink,
+               struct outcome *o);
+    /* After the kill: output files. */
+    int (*collect)(struct sandbox *sandbox, struct outcome *o);
+    void (*destroy)(struct sandbox *sandbox, struct outcome *o);
+
+    /* Ends a run early with this verdict (cancelled) or, with VERDICT_NONE,
+     * because the worker no longer holds the job. */
+    void (*interrupt)(struct sandbox *sandbox, enum verdict why);
+
+    /* Kills every sandbox now (self-fencing, second SIGTERM): returns when no
+     * user process is left or deadline_ms passed (-ETIMEDOUT). Runs end with
+     * VERDICT_NONE and -ECANCELED. New creates fail until resume(). */
+    int (*kill_all)(struct backend *backend, int64_t deadline_ms);
+    void (*resume)(struct backend *backend);
+
+    /* Sum of memory limits the host can carry, bytes (0: no bound here). */
+    int64_t (*memory_budget)(struct backend *backend);
+};
+
+extern const struct backend_ops backend_local;
+
+#endif

@@ -20,6 +20,7 @@
 #define JOB_ARGS_BYTES_MAX   (64u << 10)
 #define JOB_PACKAGES_MAX     64
 #define JOB_WARNINGS_MAX     32
+#define JOB_URL_MAX          2048
 #define JOB_NAME_MAX         64 /* template, tenant, batch id, queue name… */
 #define JOB_ATTEMPTS_MAX     10
 #define JOB_ATTEMPTS_DEFAULT 3

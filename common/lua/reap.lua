@@ -13,7 +13,10 @@ if c('HEXISTS', inf, '_') == 1 then
 end
 
 -- The envelope (common/envelope.h), strictly: what does not match is raw text.
-local NUMBERS = {c = true, d = true, a = true, t = true, u = true}
+local MOST = {c = 2147483647, d = 2147483647, a = 2147483647,
+              t = 9e18, u = 9e18}
+local SHAPE = {i = '^[%w._:-]+$', p = '^[%w._:@/-]+$'}
+local LENGTH = {i = 64, p = 128}
 local function split(entry)
   if entry:byte(1) ~= 33 then return {}, entry end
   local bar = entry:sub(1, 512):find('|', 1, true)
@@ -22,10 +25,10 @@ local function split(entry)
   for item in (entry:sub(2, bar - 1) .. ';'):gmatch('([^;]*);') do
     local key, value = item:sub(1, 1), item:sub(2)
     local good
-    if NUMBERS[key] then
-      good = value:find('^%d+$')
-    elseif key == 'i' or key == 'p' then
-      good = value:find('^[%w._:-]+$')
+    if MOST[key] then
+      good = value:find('^%d+$') and tonumber(value) <= MOST[key]
+    elseif SHAPE[key] then
+      good = value:find(SHAPE[key]) and #value <= LENGTH[key]
     end
     if not good or e[key] then return {}, entry end
     e[key] = value

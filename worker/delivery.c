@@ -44,6 +44,11 @@ void delivery_destroy(struct delivery *d)
     free(d);
 }
 
+static void make_id(char out[JOB_ID_MAX + 1], const struct delivery *d)
+{
+    snprintf(out, JOB_ID_MAX + 1, "%s.%lld", d->wid, (long long)d->number);
+}
+
 /* The id is stable over redeliveries: the job's own, else the enqueuer's, else
  * the first claim's token (which whoever gives the entry back writes into its
  * envelope). */
@@ -54,8 +59,7 @@ static void choose_id(struct delivery *d, const char *own)
     else if (d->envelope.id[0])
         snprintf(d->job_id, sizeof(d->job_id), "%s", d->envelope.id);
     else
-        snprintf(d->job_id, sizeof(d->job_id), "%s.%lld", d->wid,
-                 (long long)d->number);
+        make_id(d->job_id, d);
     d->must_start = own[0] || d->envelope.id[0] || d->envelope.parent[0];
 }
 
@@ -331,11 +335,11 @@ static int make_entry(struct delivery *d, const struct envelope *e)
 {
     struct envelope next = *e;
 
-    snprintf(next.parent, sizeof(next.parent), "%s.%lld", d->wid,
-             (long long)d->number);
+    /* The hash is inherited from whoever wrote it last. */
+    if (d->started)
+        protocol_token(next.parent, d->wid, d->number);
     if (!next.id[0])
-        snprintf(next.id, sizeof(next.id), "%s.%lld", d->wid,
-                 (long long)d->number);
+        make_id(next.id, d);
     if (!next.enqueued_ms)
         next.enqueued_ms = (int64_t)(d->claimed_unix * 1000);
     strbuf_clear(&d->new_entry);

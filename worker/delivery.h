@@ -32,7 +32,10 @@ enum delivery_stage {
     DELIVERY_ABANDONED, /* the claim is lost: nothing may be written */
 };
 
-enum delivery_phase { PHASE_WAITING, PHASE_RUNNING, PHASE_DONE };
+/* What the exchange thread may see of a job that an executor has. It moves
+ * RUNNING to MARKED when it sends the start mark of a job that runs for a
+ * while. */
+enum delivery_phase { PHASE_WAITING, PHASE_RUNNING, PHASE_MARKED, PHASE_DONE };
 
 struct delivery {
     struct delivery *next;            /* in runqueue or outbox */
@@ -62,7 +65,8 @@ struct delivery {
     /* Start marks: exchange thread only. */
     bool must_start; /* not before START_OK */
     bool suspect;    /* runs one at a time */
-    bool start_sent, started, seated;
+    bool started;    /* Redis knows that it runs, under its id */
+    bool seated;     /* holds the suspect's mark */
     _Atomic int
         phase; /* enum delivery_phase: what the exchange thread may see */
     _Atomic int64_t running_since_us;

@@ -250,7 +250,8 @@ static int take_finished(struct exchange *x)
         struct delivery *d = x->finished.first;
 
         x->finished.first = d->next;
-        d->finish.started = d->start_sent;
+        d->finish.started = d->started;
+        d->finish.suspect = d->seated;
         x->finishing[n] = d;
         x->finishes[n++] = d->finish;
     }

@@ -136,6 +136,16 @@ static struct call pop(struct exchange *x)
     return call;
 }
 
+/* Said once for as long as it stays the same. */
+static void say_trouble(struct exchange *x)
+{
+    if (strcmp(x->trouble, x->reply.trouble) == 0)
+        return;
+    snprintf(x->trouble, sizeof(x->trouble), "%s", x->reply.trouble);
+    if (x->trouble[0])
+        log_error("a queue can't be read", LOG_S("error", x->trouble), LOG_END);
+}
+
 static int answer_exchange(struct exchange *x, redisReply *reply)
 {
     int rc = protocol_exchange_parse(reply, &x->request, &x->reply);
@@ -144,6 +154,7 @@ static int answer_exchange(struct exchange *x, redisReply *reply)
         return rc;
     pop(x);
     x->exchanging = false;
+    say_trouble(x);
     jobs_finished(x, &x->reply);
     if (x->reply.fenced) {
         exchange_fenced(x);

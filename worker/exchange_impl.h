@@ -79,6 +79,7 @@ struct exchange {
     int wakes_sent;
     int64_t sequence;
     struct exchange_reply reply;
+    char trouble[128]; /* the last one said */
 
     /* Jobs. */
     struct delivery *oldest, *youngest; /* all that is held */

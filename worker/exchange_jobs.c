@@ -212,13 +212,11 @@ static void duplicate(struct exchange *x, struct delivery *d)
          * goes under an id of its own. */
         snprintf(d->job_id, sizeof(d->job_id), "%s.%" PRId64, d->wid,
                  d->number);
-        d->start_sent = d->started = false;
         d->stage = DELIVERY_CLEARED;
         runqueue_put(&x->w->runqueue, d);
         return;
     }
     log_info("job dropped: its id is taken", LOG_S("job", d->job_id), LOG_END);
-    d->start_sent = d->started = false; /* the mark is not ours */
     delivery_duplicate(d);
     x->slots--;
     list_add(&x->finished, d);
@@ -247,7 +245,6 @@ void jobs_start_answer(struct exchange *x, struct delivery *d,
 
 static int send_start(struct exchange *x, struct delivery *d)
 {
-    d->start_sent = true;
     return calls_add(x, (struct call){.kind = CALL_START, .delivery = d});
 }
 
@@ -310,26 +307,22 @@ static void give_back_suspects(struct exchange *x)
     }
 }
 
-static bool wants_mark(const struct delivery *d, int64_t now_us)
-{
-    return now_us - atomic_load(&d->running_since_us) >=
-           EXCHANGE_MARK_AFTER_MS * 1000;
-}
-
+/* A job that runs for a while is said to be running. Sets *more when one may
+ * come to that later. */
 static int mark_running(struct exchange *x, bool *more)
 {
-    int64_t now = clock_us();
+    int64_t since = clock_us() - EXCHANGE_MARK_AFTER_MS * 1000;
     int rc = 0;
 
     for (struct delivery *d = x->oldest; d && rc == 0; d = d->younger) {
-        /* One that is done is its own news. */
-        if (d->start_sent || atomic_load(&d->phase) == PHASE_DONE)
-            continue;
-        if (atomic_load(&d->phase) == PHASE_WAITING || !wants_mark(d, now) ||
-            calls_full(x))
-            *more = true;
-        else
+        int phase = atomic_load(&d->phase);
+
+        if (phase == PHASE_RUNNING && !d->must_start && !calls_full(x) &&
+            atomic_load(&d->running_since_us) <= since &&
+            atomic_compare_exchange_strong(&d->phase, &phase, PHASE_MARKED))
             rc = send_start(x, d);
+        else if (phase == PHASE_WAITING || phase == PHASE_RUNNING)
+            *more = true;
     }
     return rc;
 }
@@ -345,6 +338,7 @@ static int end_probation(struct exchange *x)
     if (ran < EXCHANGE_PROBATION_MS * 1000)
         return 0;
     x->seat = NULL;
+    d->seated = false;
     return calls_add(x, (struct call){.kind = CALL_UNSUSPECT, .delivery = d});
 }
 

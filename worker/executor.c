@@ -192,7 +192,8 @@ static void execute(struct worker *w, struct delivery *d)
         if (rc == 0) {
             atomic_fetch_add(&w->active, 1);
             rc = in_sandbox(&x);
-            atomic_store(&d->phase, PHASE_DONE);
+            if (atomic_exchange(&d->phase, PHASE_DONE) == PHASE_MARKED)
+                d->started = true;
             atomic_fetch_sub(&w->active, 1);
             admission_leave(&w->admission, memory);
         }

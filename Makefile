@@ -64,7 +64,7 @@ $(OUT)/common/protocol.o: $(patsubst common/lua/%.lua,$(GEN)/lua/%.inc,$(LUA))
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_C) -MMD -MP -c -o $@ $<
+	@$(CC) $(CPPFLAGS) $(ALL_C) -MMD -MP -c -o $@ $<
 
 define archive
 	@mkdir -p $(@D)
@@ -84,13 +84,13 @@ $(SUPPORT_A): $(call objects,$(SUPPORT_SRC))
 
 $(PROGRAM_DIR)/capibox-worker: $(OUT)/worker/main.o $(WORKER_A) $(COMMON_A)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 $(PROGRAM_DIR)/capibox-sandboxd: $(OUT)/worker/sandboxd/main.o $(SANDBOXD_A) $(COMMON_A)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(SANDBOXD_LIBS)
 $(PROGRAM_DIR)/capibox: $(OUT)/producer/main.o $(PRODUCER_A) $(COMMON_A)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
 # A test may name link options of its own.
 WRAP_test_strbuf := -Wl,--wrap=realloc
@@ -99,14 +99,14 @@ WRAP_test_log := -Wl,--wrap=write
 WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 WRAP_test_replies := -Wl,--wrap=redisReaderFeed
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/e2e/%: $(OUT)/tests/e2e/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
 # One JSON line a figure; ROUNDS and JOBS change how many.
 bench: $(PROGRAMS) $(BENCH)

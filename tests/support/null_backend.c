@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,22 +27,28 @@ struct sandbox {
     const struct job *job;
 };
 
-static _Atomic int runs, now_running, most;
+/* Shared with forked workers once null_backend_share() was called. */
+static struct {
+    _Atomic int runs, running, most;
+} own_counts, *counts = (void *)&own_counts;
+
+void null_backend_share(void)
+{
+    void *shared = mmap(NULL, sizeof(own_counts), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    MUST(shared != MAP_FAILED);
+    counts = shared;
+}
 
 int null_backend_runs(void)
 {
-    return atomic_load(&runs);
+    return atomic_load(&counts->runs);
 }
 
 int null_backend_most(void)
 {
-    return atomic_load(&most);
-}
-
-void null_backend_reset(void)
-{
-    atomic_store(&runs, 0);
-    atomic_store(&most, 0);
+    return atomic_load(&counts->most);
 }
 
 static int null_open(const struct settings *settings,
@@ -136,14 +143,15 @@ static int act(struct sandbox *s, const struct run_sink *sink,
 static int null_run(struct sandbox *s, const struct run_sink *sink,
                     struct outcome *o)
 {
-    int running = atomic_fetch_add(&now_running, 1) + 1, seen = most, rc;
+    int running = atomic_fetch_add(&counts->running, 1) + 1;
+    int seen = atomic_load(&counts->most), rc;
 
     while (running > seen &&
-           !atomic_compare_exchange_weak(&most, &seen, running))
+           !atomic_compare_exchange_weak(&counts->most, &seen, running))
         ;
     rc = act(s, sink, o);
-    atomic_fetch_sub(&now_running, 1);
-    atomic_fetch_add(&runs, 1);
+    atomic_fetch_sub(&counts->running, 1);
+    atomic_fetch_add(&counts->runs, 1);
     return rc;
 }
 

@@ -1,5 +1,6 @@
-/* tests/support/null_backend.h -- a backend that makes no sandbox: for the bench
- * of the queue alone and for tests of the pool. Not in the shipped programs.
+/* tests/support/null_backend.h -- a backend that makes no sandbox: for the
+ * bench of the queue alone and for tests of the pool. Not in the shipped
+ * programs.
  *
  * A job's code says what it does:
  *   "…anything…"   ok at once, nothing printed
@@ -17,9 +18,10 @@
 
 extern const struct backend_ops backend_null;
 
-/* Across all of this process: how often it ran, and the most at one time. */
+/* How often it ran, and the most at one time: in this process, and in those
+ * forked after null_backend_share(), which also starts from zero. */
+void null_backend_share(void);
 int null_backend_runs(void);
 int null_backend_most(void);
-void null_backend_reset(void);
 
 #endif

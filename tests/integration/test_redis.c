@@ -562,7 +562,7 @@ static int stop_guarded(void **state)
 
 static void guarded_url(char *url, const char *login)
 {
-    snprintf(url, URL_BYTES, "unix://%s%s", login,
+    snprintf(url, URL_BYTES, "unix://%s%.300s", login,
              guarded.url + strlen("unix://"));
 }
 
@@ -607,7 +607,7 @@ static void a_wrong_password_is_refused_and_not_told(void **state)
     expect_no_login(url, "alice:***@");
     guarded_url(url, "");
     expect_no_login(url, "the server wants a password");
-    snprintf(url, sizeof(url), "unix://:hunter2@%s", server.url + 7);
+    snprintf(url, sizeof(url), "unix://:hunter2@%.300s", server.url + 7);
     expect_no_login(url, "the server has none");
 }
 

@@ -200,15 +200,24 @@ static bool wait_until_up(struct redis_server *s)
     return true;
 }
 
+static void copy_words(struct redis_server *s, const char *const *extra)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; extra && extra[i]; i++) {
+        size_t size = strlen(extra[i]) + 1;
+
+        MUST(i + 1 < sizeof(s->extra) / sizeof(s->extra[0]));
+        MUST(used + size <= sizeof(s->words));
+        s->extra[i] = memcpy(s->words + used, extra[i], size);
+        used += size;
+    }
+}
+
 void redis_server_start(struct redis_server *s, const char *const *extra)
 {
-    size_t words = 0;
-
     *s = (struct redis_server){0};
-    for (; extra && extra[words]; words++) {
-        MUST(words + 1 < sizeof(s->extra) / sizeof(s->extra[0]));
-        s->extra[words] = extra[words];
-    }
+    copy_words(s, extra);
     make_folder(s);
     snprintf(s->url, sizeof(s->url), "unix://%s/redis.sock", s->dir);
     for (int tries = 0; tries < START_TRIES; tries++) {

@@ -18,14 +18,15 @@ struct redis_server {
     pid_t pid;
     int port, tls_port;    /* 0: none */
     const char *extra[32]; /* further command line words, kept for restarts */
+    char words[4096];      /* their text, but for chosen ports: */
     char port_text[8], tls_port_text[8];
 };
 
 /* Starts one and waits until it answers PING. extra: NULL-terminated words such
- * as "--appendonly", "yes" (may be NULL); they must outlive the server.
- * "--port", "auto" and "--tls-port", "auto" choose a free loopback port, which
- * port and tls_port then tell. Aborts the test program on failure: without
- * Redis no test means anything. */
+ * as "--appendonly", "yes" (may be NULL). "--port", "auto" and "--tls-port",
+ * "auto" choose a free loopback port, which port and tls_port then tell. The
+ * struct stays where it is until the stop. Aborts the test program on failure:
+ * without Redis no test means anything. */
 void redis_server_start(struct redis_server *s, const char *const *extra);
 /* SIGTERM and wait; removes the folder. Harmless if it was stopped before. */
 void redis_server_stop(struct redis_server *s);

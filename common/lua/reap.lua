@@ -66,6 +66,20 @@ local function given_back(number, field, entry)
   return join(e, body)
 end
 
+-- What a blocked move had taken was never claimed: it goes back as it was, and
+-- before the claims, which are older and end up further right.
+local room = chunk
+local names = c('HGET', P .. ':wkq', wid) or ''
+for queue in names:gmatch('[^,]+') do
+  local private = P .. ':p:' .. wid .. ':' .. queue
+  while room > 0
+    and c('LMOVE', private, P .. ':queue:' .. queue, 'LEFT', 'RIGHT') do
+    room = room - 1
+  end
+end
+local rescued = chunk - room
+if rescued > 0 then c('HINCRBY', P .. ':stats', 'rescued', rescued) end
+
 -- Newest first, so that the oldest ends up at the very right: first in line.
 local claims = {}
 for _, field in ipairs(c('HKEYS', inf)) do
@@ -75,7 +89,7 @@ for _, field in ipairs(c('HKEYS', inf)) do
   end
 end
 table.sort(claims, function(a, b) return a[1] > b[1] end)
-local moved = math.min(chunk, #claims)
+local moved = math.min(room, #claims)
 for i = 1, moved do
   local field, queue = claims[i][2], claims[i][3]
   local entry = c('HGET', inf, field)
@@ -84,23 +98,8 @@ for i = 1, moved do
   c('HDEL', run, field)
 end
 if moved > 0 then c('HINCRBY', P .. ':stats', 'recovered', moved) end
-local done = moved == #claims
 
--- What a blocked move had taken was never claimed: it goes back as it was.
-local rescued = 0
-if done then
-  local names = c('HGET', P .. ':wkq', wid) or ''
-  for queue in names:gmatch('[^,]+') do
-    local private = P .. ':p:' .. wid .. ':' .. queue
-    while rescued < chunk
-      and c('LMOVE', private, P .. ':queue:' .. queue, 'LEFT', 'RIGHT') do
-      rescued = rescued + 1
-    end
-  end
-  done = rescued < chunk
-end
-if rescued > 0 then c('HINCRBY', P .. ':stats', 'rescued', rescued) end
-
+local done = moved == #claims and room > 0
 if done then
   c('DEL', run, P .. ':worker:' .. wid)
   c('EXPIRE', inf, ARGV[4]) -- the record of its last exchange

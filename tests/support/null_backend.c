@@ -51,6 +51,11 @@ int null_backend_most(void)
     return atomic_load(&counts->most);
 }
 
+int null_backend_running(void)
+{
+    return atomic_load(&counts->running);
+}
+
 static int null_open(const struct settings *settings,
                      struct backend **backend_out, struct complaint *why)
 {

@@ -18,10 +18,12 @@
 
 extern const struct backend_ops backend_null;
 
-/* How often it ran, and the most at one time: in this process, and in those
- * forked after null_backend_share(), which also starts from zero. */
+/* How often it ran, the most at one time, and how many run now: in this
+ * process, and in those forked after null_backend_share(), which also starts
+ * from zero. */
 void null_backend_share(void);
 int null_backend_runs(void);
 int null_backend_most(void);
+int null_backend_running(void);
 
 #endif

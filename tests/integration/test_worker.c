@@ -475,7 +475,7 @@ static void a_poison_job_is_lost_and_its_neighbours_are_not(void **state)
     /* The first death is not charged; the three attempts are. */
     assert_int_equal(deaths, 4);
     for (int i = 1; i <= 3; i++) {
-        char id[16];
+        char id[32];
 
         snprintf(id, sizeof(id), "innocent-%d", i);
         assert_true(rig_wait_job(&rig, id, "status", "succeeded"));
@@ -495,7 +495,7 @@ static void nothing_is_lost_when_redis_restarts_under_load(void **state)
     (void)state;
     rig_number(&rig, "CONFIG", "SET", "appendfsync", "always", NULL);
     for (int i = 0; i < jobs; i++) {
-        char id[16];
+        char id[32];
 
         snprintf(id, sizeof(id), "j%d", i);
         push_id(id, "sleep 1");
@@ -518,7 +518,7 @@ static void forgotten_scripts_and_cut_connections_cost_nothing(void **state)
 
     (void)state;
     for (int i = 0; i < jobs; i++) {
-        char id[16];
+        char id[32];
 
         snprintf(id, sizeof(id), "j%d", i);
         push_id(id, "x");

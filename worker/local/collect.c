@@ -72,7 +72,7 @@ static int open_below(int home_fd, const char *path, int flags)
 
     do
         fd = syscall(SYS_openat2, home_fd, path, &how, sizeof(how));
-    while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+    while (fd < 0 && errno == EINTR);
     return fd < 0 ? -errno : (int)fd;
 }
 

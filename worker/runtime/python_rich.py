@@ -45,6 +45,8 @@ STRUCTURED = ("json", "data", "chart")
 # numbers and on keys that are no strings, and might be the user's own.
 
 def quote(text):
+    # Not every reader of JSON can keep a NUL.
+    text = text.replace("\0", "\\x00")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -26,10 +26,13 @@ int io_read_file_at(int dir_fd, const char *path, size_t max_bytes,
 /* Writes text to an existing file (cgroup and proc files: one write()). */
 int io_write_file(const char *path, const char *text);
 
-/* Sends `size` bytes with up to nfds descriptors as one message on a
- * SOCK_SEQPACKET socket, or receives one. recv returns the byte count, 0 at end
- * of file; received fds are O_CLOEXEC, unused slots -1; -EMSGSIZE and all fds
- * closed if bytes or fds were truncated. */
+/* Descriptors one message may carry; more is -EINVAL. */
+#define IO_FDS_MAX 16
+
+/* Sends `size` bytes (at least 1) with up to nfds descriptors as one message on
+ * a SOCK_SEQPACKET socket, or receives one. recv returns the byte count, 0 at
+ * end of file; received fds are O_CLOEXEC, unused slots -1; -EMSGSIZE and all
+ * fds closed if bytes or fds were truncated. */
 int io_send_fds(int socket_fd, const void *data, size_t size, const int *fds,
                 size_t nfds);
 ssize_t io_recv_fds(int socket_fd, void *data, size_t size, int *fds,

@@ -42,7 +42,8 @@ void strbuf_add_json(struct strbuf *sb, const void *data, size_t len);
 /* Appends base64 (RFC 4648 section 4, with padding). */
 void strbuf_add_base64(struct strbuf *sb, const void *data, size_t len);
 
-/* Empties without giving memory back. */
+/* Empties without giving memory back. A new build starts: failed is false
+ * again. */
 void strbuf_clear(struct strbuf *sb);
 
 /* Makes room for len more bytes and returns where they go, or NULL (failed).

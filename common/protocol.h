@@ -56,6 +56,8 @@ enum script_id {
     SCRIPT_ENQUEUE,
     SCRIPT_LEAVE,
     SCRIPT_AUDIT,
+    SCRIPT_GRAVES,
+    SCRIPT_BATCH,
     SCRIPT_COUNT,
 };
 
@@ -155,15 +157,24 @@ enum finish_kind {
     FINISH_DUPLICATE, /* its id is taken: the entry is dropped */
 };
 
+/* The token of a claim, "<wid>.<number>": the `token` of the job's hash, the
+ * envelope's `p`, and the id of a job that brought none. Returns out. */
+char *protocol_token(char out[TOKEN_MAX + 1], const char *wid, int64_t number);
+
 struct finish {
     enum finish_kind kind;
     int64_t number;    /* of the claim */
     const char *queue; /* its queue's name */
     const char *job_id;
-    bool started; /* protocol_start_* was called for this claim */
+    bool started; /* protocol_start_* answered START_OK for this claim (with
+                     a job id: not mark_only) */
+    bool suspect; /* it holds the suspect's mark, which is taken off */
 
-    /* FINISH_END: hash fields (name, value, value bytes). The script adds
-     * "token" and the TTL. */
+    /* Hash fields (name, value, value bytes). END: the script adds "token" and
+     * the TTL. An END that is not `started` writes the hash unasked: only right
+     * for a job whose id is this claim's token or one never given to a start.
+     * RETRY, DELAY, RELEASE of a `started` job: they are written too, and the
+     * script sets `status` ("delayed" or "queued"). */
     const char **names, **values;
     const size_t *value_lens;
     int nfields;
@@ -177,7 +188,9 @@ struct finish {
     const char *dead_entry;  /* pushed to P:dead, or NULL */
     size_t dead_entry_len;
 
-    /* FINISH_RETRY, DELAY, RELEASE: the whole entry with its envelope. */
+    /* FINISH_RETRY, DELAY, RELEASE: the whole entry with its envelope. Its p
+     * must be this claim's token if `started`, else what it was before (the
+     * hash still belongs to that ancestor). */
     const char *entry;
     size_t entry_len;
     int64_t due_ms; /* Redis' clock: RETRY, DELAY */
@@ -189,8 +202,13 @@ enum ack {
     ACK_AGAIN, /* had been committed by the same call before (lost reply) */
 };
 
+/* Redis does each sequence number of an incarnation exactly once: a repeat gets
+ * the stored acks (DONE as AGAIN) and the same claims again. So an incarnation
+ * has one exchange under way at a time, and resends it unchanged until it is
+ * answered. */
 struct exchange_request {
     const char *wid;
+    int64_t sequence; /* 1, 2, 3… per incarnation; a resend keeps it */
     const struct queue_share *queues; /* in the order to be served this time */
     int nqueues;
     const struct finish *finishes;
@@ -211,6 +229,8 @@ struct exchange_reply {
     int nacks;
     struct claim claims[CLAIM_MAX];
     int nclaims;
+    char trouble[128]; /* why a queue could not be read (a key of a wrong
+                          type), or "": for the log */
 };
 
 /* Appends the call to the connection's pipeline (EVALSHA; by_text: EVAL, after
@@ -273,6 +293,9 @@ struct enqueue {
         **values; /* hash fields known now (template, language…) */
     int nfields;
     int64_t queue_max; /* 0: no bound; longer: ENQUEUE_FULL */
+    const char *nonce; /* of this submission (protocol_make_job_id() will do),
+                          or NULL. A call repeated with it answers ACCEPTED
+                          again, where without it is a DUPLICATE of itself */
 };
 
 enum enqueue_answer { ENQUEUE_ACCEPTED, ENQUEUE_DUPLICATE, ENQUEUE_FULL };
@@ -286,12 +309,13 @@ int protocol_batch_create(const struct protocol *p, struct redis *r,
                           int64_t deadline_ms, const char *batch_id,
                           int64_t total);
 
-/* The books, read-only and O(workers): claims == running + ended + given back,
- * accepted == queued + delayed + running + terminal. */
+/* The books, read-only and O(workers + queues). balanced: claims == running +
+ * terminal + duplicates + given_back, exact at any moment. */
 struct audit {
     int64_t queued, delayed, running, private_; /* private_: in P:p lists */
     int64_t terminal, duplicates;
     int64_t claims, given_back; /* released, retried, delayed, recovered */
+    int64_t accepted;           /* by enqueue; bare pushes are not counted */
     bool balanced;
 };
 int protocol_audit(const struct protocol *p, struct redis *r,

@@ -7,29 +7,7 @@
 #include <string.h>
 
 #include "common/scope.h"
-
-/* How many bytes the valid UTF-8 character at s has (0: none), and which. */
-static size_t character(const unsigned char *s, size_t len, uint32_t *code)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = s[0] < 0x80       ? 1
-               : s[0] >> 5 == 6  ? 2
-               : s[0] >> 4 == 14 ? 3
-               : s[0] >> 3 == 30 ? 4
-                                 : 0;
-
-    if (n == 0 || n > len)
-        return 0;
-    *code = n == 1 ? s[0] : s[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if (s[i] >> 6 != 2)
-            return 0;
-        *code = *code << 6 | (s[i] & 0x3f);
-    }
-    if (*code < least[n] || *code > 0x10ffff || *code >> 11 == 0x1b)
-        return 0;
-    return n;
-}
+#include "common/utf8.h"
 
 static bool unprintable(uint32_t code)
 {
@@ -42,20 +20,18 @@ static bool unprintable(uint32_t code)
 static void escape(struct strbuf *out, const char *text, size_t len,
                    const char *keep)
 {
-    const unsigned char *s = (const unsigned char *)text;
-
     for (size_t i = 0; i < len;) {
         uint32_t code = 0;
-        size_t n = character(s + i, len - i, &code);
+        size_t n = utf8_decode(text + i, len - i, &code);
 
         if (n > 0 && (!unprintable(code) ||
                       (n == 1 && code && strchr(keep, (int)code)))) {
-            strbuf_add(out, s + i, n);
+            strbuf_add(out, text + i, n);
             i += n;
             continue;
         }
         for (size_t end = i + (n ? n : 1); i < end; i++)
-            strbuf_addf(out, "\\x%02x", s[i]);
+            strbuf_addf(out, "\\x%02x", (unsigned char)text[i]);
     }
 }
 

@@ -120,6 +120,75 @@ int client_ask(struct client *c, redisReply **reply_out, int argc,
     return rc;
 }
 
+static int append_each(struct client *c, const char *const *ids, size_t count,
+                       const char *field, const char *field2)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        char key[KEY_MAX];
+        const char *argv[] = {"HMGET",
+                              protocol_key(&c->protocol, key, "job", ids[i]),
+                              field, field2};
+
+        rc = redis_append(c->redis, field2 ? 4 : 3, argv, NULL);
+    }
+    return rc;
+}
+
+/* One pipeline. *taken_io counts what take() has had: a repeat after a lost
+ * connection goes on from there. */
+static int ask_some(struct client *c, const char *const *ids, size_t count,
+                    const char *field, const char *field2, size_t *taken_io,
+                    client_take_fn *take, void *ctx)
+{
+    int64_t deadline = clock_ms() + REDIS_CALL_TIMEOUT_MS;
+    size_t from = *taken_io;
+    size_t n = count - from;
+    int rc;
+
+    if (n > CLIENT_PIPELINE_MAX)
+        n = CLIENT_PIPELINE_MAX;
+    rc = append_each(c, ids + from, n, field, field2);
+    if (rc == 0)
+        rc = redis_flush(c->redis, deadline);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        redisReply *reply = NULL;
+
+        rc = redis_reply(c->redis, deadline, &reply);
+        if (rc < 0)
+            break;
+        rc = check_reply(c, reply);
+        if (rc == 0)
+            take(ctx, (*taken_io)++, reply);
+        else
+            redis_close(c->redis); /* the other replies belong to nobody */
+        freeReplyObject(reply);
+        if (rc < 0)
+            return rc;
+    }
+    return rc < 0 ? explain(c, c->redis, rc) : 0;
+}
+
+int client_ask_each(struct client *c, const char *const *ids, size_t count,
+                    const char *field, const char *field2, client_take_fn *take,
+                    void *ctx)
+{
+    int64_t give_up = clock_ms() + CLIENT_RETRY_MS;
+    struct backoff backoff = {0};
+    size_t taken = 0;
+
+    while (taken < count) {
+        int rc = ask_some(c, ids, count, field, field2, &taken, take, ctx);
+
+        if (rc < 0 && !again(c, rc, give_up, &backoff))
+            return rc;
+        if (rc == 0)
+            give_up = clock_ms() + CLIENT_RETRY_MS;
+    }
+    return 0;
+}
+
 int client_enqueue(struct client *c, const struct enqueue *e,
                    enum enqueue_answer *answer_out)
 {

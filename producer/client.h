@@ -43,6 +43,14 @@ int client_second(struct client *c, struct redis **redis_out);
 int client_ask(struct client *c, redisReply **reply_out, int argc,
                const char **argv);
 
+/* HMGET <hash of each id> field [field2], pipelined, CLIENT_PIPELINE_MAX at a
+ * time; take() gets each reply once, in order. */
+#define CLIENT_PIPELINE_MAX 256
+typedef void client_take_fn(void *ctx, size_t i, const redisReply *reply);
+int client_ask_each(struct client *c, const char *const *ids, size_t count,
+                    const char *field, const char *field2, client_take_fn *take,
+                    void *ctx);
+
 int client_enqueue(struct client *c, const struct enqueue *e,
                    enum enqueue_answer *answer_out);
 

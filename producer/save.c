@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base64.h"
 #include "common/io.h"
 #include "common/scope.h"
 #include "common/utf8.h"
@@ -161,36 +161,11 @@ static void save_one(struct saving *s, const char *path, const void *data,
     fprintf(s->say, " (%s)\n", text_bytes(shown, (double)size));
 }
 
-static int decode(const char *text, unsigned char **data_out, size_t *size_out)
-{
-    size_t len = strlen(text);
-    unsigned char *data;
-    int got;
-
-    if (len % 4 || len > (64u << 20))
-        return -EINVAL;
-    data = malloc(len / 4 * 3 + 1);
-    if (!data)
-        return -ENOMEM;
-    got = EVP_DecodeBlock(data, (const unsigned char *)text, (int)len);
-    if (got < 0) {
-        free(data);
-        return -EINVAL;
-    }
-    /* DecodeBlock counts the padding as zero bytes. */
-    for (size_t i = len; got > 0 && i > 0 && i > len - 2 && text[i - 1] == '=';
-         i--)
-        got--;
-    *data_out = data;
-    *size_out = (size_t)got;
-    return 0;
-}
-
 static void save_base64(struct saving *s, const char *path, const char *text)
 {
     AUTO_FREE unsigned char *data = NULL;
-    size_t size;
-    int rc = decode(text, &data, &size);
+    size_t size, bad;
+    int rc = base64_decode(text, strlen(text), &data, &size, &bad);
 
     if (rc == 0) {
         save_one(s, path, data, size);

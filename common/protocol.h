@@ -19,8 +19,9 @@
  *           (struct redis) belongs to its thread.
  * Errors:   negated errno of the transport; -EAGAIN when Redis said "later"
  *           (loading, busy…), -ENOSPC when it is full, -EACCES for its ACL,
- *           -EPROTO for a reply that makes no sense; redis_error() or `why`
- *           says it in words. Every call may be repeated after a lost reply.
+ *           -EPROTO for a reply that makes no sense; redis_error()
+ *           (transport) or protocol_error() (a reply) says it in words. Every
+ * call may be repeated after a lost reply.
  */
 #ifndef COMMON_PROTOCOL_H
 #define COMMON_PROTOCOL_H
@@ -70,6 +71,14 @@ struct protocol {
 /* -EINVAL if the prefix is empty, too long or holds a control character. */
 int protocol_init(struct protocol *p, const char *prefix, int64_t result_ttl_s,
                   int64_t lease_ms);
+/* Names the scripts anew after a text was replaced: for tests that take a guard
+ * out. */
+int protocol_rehash(struct protocol *p);
+
+/* The last error reply this thread got from a call of this header, as Redis
+ * worded it: "VERSION workers on this Redis use protocol 2, this one speaks 1".
+ */
+const char *protocol_error(void);
 
 /* "P:<kind>:<name>" (name may be NULL: "P:<kind>") into out; returns out. */
 #define KEY_MAX 256
@@ -96,7 +105,8 @@ struct worker_card { /* P:worker:<wid>, for people and dashboards */
 };
 
 /* Makes the incarnation known: sentinel, lease, queues, card. -EPROTO with
- * redis_error() naming both versions if another protocol version is in use. */
+ * protocol_error() naming both versions if another protocol version is in use,
+ * or saying that this incarnation was given up already. */
 int protocol_register(const struct protocol *p, struct redis *r,
                       int64_t deadline_ms, const struct worker_card *card);
 

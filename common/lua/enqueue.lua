@@ -1,0 +1,42 @@
+#!lua
+-- Accepts one job under an id of its own. Refused by a full Redis.
+--
+-- KEYS 1 queue  2 job hash  3 delayed  4 stats
+-- ARGV 1 queue name  2 job id  3 body  4 delay ms  5 queue bound or 0
+--      6 nonce or '', then hash words
+-- Answer: 0 accepted, 1 the id is taken, 2 the queue is full
+local c = redis.call
+local queue, job, id, body = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
+local delay, bound = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local time = c('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- The hash belongs to this entry and no other one with the same id.
+local token = 'e.' .. (ARGV[6] ~= '' and ARGV[6] or time[1] .. '.' .. time[2])
+
+if c('EXISTS', job) == 1 then
+  local same = ARGV[6] ~= '' and c('HGET', job, 'nonce') == ARGV[6]
+  return same and 0 or 1
+end
+if bound > 0 and c('LLEN', queue) >= bound then return 2 end
+
+local entry = string.format('!t%.0f;i%s;p%s|', now, id, token) .. body
+local words = {}
+for i = 7, #ARGV do words[#words + 1] = ARGV[i] end
+for _, word in ipairs({'status', delay > 0 and 'delayed' or 'queued',
+                       'enqueued_at', string.format('%.3f', now / 1000),
+                       'token', token, 'nonce', ARGV[6]}) do
+  words[#words + 1] = word
+end
+if ARGV[6] == '' then
+  words[#words], words[#words - 1] = nil, nil
+end
+c('HSET', job, unpack(words))
+if delay > 0 then
+  c('ZADD', KEYS[3], string.format('%.0f', now + delay),
+    ARGV[1] .. ' ' .. token .. ' ' .. id .. ' ' .. entry)
+else
+  c('LPUSH', queue, entry)
+end
+c('HINCRBY', KEYS[4], 'accepted', 1)
+return 0

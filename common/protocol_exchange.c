@@ -1,0 +1,372 @@
+/* The hot path: finishing, claiming, start marks, wake-ups, live output. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/protocol_call.h"
+
+#define MINUTE_TTL_S 90000 /* 25 h */
+/* Lua's unpack() hands a job's hash to one HSET. */
+#define FIELDS_MAX 200
+
+static const struct {
+    double up_to_s;
+    const char *field;
+} BUCKETS[] = {
+    {0.005, "bucket:0.005"},  {0.01, "bucket:0.01"}, {0.025, "bucket:0.025"},
+    {0.05, "bucket:0.05"},    {0.1, "bucket:0.1"},   {0.25, "bucket:0.25"},
+    {0.5, "bucket:0.5"},      {1, "bucket:1"},       {2.5, "bucket:2.5"},
+    {5, "bucket:5"},          {10, "bucket:10"},     {30, "bucket:30"},
+    {60, "bucket:60"},        {300, "bucket:300"},   {1800, "bucket:1800"},
+    {INFINITY, "bucket:inf"},
+};
+
+static const char *bucket_of(double seconds)
+{
+    size_t i = 0;
+
+    while (seconds > BUCKETS[i].up_to_s)
+        i++;
+    return BUCKETS[i].field;
+}
+
+static bool gives_back(enum finish_kind kind)
+{
+    return kind == FINISH_RETRY || kind == FINISH_DELAY ||
+           kind == FINISH_RELEASE;
+}
+
+/* What the script reads as f.to .. f.from is written for these only. */
+static bool writes_hash(const struct finish *f)
+{
+    return f->kind == FINISH_END || (gives_back(f->kind) && f->started);
+}
+
+static bool has_events(const struct finish *f)
+{
+    return f->events && f->kind == FINISH_END;
+}
+
+static bool has_batch(const struct finish *f)
+{
+    return f->batch_id && f->kind == FINISH_END;
+}
+
+static void add_finish_keys(struct words *w, const struct protocol *p,
+                            const struct finish *f)
+{
+    words_key(w, p, "job", f->job_id);
+    if (f->template_id)
+        words_key(w, p, "stats:template", f->template_id);
+    if (has_batch(f))
+        words_key(w, p, "batch", f->batch_id);
+    if (has_events(f))
+        words_key(w, p, "events", f->job_id);
+    if (f->kind == FINISH_RELEASE)
+        words_key(w, p, "queue", f->queue);
+}
+
+static void add_flags(struct words *w, const struct finish *f)
+{
+    const struct {
+        bool set;
+        char letter;
+    } flags[] = {
+        {f->started, 'm'},
+        {f->suspect, 's'},
+        {f->sandbox_created, 'c'},
+        {f->sandbox_destroyed, 'd'},
+        {f->code_started, 'x'},
+        {f->success, 'o'},
+        {f->kind == FINISH_END &&
+             strcmp(verdict_status(f->verdict), "dead") == 0,
+         'D'},
+        {f->template_id != NULL, 't'},
+        {has_batch(f), 'b'},
+        {has_events(f), 'e'},
+        {f->kind == FINISH_RELEASE, 'q'},
+    };
+    char text[sizeof(flags) / sizeof(flags[0]) + 1], *at = text;
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+        if (flags[i].set)
+            *at++ = flags[i].letter;
+    *at = '\0';
+    words_addf(w, "%s", text);
+}
+
+static void add_hash(struct words *w, const struct finish *f)
+{
+    for (int i = 0; i < f->nfields; i++) {
+        words_adds(w, f->names[i]);
+        words_add(w, f->values[i], f->value_lens[i]);
+    }
+}
+
+static void add_end(struct words *w, const struct finish *f)
+{
+    bool timed = f->execution_time > 0 && f->execution_time < 1e9;
+
+    words_adds(w, verdict_name(f->verdict));
+    words_addi(w, timed ? llround(f->execution_time * 1e6) : 0);
+    words_adds(w, bucket_of(timed ? f->execution_time : 0));
+    words_add(w, f->dead_entry, f->dead_entry_len);
+}
+
+static void add_return(struct words *w, const struct finish *f)
+{
+    words_addi(w, f->due_ms);
+    words_adds(w, "0");
+    words_adds(w, "");
+    words_add(w, f->entry, gives_back(f->kind) ? f->entry_len : 0);
+}
+
+static void add_finish(struct words *w, const char *wid, const struct finish *f)
+{
+    static const char *const LETTERS[] = {
+        [FINISH_END] = "E",     [FINISH_RETRY] = "R",     [FINISH_DELAY] = "D",
+        [FINISH_RELEASE] = "L", [FINISH_DUPLICATE] = "U",
+    };
+    bool end = f->kind == FINISH_END;
+
+    words_adds(w, LETTERS[f->kind]);
+    words_addf(w, "%lld@%s", (long long)f->number, f->queue);
+    words_addf(w, "%s.%lld", wid, (long long)f->number);
+    int token = w->count - 1;
+    words_adds(w, f->job_id);
+    add_flags(w, f);
+    if (end)
+        add_end(w, f);
+    else
+        add_return(w, f);
+    words_addi(w, writes_hash(f) ? 2 * f->nfields + (end ? 2 : 0) : 0);
+    if (writes_hash(f))
+        add_hash(w, f);
+    if (end && !w->failed) {
+        words_adds(w, "token");
+        words_add(w, w->text[token], w->size[token]);
+    }
+}
+
+static void add_keys(struct words *w, const struct protocol *p,
+                     const struct exchange_request *request)
+{
+    words_key(w, p, "inf", request->wid);
+    words_key(w, p, "run", request->wid);
+    words_key(w, p, "delayed", NULL);
+    words_key(w, p, "dead", NULL);
+    words_key(w, p, "stats", NULL);
+    words_addf(w, "%s:stats:minute:%lld", p->prefix,
+               (long long)(clock_unix_s() / 60));
+    for (int i = 0; i < request->nqueues; i++)
+        words_private_key(w, p, request->wid, request->queues[i].name);
+    for (int i = 0; i < request->nqueues; i++)
+        words_key(w, p, "queue", request->queues[i].name);
+    for (int i = 0; i < request->nfinishes; i++)
+        add_finish_keys(w, p, &request->finishes[i]);
+}
+
+static bool request_valid(const struct exchange_request *request)
+{
+    if (request->nfinishes < 0 || request->nfinishes > FINISH_MAX ||
+        request->claim < 0 || request->claim > CLAIM_MAX ||
+        request->nqueues < 0 || request->nqueues > QUEUE_NAMES_MAX ||
+        request->sequence < 1)
+        return false;
+    for (int i = 0; i < request->nfinishes; i++)
+        if (request->finishes[i].nfields > FIELDS_MAX)
+            return false;
+    return true;
+}
+
+int protocol_exchange_append(const struct protocol *p, struct redis *r,
+                             const struct exchange_request *request,
+                             bool by_text)
+{
+    AUTO_WORDS struct words w = {0};
+
+    if (!request_valid(request))
+        return -EINVAL;
+    words_script(&w, p, SCRIPT_EXCHANGE, by_text);
+    add_keys(&w, p, request);
+    words_keys_end(&w);
+    words_addi(&w, request->sequence);
+    words_adds(&w, request->wid);
+    words_addi(&w, request->claim);
+    words_addi(&w, request->nqueues);
+    words_addi(&w, request->nfinishes);
+    words_addi(&w, p->result_ttl_s * 1000);
+    words_addi(&w, DEAD_LIST_MAX);
+    words_key(&w, p, "done", NULL);
+    words_addi(&w, MINUTE_TTL_S);
+    for (int i = 0; i < request->nqueues; i++)
+        words_adds(&w, request->queues[i].name);
+    for (int i = 0; i < request->nfinishes; i++)
+        add_finish(&w, request->wid, &request->finishes[i]);
+    return words_append(&w, r);
+}
+
+/* The reader's own string is handed over as it is. */
+static void take_entry(redisReply *item, struct claim *claim)
+{
+    claim->entry = item->str;
+    claim->entry_len = (size_t)item->len;
+    item->str = NULL;
+    item->len = 0;
+    item->type = REDIS_REPLY_NIL;
+}
+
+static int take_claims(redisReply *entries, int64_t queue, int64_t *number,
+                       struct exchange_reply *out)
+{
+    for (size_t i = 0; i < entries->elements; i++) {
+        redisReply *item = entries->element[i];
+
+        ++*number;
+        if (item->type == REDIS_REPLY_NIL)
+            continue;
+        if (item->type != REDIS_REPLY_STRING || out->nclaims == CLAIM_MAX)
+            return -EPROTO;
+        struct claim *claim = &out->claims[out->nclaims++];
+        claim->number = *number;
+        claim->queue = (int)queue;
+        take_entry(item, claim);
+    }
+    return 0;
+}
+
+static int take_acks(const redisReply *item, int expected,
+                     struct exchange_reply *out)
+{
+    if (item->type != REDIS_REPLY_STRING || item->len != (size_t)expected)
+        return -EPROTO;
+    for (int i = 0; i < expected; i++) {
+        if (item->str[i] < '0' || item->str[i] > '2')
+            return -EPROTO;
+        out->acks[i] = (enum ack)(item->str[i] - '0');
+    }
+    out->nacks = expected;
+    return 0;
+}
+
+static int parse_claims(redisReply *reply,
+                        const struct exchange_request *request, int64_t base,
+                        struct exchange_reply *out)
+{
+    for (size_t i = 3; i + 1 < reply->elements; i += 2) {
+        int64_t queue = reply_int(reply, i);
+        redisReply *entries = reply->element[i + 1];
+
+        if (queue < 0 || queue >= request->nqueues ||
+            entries->type != REDIS_REPLY_ARRAY)
+            return -EPROTO;
+        int rc = take_claims(entries, queue, &base, out);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int protocol_exchange_parse(redisReply *reply,
+                            const struct exchange_request *request,
+                            struct exchange_reply *out)
+{
+    int rc = reply_failure(reply);
+
+    if (rc < 0)
+        return rc;
+    out->nacks = out->nclaims = 0;
+    out->trouble[0] = '\0';
+    if (!reply_is_array(reply, 3))
+        return -EPROTO;
+    int64_t base = reply_int(reply, 0);
+    out->fenced = base < 0;
+    strncat(out->trouble, reply_text(reply, 2), sizeof(out->trouble) - 1);
+    rc = take_acks(reply->element[1], request->nfinishes, out);
+    if (rc == 0 && !out->fenced)
+        rc = parse_claims(reply, request, base, out);
+    if (rc < 0) {
+        while (out->nclaims > 0)
+            free(out->claims[--out->nclaims].entry);
+    }
+    return rc;
+}
+
+int protocol_start_append(const struct protocol *p, struct redis *r,
+                          const char *wid, const struct start *start,
+                          bool by_text)
+{
+    AUTO_WORDS struct words w = {0};
+
+    if (start->nfields > FIELDS_MAX)
+        return -EINVAL;
+    words_script(&w, p, SCRIPT_START, by_text);
+    words_key(&w, p, "inf", wid);
+    words_key(&w, p, "run", wid);
+    words_key(&w, p, "job", start->job_id ? start->job_id : "");
+    words_key(&w, p, "events", start->job_id ? start->job_id : "");
+    words_keys_end(&w);
+    words_addf(&w, "%lld@%s", (long long)start->number, start->queue);
+    words_addf(&w, "%s.%lld", wid, (long long)start->number);
+    words_adds(&w, start->parent);
+    words_adds(&w, start->job_id);
+    words_addf(&w, "%s%s%s%s", start->suspect ? "s" : "",
+               start->unsuspect ? "u" : "", start->mark_only ? "m" : "",
+               start->events ? "e" : "");
+    words_addi(&w, PROTOCOL_EVENTS_MAX);
+    for (int i = 0; i < start->nfields; i++) {
+        words_adds(&w, start->names[i]);
+        words_adds(&w, start->values[i]);
+    }
+    return words_append(&w, r);
+}
+
+int protocol_start_parse(redisReply *reply, enum start_answer *answer_out)
+{
+    int rc = reply_failure(reply);
+
+    if (rc < 0)
+        return rc;
+    if (reply->type != REDIS_REPLY_INTEGER || reply->integer < 0 ||
+        reply->integer > START_FENCED)
+        return -EPROTO;
+    *answer_out = (enum start_answer)reply->integer;
+    return 0;
+}
+
+int protocol_block_append(const struct protocol *p, struct redis *r,
+                          const char *wid, const char *queue)
+{
+    AUTO_WORDS struct words w = {0};
+
+    words_adds(&w, "BLMOVE");
+    words_key(&w, p, "queue", queue);
+    words_private_key(&w, p, wid, queue);
+    words_adds(&w, "RIGHT");
+    words_adds(&w, "LEFT");
+    words_addi(&w, PROTOCOL_BLOCK_S);
+    return words_append(&w, r);
+}
+
+int protocol_event_append(const struct protocol *p, struct redis *r,
+                          const char *job_id, const char *type,
+                          const char *data, size_t size, uint64_t offset)
+{
+    AUTO_WORDS struct words w = {0};
+
+    words_adds(&w, "XADD");
+    words_key(&w, p, "events", job_id);
+    words_adds(&w, "MAXLEN");
+    words_adds(&w, "~");
+    words_addi(&w, PROTOCOL_EVENTS_MAX);
+    words_adds(&w, "*");
+    words_adds(&w, "type");
+    words_adds(&w, type);
+    words_adds(&w, "data");
+    words_add(&w, data, size);
+    words_adds(&w, "offset");
+    words_addi(&w, (int64_t)offset);
+    return words_append(&w, r);
+}

@@ -1,0 +1,1172 @@
+/* Each script of the queue protocol against a real Redis. The random mix of
+ * all of them is test_protocol_sim.c. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/envelope.h"
+#include "common/must.h"
+#include "common/protocol_call.h"
+#include "tests/support/redis_server.h"
+
+static struct redis_server server;
+static struct redis_target target;
+static struct redis *redis;
+static struct protocol protocol;
+
+static const struct queue_share QUEUES[] = {{.name = "high"},
+                                            {.name = "default"}};
+
+static int64_t soon(void)
+{
+    return clock_ms() + 10000;
+}
+
+/* ---- plain commands ---------------------------------------------------- */
+
+static redisReply *ask(const char *fmt, ...)
+{
+    char *argv[64], line[1024], *rest = NULL;
+    redisReply *reply = NULL;
+    va_list args;
+    int argc = 0;
+
+    va_start(args, fmt);
+    vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+    for (char *at = strtok_r(line, " ", &rest); at && argc < 64;
+         at = strtok_r(NULL, " ", &rest))
+        argv[argc++] = at;
+    MUST0(redis_call(redis, soon(), &reply, argc, (const char **)argv, NULL));
+    return reply;
+}
+
+static void say(const char *command)
+{
+    freeReplyObject(ask("%s", command));
+}
+
+static int64_t number(const char *command)
+{
+    redisReply *reply = ask("%s", command);
+    int64_t value =
+        reply->type == REDIS_REPLY_STRING ? atoll(reply->str) : reply->integer;
+
+    freeReplyObject(reply);
+    return value;
+}
+
+static char text_at[8][512];
+
+static const char *text(const char *command)
+{
+    static int turn;
+    char *at = text_at[turn++ % 8];
+    redisReply *reply = ask("%s", command);
+
+    snprintf(at, sizeof(text_at[0]), "%s",
+             reply->type == REDIS_REPLY_STRING ? reply->str : "(nil)");
+    freeReplyObject(reply);
+    return at;
+}
+
+/* ---- a worker in a nutshell -------------------------------------------- */
+
+struct worker {
+    char wid[WORKER_ID_MAX + 1];
+    int64_t sequence;
+    struct exchange_request last;
+    struct exchange_reply reply;
+};
+
+static struct worker_card card_of(const struct worker *w)
+{
+    return (struct worker_card){.wid = w->wid,
+                                .host = "h",
+                                .backend = "local",
+                                .version = "1",
+                                .queues = "high,default",
+                                .state = "running",
+                                .more = "",
+                                .pid = 7,
+                                .started_at = 1.5,
+                                .client_ids = {redis_client_id(redis)}};
+}
+
+static void worker_begin(struct worker *w, const char *wid)
+{
+    memset(w, 0, sizeof(*w));
+    strcpy(w->wid, wid);
+    struct worker_card card = card_of(w);
+    assert_int_equal(protocol_register(&protocol, redis, soon(), &card), 0);
+}
+
+static void forget_claims(struct worker *w)
+{
+    while (w->reply.nclaims > 0)
+        free(w->reply.claims[--w->reply.nclaims].entry);
+}
+
+static int send_exchange(struct worker *w,
+                         const struct exchange_request *request, bool by_text)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+
+    forget_claims(w);
+    MUST0(protocol_exchange_append(&protocol, redis, request, by_text));
+    MUST0(redis_flush(redis, soon()));
+    MUST0(redis_reply(redis, soon(), &reply));
+    int rc = protocol_exchange_parse(reply, request, &w->reply);
+    if (rc < 0 && rc != -ESTALE)
+        print_message("exchange: %s\n", protocol_error());
+    return rc;
+}
+
+static int exchange(struct worker *w, const struct finish *finishes,
+                    int nfinishes, int claim)
+{
+    w->last = (struct exchange_request){.wid = w->wid,
+                                        .sequence = ++w->sequence,
+                                        .queues = QUEUES,
+                                        .nqueues = 2,
+                                        .finishes = finishes,
+                                        .nfinishes = nfinishes,
+                                        .claim = claim};
+    int rc = send_exchange(w, &w->last, false);
+    return rc == -ESTALE ? send_exchange(w, &w->last, true) : rc;
+}
+
+static void claim(struct worker *w, int expected)
+{
+    assert_int_equal(exchange(w, NULL, 0, CLAIM_MAX), 0);
+    assert_int_equal(w->reply.nclaims, expected);
+}
+
+static const char *END_NAMES[] = {"status", "result"};
+static const char *END_VALUES[] = {"succeeded", "{}"};
+static const size_t END_LENS[] = {9, 2};
+
+static struct finish finish_ok(int64_t number_, const char *id)
+{
+    return (struct finish){.kind = FINISH_END,
+                           .number = number_,
+                           .queue = "default",
+                           .job_id = id,
+                           .names = END_NAMES,
+                           .values = END_VALUES,
+                           .value_lens = END_LENS,
+                           .nfields = 2,
+                           .verdict = VERDICT_OK,
+                           .code_started = true,
+                           .success = true,
+                           .sandbox_created = true,
+                           .sandbox_destroyed = true,
+                           .execution_time = 0.25,
+                           .template_id = "default"};
+}
+
+static enum start_answer start(struct worker *w, const struct start *s)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    enum start_answer answer = START_FENCED;
+
+    MUST0(protocol_start_append(&protocol, redis, w->wid, s, true));
+    MUST0(redis_flush(redis, soon()));
+    MUST0(redis_reply(redis, soon(), &reply));
+    assert_int_equal(protocol_start_parse(reply, &answer), 0);
+    return answer;
+}
+
+static enum start_answer start_plain(struct worker *w, int64_t number_,
+                                     const char *id, const char *parent)
+{
+    return start(w, &(struct start){.number = number_,
+                                    .queue = "default",
+                                    .job_id = id,
+                                    .parent = parent});
+}
+
+static int64_t reap(const char *wid, bool force)
+{
+    int64_t moved = 0;
+
+    assert_int_equal(
+        protocol_reap(&protocol, redis, soon(), wid, force, &moved), 0);
+    return moved;
+}
+
+static struct audit audit(void)
+{
+    struct audit a;
+
+    assert_int_equal(protocol_audit(&protocol, redis, soon(), QUEUES, 2, &a),
+                     0);
+    return a;
+}
+
+static enum enqueue_answer enqueue(const struct enqueue *e)
+{
+    enum enqueue_answer answer = ENQUEUE_FULL;
+
+    assert_int_equal(protocol_enqueue(&protocol, redis, soon(), e, &answer), 0);
+    return answer;
+}
+
+static struct enqueue plain_job(const char *id)
+{
+    return (struct enqueue){
+        .queue = "default", .job_id = id, .body = "{}", .body_len = 2};
+}
+
+static struct envelope envelope_of(const char *entry)
+{
+    struct envelope e;
+
+    envelope_parse(entry, strlen(entry), &e);
+    return e;
+}
+
+/* ---- finishing and claiming -------------------------------------------- */
+
+static void a_push_is_claimed_and_ends_with_its_counters(void **state)
+{
+    struct worker w;
+    struct finish done = finish_ok(1, "w1.1");
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default {\"code\":\"1\"}");
+    claim(&w, 1);
+    assert_string_equal(w.reply.claims[0].entry, "{\"code\":\"1\"}");
+    assert_int_equal(w.reply.claims[0].number, 1);
+    assert_int_equal(w.reply.claims[0].queue, 1);
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    assert_int_equal(w.reply.acks[0], ACK_DONE);
+    assert_string_equal(text("HGET {t}:job:w1.1 status"), "succeeded");
+    assert_string_equal(text("HGET {t}:job:w1.1 token"), "w1.1");
+    assert_true(number("PTTL {t}:job:w1.1") > 50000);
+    assert_int_equal(number("HGET {t}:stats total_executions"), 1);
+    assert_int_equal(number("HGET {t}:stats successful_executions"), 1);
+    assert_int_equal(number("HGET {t}:stats verdict:ok"), 1);
+    assert_int_equal(number("HGET {t}:stats sandbox_destroyed"), 1);
+    assert_string_equal(text("HGET {t}:stats total_execution_time"),
+                        "0.250000");
+    assert_int_equal(number("HGET {t}:stats:template:default bucket:0.25"), 1);
+    assert_int_equal(audit().terminal, 1);
+    assert_true(audit().balanced);
+}
+
+static void big_counters_stay_exact(void **state)
+{
+    struct worker w;
+    struct finish done = finish_ok(1, "w1.1");
+
+    (void)state;
+    say("HSET {t}:stats total_executions 4503599627370495 "
+        "total_execution_time 123456789.000001");
+    done.execution_time = 0.000001;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a");
+    claim(&w, 1);
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    assert_string_equal(text("HGET {t}:stats total_executions"),
+                        "4503599627370496");
+    assert_string_equal(text("HGET {t}:stats total_execution_time"),
+                        "123456789.000002");
+}
+
+static void queues_are_served_in_order_and_oldest_first(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default d1 d2");
+    say("LPUSH {t}:queue:high h1 h2");
+    assert_int_equal(exchange(&w, NULL, 0, 3), 0);
+    assert_int_equal(w.reply.nclaims, 3);
+    assert_string_equal(w.reply.claims[0].entry, "h1");
+    assert_string_equal(w.reply.claims[1].entry, "h2");
+    assert_string_equal(w.reply.claims[2].entry, "d1");
+    assert_int_equal(w.reply.claims[2].number, 3);
+}
+
+static void what_a_blocked_move_took_is_claimed_first(void **state)
+{
+    struct worker w;
+    AUTO_REPLY redisReply *reply = NULL;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default d1 d2");
+    MUST0(protocol_block_append(&protocol, redis, w.wid, "default"));
+    MUST0(redis_flush(redis, soon()));
+    MUST0(redis_reply(redis, soon(), &reply));
+    assert_string_equal(reply->str, "d1");
+    assert_int_equal(audit().private_, 1);
+    say("LPUSH {t}:queue:high h1");
+    claim(&w, 3);
+    assert_string_equal(w.reply.claims[0].entry, "d1");
+    assert_string_equal(w.reply.claims[1].entry, "h1");
+    assert_string_equal(w.reply.claims[2].entry, "d2");
+}
+
+static void a_lost_reply_is_answered_the_same_again(void **state)
+{
+    struct worker w;
+    struct finish finishes[2] = {finish_ok(1, "w1.1"),
+                                 {.kind = FINISH_RETRY,
+                                  .number = 2,
+                                  .queue = "default",
+                                  .job_id = "w1.2",
+                                  .entry = "!a1|b",
+                                  .entry_len = 5,
+                                  .due_ms = 1}};
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a b c");
+    say("LPUSH {t}:queue:high h");
+    assert_int_equal(exchange(&w, NULL, 0, 1), 0);
+    say("LPUSH {t}:queue:high h2");
+    assert_int_equal(w.reply.claims[0].queue, 0);
+    finishes[0].queue = "high";
+    assert_int_equal(exchange(&w, NULL, 0, 2), 0);
+    finishes[1].number = 3;
+    assert_int_equal(exchange(&w, finishes, 2, 2), 0);
+    assert_int_equal(w.reply.nclaims, 2);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(send_exchange(&w, &w.last, i == 1), 0);
+        assert_int_equal(w.reply.acks[0], ACK_AGAIN);
+        assert_int_equal(w.reply.acks[1], ACK_AGAIN);
+        assert_int_equal(w.reply.nclaims, 2);
+        assert_string_equal(w.reply.claims[0].entry, "b");
+        assert_int_equal(w.reply.claims[0].number, 4);
+        assert_string_equal(w.reply.claims[1].entry, "c");
+        assert_int_equal(w.reply.claims[1].number, 5);
+    }
+    assert_int_equal(number("ZCARD {t}:delayed"), 1);
+    assert_int_equal(number("HGET {t}:stats retries"), 1);
+    assert_int_equal(number("HGET {t}:stats late"), 0);
+    assert_true(audit().balanced);
+}
+
+static void a_straggler_of_an_old_connection_does_nothing(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    claim(&w, 0);
+    struct exchange_request old = w.last;
+    claim(&w, 0);
+    say("LPUSH {t}:queue:default a");
+    assert_int_equal(send_exchange(&w, &old, false), -EPROTO);
+    assert_int_equal(send_exchange(&w, &w.last, false), 0);
+    assert_int_equal(w.reply.nclaims, 0);
+    assert_int_equal(number("LLEN {t}:queue:default"), 1);
+}
+
+static void a_finish_without_the_claim_is_late(void **state)
+{
+    struct worker w;
+    struct finish done = finish_ok(5, "w1.5");
+
+    (void)state;
+    worker_begin(&w, "w1");
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    assert_int_equal(w.reply.acks[0], ACK_LATE);
+    assert_int_equal(number("HGET {t}:stats late"), 1);
+    assert_int_equal(number("EXISTS {t}:job:w1.5"), 0);
+}
+
+static void a_retry_waits_for_its_time_and_comes_back(void **state)
+{
+    struct worker w;
+    int64_t moved, due;
+    struct finish retry = {.kind = FINISH_RETRY,
+                           .number = 1,
+                           .queue = "high",
+                           .job_id = "j",
+                           .started = true,
+                           .entry = "!a1;pw1.1|x y",
+                           .entry_len = 13,
+                           .due_ms = 1};
+    struct finish later = retry;
+
+    (void)state;
+    later.number = 2;
+    later.kind = FINISH_DELAY;
+    later.job_id = "k";
+    later.due_ms = 99999999999999;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:high x y");
+    claim(&w, 2);
+    struct start s = {
+        .number = 1, .queue = "high", .job_id = "j", .parent = ""};
+    assert_int_equal(start(&w, &s), START_OK);
+    struct finish both[2] = {retry, later};
+    assert_int_equal(exchange(&w, both, 2, 0), 0);
+    assert_string_equal(text("HGET {t}:job:j status"), "delayed");
+    assert_int_equal(protocol_promote(&protocol, redis, soon(), &moved, &due),
+                     0);
+    assert_int_equal(moved, 1);
+    assert_int_equal(due, 99999999999999);
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+    assert_string_equal(text("LINDEX {t}:queue:high 0"), "!a1;pw1.1|x y");
+    assert_int_equal(audit().delayed, 1);
+    assert_true(audit().balanced);
+}
+
+static void two_equal_entries_may_wait_together(void **state)
+{
+    struct worker w;
+    struct finish both[2];
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default x x");
+    claim(&w, 2);
+    for (int i = 0; i < 2; i++)
+        both[i] = (struct finish){.kind = FINISH_DELAY,
+                                  .number = i + 1,
+                                  .queue = "default",
+                                  .job_id = "",
+                                  .entry = "x",
+                                  .entry_len = 1,
+                                  .due_ms = 5};
+    assert_int_equal(exchange(&w, both, 2, 0), 0);
+    assert_int_equal(number("ZCARD {t}:delayed"), 2);
+}
+
+static void a_released_entry_is_first_in_line(void **state)
+{
+    struct worker w;
+    struct finish release = {.kind = FINISH_RELEASE,
+                             .number = 1,
+                             .queue = "default",
+                             .job_id = "",
+                             .entry = "first",
+                             .entry_len = 5};
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default first second");
+    assert_int_equal(exchange(&w, NULL, 0, 1), 0);
+    assert_int_equal(exchange(&w, &release, 1, 0), 0);
+    assert_int_equal(number("HGET {t}:stats released"), 1);
+    claim(&w, 2);
+    assert_string_equal(w.reply.claims[0].entry, "first");
+}
+
+static void a_dead_job_is_listed_and_counted(void **state)
+{
+    struct worker w;
+    struct finish dead = finish_ok(1, "w1.1");
+
+    (void)state;
+    dead.verdict = VERDICT_LOST;
+    dead.success = dead.code_started = false;
+    dead.dead_entry = "why\0raw";
+    dead.dead_entry_len = 7;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default x");
+    claim(&w, 1);
+    assert_int_equal(exchange(&w, &dead, 1, 0), 0);
+    assert_int_equal(number("HGET {t}:stats dead"), 1);
+    assert_int_equal(number("HGET {t}:stats verdict:lost"), 1);
+    assert_int_equal(number("HGET {t}:stats total_executions"), 0);
+    assert_int_equal(number("LLEN {t}:dead"), 1);
+}
+
+static void a_foreign_key_in_the_way_does_not_lose_a_result(void **state)
+{
+    struct worker w;
+    struct finish done = finish_ok(1, "w1.1");
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default x");
+    say("SET {t}:job:w1.1 nonsense");
+    say("SET {t}:queue:high nonsense");
+    assert_int_equal(exchange(&w, NULL, 0, 1), 0);
+    assert_true(strstr(w.reply.trouble, "WRONGTYPE") != NULL);
+    say("DEL {t}:queue:high");
+    claim(&w, 1);
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    assert_int_equal(w.reply.acks[0], ACK_DONE);
+    assert_string_equal(text("HGET {t}:job:w1.1 status"), "succeeded");
+}
+
+static void the_end_is_told_to_who_listens(void **state)
+{
+    struct worker w;
+    struct redis *ear = NULL;
+    AUTO_REPLY redisReply *subscribed = NULL;
+    struct finish both[2] = {finish_ok(1, "one"), finish_ok(2, "two")};
+
+    (void)state;
+    MUST0(redis_create(&target, NULL, &ear));
+    MUST0(redis_connect(ear, soon()));
+    MUST0(redis_callv(ear, soon(), &subscribed, "PSUBSCRIBE", "{t}:d*", NULL));
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default x y");
+    claim(&w, 2);
+    assert_int_equal(exchange(&w, both, 2, 0), 0);
+    for (int i = 0; i < 2; i++) {
+        AUTO_REPLY redisReply *message = NULL;
+
+        MUST0(redis_reply(ear, soon(), &message));
+        assert_string_equal(message->element[3]->str, both[i].job_id);
+    }
+    redis_destroy(ear);
+}
+
+static void a_batch_is_complete_when_all_of_it_ended(void **state)
+{
+    struct worker w;
+    struct finish both[2] = {finish_ok(1, "one"), finish_ok(2, "two")};
+
+    (void)state;
+    both[0].batch_id = both[1].batch_id = "b";
+    both[1].success = false;
+    both[1].verdict = VERDICT_USER_ERROR;
+    assert_int_equal(protocol_batch_create(&protocol, redis, soon(), "b", 2),
+                     0);
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default x y");
+    claim(&w, 2);
+    assert_int_equal(exchange(&w, both, 1, 0), 0);
+    assert_string_equal(text("HGET {t}:batch:b status"), "running");
+    assert_int_equal(exchange(&w, both + 1, 1, 0), 0);
+    assert_string_equal(text("HGET {t}:batch:b status"), "completed");
+    assert_int_equal(number("HGET {t}:batch:b succeeded"), 1);
+    assert_int_equal(number("HGET {t}:batch:b failed"), 1);
+    assert_true(number("PTTL {t}:batch:b") > 0);
+}
+
+static void the_output_stream_ends_with_the_verdict(void **state)
+{
+    struct worker w;
+    AUTO_REPLY redisReply *reply = NULL;
+    struct finish done = finish_ok(1, "w1.1");
+
+    (void)state;
+    done.events = true;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default x");
+    claim(&w, 1);
+    MUST0(protocol_event_append(&protocol, redis, "w1.1", "stdout", "hello", 5,
+                                0));
+    MUST0(redis_flush(redis, soon()));
+    MUST0(redis_reply(redis, soon(), &reply));
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    AUTO_REPLY redisReply *all = ask("XRANGE {t}:events:w1.1 - +");
+    assert_int_equal(all->elements, 2);
+    redisReply *last = all->element[1]->element[1];
+    assert_string_equal(last->element[1]->str, "end");
+    assert_string_equal(last->element[3]->str, "ok");
+    assert_true(number("PTTL {t}:events:w1.1") > 0);
+}
+
+/* ---- ids and start marks ----------------------------------------------- */
+
+static void an_id_runs_once(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a b");
+    claim(&w, 2);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_OK);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_OK);
+    assert_int_equal(start_plain(&w, 2, "j", ""), START_DUPLICATE);
+    assert_string_equal(text("HGET {t}:job:j status"), "running");
+    assert_string_equal(text("HGET {t}:job:j token"), "w1.1");
+    struct finish done = finish_ok(1, "j");
+    done.started = true;
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    assert_int_equal(number("HLEN {t}:run:w1"), 0);
+    assert_int_equal(start_plain(&w, 2, "j", "w1.1"), START_DUPLICATE);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_FENCED);
+}
+
+static void a_bare_push_cannot_take_an_accepted_id(void **state)
+{
+    struct worker w;
+    struct enqueue job = plain_job("j");
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default rival");
+    assert_int_equal(enqueue(&job), ENQUEUE_ACCEPTED);
+    claim(&w, 2);
+    struct envelope e = envelope_of(w.reply.claims[1].entry);
+    assert_string_equal(e.id, "j");
+    assert_true(e.enqueued_ms > 1000000000000);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_DUPLICATE);
+    assert_int_equal(start_plain(&w, 2, "j", e.parent), START_OK);
+}
+
+static void a_reaped_job_is_its_own_heir(void **state)
+{
+    struct worker w1, w2, w3;
+    struct enqueue job = plain_job("j");
+
+    (void)state;
+    worker_begin(&w1, "w1");
+    worker_begin(&w2, "w2");
+    worker_begin(&w3, "w3");
+    assert_int_equal(enqueue(&job), ENQUEUE_ACCEPTED);
+    claim(&w1, 1); /* dies before the start mark */
+    assert_int_equal(reap("w1", true), 1);
+    claim(&w2, 1);
+    struct envelope e = envelope_of(w2.reply.claims[0].entry);
+    assert_int_equal(start_plain(&w2, 1, "j", e.parent), START_OK);
+    assert_int_equal(reap("w2", true), 1); /* dies after it */
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+    claim(&w3, 1);
+    e = envelope_of(w3.reply.claims[0].entry);
+    assert_string_equal(e.parent, "w2.1");
+    assert_int_equal(e.deliveries, 2);
+    assert_int_equal(start_plain(&w3, 1, "j", e.parent), START_OK);
+    forget_claims(&w1);
+    forget_claims(&w2);
+}
+
+static void enqueue_knows_its_own_repeat(void **state)
+{
+    struct enqueue job = plain_job("j");
+
+    (void)state;
+    job.nonce = "n1";
+    assert_int_equal(enqueue(&job), ENQUEUE_ACCEPTED);
+    assert_int_equal(enqueue(&job), ENQUEUE_ACCEPTED);
+    job.nonce = "n2";
+    assert_int_equal(enqueue(&job), ENQUEUE_DUPLICATE);
+    job.nonce = NULL;
+    assert_int_equal(enqueue(&job), ENQUEUE_DUPLICATE);
+    assert_int_equal(number("LLEN {t}:queue:default"), 1);
+    job.job_id = "k";
+    job.queue_max = 1;
+    assert_int_equal(enqueue(&job), ENQUEUE_FULL);
+    job.queue_max = 0;
+    job.delay_ms = 60000;
+    assert_int_equal(enqueue(&job), ENQUEUE_ACCEPTED);
+    assert_string_equal(text("HGET {t}:job:k status"), "delayed");
+    assert_int_equal(number("ZCARD {t}:delayed"), 1);
+    assert_int_equal(audit().accepted, 2);
+}
+
+/* ---- leases, reaping --------------------------------------------------- */
+
+static void a_lease_that_is_not_over_is_respected(void **state)
+{
+    struct worker w;
+    int64_t moved;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    assert_int_equal(
+        protocol_reap(&protocol, redis, soon(), "w1", false, &moved), -EBUSY);
+    say("ZADD {t}:wk 1 w1");
+    assert_int_equal(
+        protocol_reap(&protocol, redis, soon(), "w1", false, &moved), 0);
+}
+
+static void the_reaped_are_shut_out(void **state)
+{
+    struct worker w;
+    struct heartbeat beat;
+    struct finish done = finish_ok(1, "w1.1");
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a b");
+    assert_int_equal(exchange(&w, NULL, 0, 1), 0);
+    assert_int_equal(reap("w1", true), 1);
+    assert_int_equal(exchange(&w, &done, 1, 5), 0);
+    assert_true(w.reply.fenced);
+    assert_int_equal(w.reply.acks[0], ACK_LATE);
+    assert_int_equal(w.reply.nclaims, 0);
+    assert_int_equal(start_plain(&w, 1, "w1.1", ""), START_FENCED);
+    struct worker_card card = card_of(&w);
+    assert_int_equal(protocol_heartbeat(&protocol, redis, soon(), &card, &beat),
+                     0);
+    assert_true(beat.fenced);
+    assert_int_equal(protocol_register(&protocol, redis, soon(), &card),
+                     -EPROTO);
+    assert_int_equal(number("LLEN {t}:queue:default"), 2);
+    assert_true(audit().balanced);
+}
+
+static void a_commit_before_the_fence_is_not_called_late(void **state)
+{
+    struct worker w;
+    struct finish both[2] = {finish_ok(1, "w1.1"),
+                             {.kind = FINISH_RELEASE,
+                              .number = 2,
+                              .queue = "default",
+                              .job_id = "",
+                              .entry = "b",
+                              .entry_len = 1}};
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a b");
+    claim(&w, 2);
+    assert_int_equal(exchange(&w, both, 2, 0), 0);
+    reap("w1", true);
+    assert_int_equal(send_exchange(&w, &w.last, false), 0);
+    assert_true(w.reply.fenced);
+    assert_int_equal(w.reply.acks[0], ACK_AGAIN);
+    assert_int_equal(w.reply.acks[1], ACK_AGAIN);
+}
+
+static void the_reaped_entries_go_first_in_their_order(void **state)
+{
+    struct worker w1, w2;
+
+    (void)state;
+    worker_begin(&w1, "w1");
+    worker_begin(&w2, "w2");
+    for (int i = 0; i < 3 * PROTOCOL_REAP_CHUNK; i++)
+        freeReplyObject(ask("LPUSH {t}:queue:default %d", i));
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(exchange(&w1, NULL, 0, CLAIM_MAX), 0);
+    say("LMOVE {t}:queue:default {t}:p:w1:default RIGHT LEFT");
+    assert_int_equal(reap("w1", true), 2 * CLAIM_MAX + 1);
+    assert_int_equal(exchange(&w2, NULL, 0, CLAIM_MAX), 0);
+    for (int i = 0; i < CLAIM_MAX; i++) {
+        const char *bar = strchr(w2.reply.claims[i].entry, '|');
+
+        assert_non_null(bar);
+        assert_int_equal(atoi(bar + 1), i);
+    }
+    assert_int_equal(number("HGET {t}:stats recovered"), 2 * CLAIM_MAX);
+    assert_true(audit().balanced);
+    forget_claims(&w1);
+}
+
+static struct envelope next_envelope(struct worker *w)
+{
+    assert_int_equal(exchange(w, NULL, 0, 1), 0);
+    assert_int_equal(w->reply.nclaims, 1);
+    return envelope_of(w->reply.claims[0].entry);
+}
+
+static void all_are_suspects_of_an_unmarked_death(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a !c3;t5|b");
+    claim(&w, 2);
+    reap("w1", true);
+    worker_begin(&w, "w2");
+    struct envelope a = next_envelope(&w), b = next_envelope(&w);
+    assert_int_equal(a.suspicions, 1);
+    assert_string_equal(a.id, "w1.1");
+    assert_string_equal(a.parent, "w1.1");
+    assert_int_equal(b.suspicions, 3);
+    assert_int_equal(b.enqueued_ms, 5);
+}
+
+static void only_the_marked_one_is_charged(void **state)
+{
+    struct worker w;
+    struct start mark = {.number = 2,
+                         .queue = "default",
+                         .job_id = "",
+                         .parent = "",
+                         .suspect = true,
+                         .mark_only = true};
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default !c1|a !c1|b c");
+    claim(&w, 3);
+    assert_int_equal(start(&w, &mark), START_OK);
+    reap("w1", true);
+    worker_begin(&w, "w2");
+    struct envelope a = next_envelope(&w), b = next_envelope(&w),
+                    c = next_envelope(&w);
+    assert_int_equal(a.suspicions, 1);
+    assert_int_equal(b.suspicions, 2);
+    assert_int_equal(c.suspicions, 0);
+}
+
+static void a_mark_that_was_given_back_accuses_nobody(void **state)
+{
+    struct worker w;
+    struct start mark = {.number = 1,
+                         .queue = "default",
+                         .job_id = "",
+                         .parent = "",
+                         .suspect = true,
+                         .mark_only = true};
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default !c1|a b");
+    claim(&w, 2);
+    assert_int_equal(start(&w, &mark), START_OK);
+    mark.suspect = false;
+    mark.unsuspect = true;
+    mark.number = 2; /* not its holder */
+    assert_int_equal(start(&w, &mark), START_OK);
+    assert_string_equal(text("HGET {t}:run:w1 !"), "1@default");
+    mark.number = 1;
+    assert_int_equal(start(&w, &mark), START_OK);
+    assert_string_equal(text("HGET {t}:run:w1 !"), "(nil)");
+    /* Taken again, but its claim ended without saying so. */
+    mark.suspect = true;
+    mark.unsuspect = false;
+    assert_int_equal(start(&w, &mark), START_OK);
+    struct finish done = finish_ok(1, "w1.1");
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    reap("w1", true);
+    worker_begin(&w, "w2");
+    assert_int_equal(next_envelope(&w).suspicions, 1);
+}
+
+static void a_move_that_landed_after_reaping_is_brought_back(void **state)
+{
+    struct worker w;
+    int64_t moved;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    reap("w1", true);
+    say("LPUSH {t}:queue:default a b");
+    say("LMOVE {t}:queue:default {t}:p:w1:default RIGHT LEFT");
+    say("LMOVE {t}:queue:default {t}:p:w1:default RIGHT LEFT");
+    assert_int_equal(audit().private_, 2);
+    assert_int_equal(protocol_visit_graves(&protocol, redis, soon(), &moved),
+                     0);
+    assert_int_equal(moved, 2);
+    assert_string_equal(text("LINDEX {t}:queue:default -1"), "a");
+    say("ZADD {t}:graves 1 w1");
+    assert_int_equal(protocol_visit_graves(&protocol, redis, soon(), &moved),
+                     0);
+    assert_int_equal(moved, 0);
+    assert_int_equal(number("ZCARD {t}:graves"), 0);
+    assert_int_equal(number("HLEN {t}:wkq"), 0);
+}
+
+static void a_half_done_reaping_is_seen_and_finished(void **state)
+{
+    struct worker w1, w2;
+    struct heartbeat beat;
+
+    (void)state;
+    worker_begin(&w1, "w1");
+    worker_begin(&w2, "w2");
+    say("LPUSH {t}:queue:default a b");
+    claim(&w1, 2);
+    AUTO_WORDS struct words call = {0};
+    AUTO_REPLY redisReply *reply = NULL;
+    words_script(&call, &protocol, SCRIPT_FENCE, true);
+    words_key(&call, &protocol, "inf", "w1");
+    words_keys_end(&call);
+    words_adds(&call, protocol.prefix);
+    words_adds(&call, "w1");
+    words_adds(&call, "1");
+    assert_int_equal(words_call(&call, &protocol, redis, soon(), &reply), 0);
+    assert_int_equal(audit().running, 2);
+    assert_true(audit().balanced);
+    struct worker_card card = card_of(&w2);
+    assert_int_equal(protocol_heartbeat(&protocol, redis, soon(), &card, &beat),
+                     0);
+    assert_string_equal(beat.expired, "w1");
+    assert_int_equal(beat.peers, 1);
+    assert_int_equal(reap("w1", false), 2);
+    assert_int_equal(reap("w1", false), 0);
+    assert_true(audit().balanced);
+    forget_claims(&w1);
+}
+
+static void a_heartbeat_says_what_there_is_to_do(void **state)
+{
+    struct worker w;
+    struct heartbeat beat;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    struct worker_card card = card_of(&w);
+    say("LPUSH {t}:queue:default a b");
+    claim(&w, 2);
+    say("ZADD {t}:delayed 77 x");
+    say("HSET {t}:conf paused 1");
+    say("ZADD {t}:wk 99999999999999 w1");
+    assert_int_equal(protocol_heartbeat(&protocol, redis, soon(), &card, &beat),
+                     0);
+    assert_false(beat.fenced);
+    assert_int_equal(beat.in_flight, 2);
+    assert_int_equal(beat.next_due_ms, 77);
+    assert_int_equal(beat.peers, 0);
+    assert_string_equal(beat.expired, "");
+    assert_true(beat.paused);
+    assert_true(beat.redis_ms > 1600000000000);
+    assert_int_equal(number("ZSCORE {t}:wk w1"), 99999999999999);
+    assert_true(number("PTTL {t}:worker:w1") > 1000);
+    assert_string_equal(text("HGET {t}:worker:w1 queues"), "high,default");
+}
+
+static void leaving_needs_empty_hands(void **state)
+{
+    struct worker w;
+    struct finish done = finish_ok(1, "w1.1");
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a b");
+    assert_int_equal(exchange(&w, NULL, 0, 1), 0);
+    assert_int_equal(protocol_leave(&protocol, redis, soon(), "w1"), -EBUSY);
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    say("LMOVE {t}:queue:default {t}:p:w1:default RIGHT LEFT");
+    assert_int_equal(protocol_leave(&protocol, redis, soon(), "w1"), 0);
+    assert_int_equal(protocol_leave(&protocol, redis, soon(), "w1"), 0);
+    assert_int_equal(number("LLEN {t}:queue:default"), 1);
+    assert_int_equal(number("EXISTS {t}:inf:w1 {t}:run:w1 {t}:worker:w1"), 0);
+    assert_int_equal(audit().claims, 1);
+    assert_true(audit().balanced);
+}
+
+static void another_protocol_version_is_named(void **state)
+{
+    struct worker w = {.wid = "w1"};
+    struct worker_card card = card_of(&w);
+
+    (void)state;
+    say("HSET {t}:conf version 99");
+    say("ZADD {t}:wk 1 w0");
+    assert_int_equal(protocol_register(&protocol, redis, soon(), &card),
+                     -EPROTO);
+    assert_non_null(strstr(protocol_error(), "99"));
+    assert_int_equal(number("EXISTS {t}:inf:w1"), 0);
+    say("DEL {t}:wk");
+    assert_int_equal(protocol_register(&protocol, redis, soon(), &card), 0);
+}
+
+static void a_peer_without_a_connection_is_found_and_cut_off(void **state)
+{
+    struct worker w;
+    struct redis *other = NULL;
+    char missing[4][WORKER_ID_MAX + 1];
+    int count = -1;
+
+    (void)state;
+    MUST0(redis_create(&target, "capibox:w1", &other));
+    MUST0(redis_connect(other, soon()));
+    worker_begin(&w, "w1");
+    struct worker_card card = card_of(&w);
+    struct heartbeat beat;
+    card.client_ids[0] = 0;
+    card.client_ids[1] = redis_client_id(other);
+    assert_int_equal(protocol_heartbeat(&protocol, redis, soon(), &card, &beat),
+                     0);
+    assert_int_equal(protocol_probe_peers(&protocol, redis, soon(), "me",
+                                          missing, 4, &count),
+                     0);
+    assert_int_equal(count, 0);
+    reap("w1", true); /* cuts the connection of that name */
+    AUTO_REPLY redisReply *pong = NULL;
+    assert_true(redis_callv(other, soon(), &pong, "PING", NULL) < 0);
+    redis_destroy(other);
+    worker_begin(&w, "w2");
+    card.wid = "w2";
+    assert_int_equal(protocol_heartbeat(&protocol, redis, soon(), &card, &beat),
+                     0);
+    assert_int_equal(protocol_probe_peers(&protocol, redis, soon(), "me",
+                                          missing, 4, &count),
+                     0);
+    assert_int_equal(count, 1);
+    assert_string_equal(missing[0], "w2");
+}
+
+/* ---- a Redis in trouble ------------------------------------------------ */
+
+static void a_full_redis_still_finishes_jobs(void **state)
+{
+    struct worker w;
+    struct finish done = finish_ok(1, "j");
+    struct enqueue job = plain_job("k");
+    struct heartbeat beat;
+    enum enqueue_answer answer;
+
+    (void)state;
+    done.started = true;
+    worker_begin(&w, "w1");
+    struct worker_card card = card_of(&w);
+    say("LPUSH {t}:queue:default a b");
+    say("CONFIG SET maxmemory-policy noeviction");
+    say("CONFIG SET maxmemory 1");
+    assert_int_equal(exchange(&w, NULL, 0, 1), 0);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_OK);
+    assert_int_equal(exchange(&w, &done, 1, 1), 0);
+    assert_int_equal(w.reply.acks[0], ACK_DONE);
+    assert_int_equal(protocol_heartbeat(&protocol, redis, soon(), &card, &beat),
+                     0);
+    assert_int_equal(protocol_enqueue(&protocol, redis, soon(), &job, &answer),
+                     -ENOSPC);
+    assert_int_equal(reap("w1", true), 1);
+    say("CONFIG SET maxmemory 0");
+    assert_string_equal(text("HGET {t}:job:j status"), "succeeded");
+}
+
+static void forgotten_scripts_are_sent_as_text(void **state)
+{
+    struct worker w;
+    struct exchange_request request = {
+        .wid = "w1", .sequence = 1, .queues = QUEUES, .nqueues = 2, .claim = 1};
+
+    (void)state;
+    say("SCRIPT FLUSH");
+    worker_begin(&w, "w1"); /* a cold call helps itself */
+    assert_int_equal(send_exchange(&w, &request, false), -ESTALE);
+    assert_int_equal(send_exchange(&w, &request, true), 0);
+    assert_int_equal(send_exchange(&w, &request, false), 0);
+}
+
+static int64_t command_calls(void)
+{
+    redisReply *info = ask("INFO commandstats");
+    int64_t sum = 0;
+
+    for (char *at = info->str; (at = strstr(at, "cmdstat_")); at++) {
+        if (!strncmp(at, "cmdstat_info", 12) ||
+            !strncmp(at, "cmdstat_config", 14) ||
+            !strncmp(at, "cmdstat_evalsha", 15))
+            continue;
+        sum += atoll(strstr(at, "calls=") + 6);
+    }
+    freeReplyObject(info);
+    return sum;
+}
+
+/* A claim and a finish in each call, n of both, as in a busy worker. */
+static double calls_per_job(int n, bool template_counters)
+{
+    struct worker w;
+    struct finish finishes[FINISH_MAX];
+    char ids[FINISH_MAX][48], wid[32];
+
+    snprintf(wid, sizeof(wid), "calls%d%d", n, template_counters);
+    worker_begin(&w, wid);
+    for (int i = 0; i < 5 * n; i++)
+        say("LPUSH {t}:queue:default x");
+    assert_int_equal(exchange(&w, NULL, 0, n), 0);
+    int64_t before = command_calls();
+    for (int turn = 0; turn < 4; turn++) {
+        for (int i = 0; i < n; i++) {
+            snprintf(ids[i], sizeof(ids[i]), "%s.%d", wid, turn * n + i + 1);
+            finishes[i] = finish_ok(turn * n + i + 1, ids[i]);
+            if (!template_counters)
+                finishes[i].template_id = NULL;
+        }
+        assert_int_equal(exchange(&w, finishes, n, n), 0);
+        assert_int_equal(w.reply.nclaims, n);
+    }
+    double calls = (double)(command_calls() - before) / (4.0 * n);
+    forget_claims(&w);
+    return calls;
+}
+
+static void a_job_costs_few_calls(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= 64; n *= 8) {
+        double plain = calls_per_job(n, false), full = calls_per_job(n, true);
+
+        print_message("calls per job, n=%d: %.2f, with template counters "
+                      "%.2f\n",
+                      n, plain, full);
+        assert_true(plain <= 3 + 9.0 / n + 0.001);
+        assert_true(full <= 3 + 11.0 / n + 0.001);
+    }
+}
+
+/* ---- frame ------------------------------------------------------------- */
+
+static int fresh(void **state)
+{
+    (void)state;
+    say("FLUSHALL");
+    say("CONFIG RESETSTAT");
+    return 0;
+}
+
+static int open_all(void **state)
+{
+    struct complaint why;
+    struct settings settings = {0};
+
+    (void)state;
+    redis_server_start(&server, NULL);
+    MUST0(redis_target_parse(server.url, &settings, &target, &why));
+    MUST0(redis_create(&target, NULL, &redis));
+    MUST0(redis_connect(redis, soon()));
+    MUST0(protocol_init(&protocol, "{t}", 60, 10000));
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    redis_destroy(redis);
+    redis_target_fini(&target);
+    redis_server_stop(&server);
+    return 0;
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, fresh)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_push_is_claimed_and_ends_with_its_counters),
+        TEST(big_counters_stay_exact),
+        TEST(queues_are_served_in_order_and_oldest_first),
+        TEST(what_a_blocked_move_took_is_claimed_first),
+        TEST(a_lost_reply_is_answered_the_same_again),
+        TEST(a_straggler_of_an_old_connection_does_nothing),
+        TEST(a_finish_without_the_claim_is_late),
+        TEST(a_retry_waits_for_its_time_and_comes_back),
+        TEST(two_equal_entries_may_wait_together),
+        TEST(a_released_entry_is_first_in_line),
+        TEST(a_dead_job_is_listed_and_counted),
+        TEST(a_foreign_key_in_the_way_does_not_lose_a_result),
+        TEST(the_end_is_told_to_who_listens),
+        TEST(a_batch_is_complete_when_all_of_it_ended),
+        TEST(the_output_stream_ends_with_the_verdict),
+        TEST(an_id_runs_once),
+        TEST(a_bare_push_cannot_take_an_accepted_id),
+        TEST(a_reaped_job_is_its_own_heir),
+        TEST(enqueue_knows_its_own_repeat),
+        TEST(a_lease_that_is_not_over_is_respected),
+        TEST(the_reaped_are_shut_out),
+        TEST(a_commit_before_the_fence_is_not_called_late),
+        TEST(the_reaped_entries_go_first_in_their_order),
+        TEST(all_are_suspects_of_an_unmarked_death),
+        TEST(only_the_marked_one_is_charged),
+        TEST(a_mark_that_was_given_back_accuses_nobody),
+        TEST(a_move_that_landed_after_reaping_is_brought_back),
+        TEST(a_half_done_reaping_is_seen_and_finished),
+        TEST(a_heartbeat_says_what_there_is_to_do),
+        TEST(leaving_needs_empty_hands),
+        TEST(another_protocol_version_is_named),
+        TEST(a_peer_without_a_connection_is_found_and_cut_off),
+        TEST(a_full_redis_still_finishes_jobs),
+        TEST(forgotten_scripts_are_sent_as_text),
+        TEST(a_job_costs_few_calls),
+    };
+
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}

@@ -10,7 +10,11 @@
 
 static int explain(struct client *c, const struct redis *redis, int rc)
 {
-    snprintf(c->why, sizeof(c->why), "%s", redis_error(redis));
+    /* A connection that still stands means that Redis answered, and how. */
+    const char *words = redis_connected(redis) ? protocol_error() : "";
+
+    snprintf(c->why, sizeof(c->why), "%s%s", *words ? "Redis says: " : "",
+             *words ? words : redis_error(redis));
     return rc;
 }
 
@@ -200,6 +204,58 @@ int client_enqueue(struct client *c, const struct enqueue *e,
         rc =
             protocol_enqueue(&c->protocol, c->redis,
                              clock_ms() + REDIS_CALL_TIMEOUT_MS, e, answer_out);
+        if (rc == 0)
+            return 0;
+        explain(c, c->redis, rc);
+    } while (again(c, rc, give_up, &backoff));
+    return rc;
+}
+
+/* All replies are read, also behind a bad one. */
+static int read_answers(struct client *c, int64_t deadline, int count,
+                        enum enqueue_answer *answers)
+{
+    int first = 0;
+
+    for (int i = 0; i < count; i++) {
+        redisReply *reply = NULL;
+        int rc = redis_reply(c->redis, deadline, &reply);
+
+        if (rc < 0)
+            return rc;
+        rc = protocol_enqueue_parse(reply, &answers[i]);
+        freeReplyObject(reply);
+        first = first ? first : rc;
+    }
+    return first;
+}
+
+static int enqueue_once(struct client *c, const struct enqueue *list, int count,
+                        bool by_text, enum enqueue_answer *answers)
+{
+    int64_t deadline = clock_ms() + CLIENT_RETRY_MS;
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < count; i++)
+        rc = protocol_enqueue_append(&c->protocol, c->redis, &list[i], by_text);
+    if (rc == 0)
+        rc = redis_flush(c->redis, deadline);
+    if (rc == 0)
+        rc = read_answers(c, deadline, count, answers);
+    return rc;
+}
+
+int client_enqueue_all(struct client *c, const struct enqueue *list, int count,
+                       enum enqueue_answer *answers_out)
+{
+    int64_t give_up = clock_ms() + CLIENT_RETRY_MS;
+    struct backoff backoff = {0};
+    int rc;
+
+    do {
+        rc = enqueue_once(c, list, count, false, answers_out);
+        if (rc == -ESTALE)
+            rc = enqueue_once(c, list, count, true, answers_out);
         if (rc == 0)
             return 0;
         explain(c, c->redis, rc);

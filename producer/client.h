@@ -54,6 +54,11 @@ int client_ask_each(struct client *c, const char *const *ids, size_t count,
 int client_enqueue(struct client *c, const struct enqueue *e,
                    enum enqueue_answer *answer_out);
 
+/* The same for many in one go, each with a nonce. All of them are answered, or
+ * none may be relied on. */
+int client_enqueue_all(struct client *c, const struct enqueue *list, int count,
+                       enum enqueue_answer *answers_out);
+
 /* The hash of one job; its result only when asked for and ended. */
 int client_job(struct client *c, const char *id, bool with_result,
                struct client_job *job_out);

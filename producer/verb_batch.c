@@ -14,10 +14,12 @@
 #include "producer/text.h"
 #include "producer/verbs.h"
 
-#define PROGRESS_MS 100
-#define PRINT_MAX   16 /* results read at a time: each may have many MB */
-#define LOOK_MAX    4096
-#define BAR_WIDTH   30
+#define PROGRESS_MS  100
+#define PRINT_MAX    16 /* results read at a time: each may have many MB */
+#define LOOK_MAX     4096
+#define SUBMIT_MAX   128        /* jobs in one pipeline, */
+#define SUBMIT_BYTES (1u << 20) /* or until they have this many bytes */
+#define BAR_WIDTH    30
 
 struct batch {
     struct client *client;
@@ -35,29 +37,28 @@ struct batch {
     enum exits worst;
 };
 
-static int submit_line(struct batch *b, const struct batchfile_line *line)
+/* The batch's id is the nonce: a job of this batch that a lost reply hid is
+ * known again when it is sent again. */
+static struct enqueue enqueue_of(const struct batch *b,
+                                 const struct batchfile_line *line,
+                                 struct strbuf *body)
 {
-    AUTO_STRBUF struct strbuf body = STRBUF_INIT;
-    char nonce[JOB_ID_MAX + 1];
-    enum enqueue_answer answer;
-    struct enqueue e = {
+    batchfile_body(line, b->id, body);
+    return (struct enqueue){
         .queue = b->options->queue ? b->options->queue : "default",
         .job_id = line->id,
+        .body = body->text,
+        .body_len = body->len,
         .batch_id = b->id,
+        .nonce = b->id,
     };
+}
 
-    batchfile_body(line, b->id, &body);
-    if (body.failed)
-        return -ENOMEM;
-    e.body = body.text;
-    e.body_len = body.len;
-    if (protocol_make_job_id(nonce) == 0)
-        e.nonce = nonce;
-    if (client_enqueue(b->client, &e, &answer) < 0)
-        return -EIO;
+static int take_answer(struct batch *b, const struct batchfile_line *line,
+                       enum enqueue_answer answer)
+{
     if (answer == ENQUEUE_FULL) {
-        snprintf(b->client->why, sizeof(b->client->why), "queue %s is full",
-                 e.queue);
+        snprintf(b->client->why, sizeof(b->client->why), "the queue is full");
         return -ENOSPC;
     }
     if (answer == ENQUEUE_DUPLICATE) {
@@ -66,6 +67,33 @@ static int submit_line(struct batch *b, const struct batchfile_line *line)
                  line->number, line->id);
     }
     return 0;
+}
+
+/* As many of the lines from `from` as go into one pipeline. *count_out: how
+ * many those are. */
+static int submit_some(struct batch *b, size_t from, int *count_out)
+{
+    struct strbuf bodies[SUBMIT_MAX] = {0};
+    struct enqueue list[SUBMIT_MAX];
+    enum enqueue_answer answers[SUBMIT_MAX];
+    size_t bytes = 0;
+    int n = 0, rc = 0;
+
+    while (n < SUBMIT_MAX && from + (size_t)n < b->file.count &&
+           bytes < SUBMIT_BYTES) {
+        list[n] = enqueue_of(b, &b->file.lines[from + (size_t)n], &bodies[n]);
+        if (bodies[n].failed)
+            rc = -ENOMEM;
+        bytes += bodies[n++].len;
+    }
+    if (rc == 0)
+        rc = client_enqueue_all(b->client, list, n, answers);
+    for (int i = 0; rc == 0 && i < n; i++)
+        rc = take_answer(b, &b->file.lines[from + (size_t)i], answers[i]);
+    for (int i = 0; i < n; i++)
+        strbuf_fini(&bodies[i]);
+    *count_out = n;
+    return rc;
 }
 
 static int set_total(struct batch *b)
@@ -85,17 +113,19 @@ static int submit(struct batch *b)
     int rc = set_total(b);
     size_t done = 0;
 
-    for (; rc == 0 && done < b->file.count; done++) {
-        rc = submit_line(b, &b->file.lines[done]);
-        if (rc < 0)
-            break;
+    while (rc == 0 && done < b->file.count) {
+        int count = 0;
+
+        rc = submit_some(b, done, &count);
+        if (rc == 0)
+            done += (size_t)count;
     }
     /* The total is of what this batch will run. */
     if (rc == 0 && b->nduplicates > 0)
         rc = set_total(b);
     if (rc < 0)
-        text_say("batch %s: %zu of %zu jobs submitted: %s", b->id, done,
-                 b->file.count, b->client->why);
+        text_say("batch %s: %zu of %zu jobs are known to be submitted: %s",
+                 b->id, done, b->file.count, b->client->why);
     return rc < 0 ? EXITS_CAPIBOX : EXITS_OK;
 }
 

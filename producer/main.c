@@ -89,30 +89,38 @@ static int act(const struct settings *s, const struct verb *verb, int argc,
     return rc;
 }
 
+/* Also when other arguments are wrong: then argv is as it was given. */
+static int help(int argc, char **argv)
+{
+    const struct verb *verb = argc > 1 ? verbs_find(argv[1]) : NULL;
+
+    if (argc > 1 && !verb && argv[1][0] != '-')
+        return unknown_verb(argv[1]);
+    if (verb)
+        verbs_print_one(stdout, argv[0], verb);
+    else
+        verbs_print_all(stdout, argv[0]);
+    return EXITS_OK;
+}
+
 static int dispatch(const struct settings *s, int argc, char **argv)
 {
     const struct verb *verb;
 
+    if (s->help)
+        return help(argc, argv);
     if (argc < 2) {
-        if (s->help) {
-            verbs_print_all(stdout, argv[0]);
-            return EXITS_OK;
-        }
         text_say("say what to do: %s --help lists the verbs", argv[0]);
         return EXITS_USAGE;
     }
     verb = verbs_find(argv[1]);
-    if (!verb && argv[1][0] == '-' && argv[1][1]) {
+    if (verb)
+        return act(s, verb, argc - 2, argv + 2);
+    if (argv[1][0] == '-') {
         text_say("%.60s: unknown flag before the verb", argv[1]);
         return EXITS_USAGE;
     }
-    if (!verb)
-        return unknown_verb(argv[1]);
-    if (s->help) {
-        verbs_print_one(stdout, argv[0], verb);
-        return EXITS_OK;
-    }
-    return act(s, verb, argc - 2, argv + 2);
+    return unknown_verb(argv[1]);
 }
 
 int main(int argc, char **argv)

@@ -100,6 +100,7 @@ WRAP_test_io := -Wl,--wrap=read,--wrap=write,--wrap=realloc
 WRAP_test_log := -Wl,--wrap=write
 WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 WRAP_test_replies := -Wl,--wrap=redisReaderFeed
+WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
@@ -135,10 +136,39 @@ fuzz:
 	    -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/crash-$$name- \
 	    build/fuzz/corpus/$$name tests/fuzz/seeds/$$name >build/fuzz/$$name.log 2>&1 \
 	    || { cat build/fuzz/$$name.log; exit 1; }; grep ^stat build/fuzz/$$name.log; done
+# A private Redis, a worker, three jobs; `up` stays until Ctrl-C.
+run:
+	@sh deploy/local.sh run
+up:
+	@sh deploy/local.sh up
+
+PREFIX  ?= /usr/local
+INSTALL ?= install
+SHARE   := $(DESTDIR)$(PREFIX)/share/capibox
+UNITS   := $(DESTDIR)$(PREFIX)/lib/systemd/system
+install: $(PROGRAMS)
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/templates $(SHARE)/runtime $(UNITS)
+	$(INSTALL) -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -m 644 $(wildcard templates/*.json) $(SHARE)/templates
+	$(INSTALL) -m 644 $(wildcard worker/runtime/*) $(SHARE)/runtime
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/doc/capibox
+	$(INSTALL) -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/capibox
+	sed 's|@PREFIX@|$(PREFIX)|g' deploy/capibox-worker.service > $(UNITS)/capibox-worker.service
+
+help:
+	@echo 'make                    build the programs into bin/'
+	@echo 'make run                private Redis, a worker, three jobs, stop'
+	@echo 'make up                 the same without jobs, until Ctrl-C'
+	@echo 'make check-unit         tests of single modules (SAN=address, SAN=thread)'
+	@echo 'make check-integration  with a real redis-server and real sandboxes'
+	@echo 'make check-e2e          with the built programs'
+	@echo 'make install            PREFIX=/usr/local, DESTDIR='
+	@echo 'make clean              remove build/ and bin/'
 
 clean:
 	rm -rf build bin
 
 .PHONY: all clean fuzz check-unit check-integration check-e2e
+.PHONY: all run up install help clean check-unit check-integration check-e2e
 .SECONDARY:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

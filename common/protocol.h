@@ -314,6 +314,12 @@ int protocol_enqueue(const struct protocol *p, struct redis *r,
                      int64_t deadline_ms, const struct enqueue *e,
                      enum enqueue_answer *answer_out);
 
+/* The same, pipelined: any number appended, then as many replies parsed. -ESTALE
+ * from parse: append them again by_text. Repeats need the nonce. */
+int protocol_enqueue_append(const struct protocol *p, struct redis *r,
+                            const struct enqueue *e, bool by_text);
+int protocol_enqueue_parse(redisReply *reply, enum enqueue_answer *answer_out);
+
 /* Creates P:batch:<id> with its total. */
 int protocol_batch_create(const struct protocol *p, struct redis *r,
                           int64_t deadline_ms, const char *batch_id,

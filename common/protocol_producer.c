@@ -3,6 +3,31 @@
 
 #include "common/protocol_call.h"
 
+static void enqueue_words(struct words *w, const struct protocol *p,
+                          const struct enqueue *e, bool by_text)
+{
+    words_script(w, p, SCRIPT_ENQUEUE, by_text);
+    words_key(w, p, "queue", e->queue);
+    words_key(w, p, "job", e->job_id);
+    words_key(w, p, "delayed", NULL);
+    words_key(w, p, "stats", NULL);
+    words_keys_end(w);
+    words_adds(w, e->queue);
+    words_adds(w, e->job_id);
+    words_add(w, e->body, e->body_len);
+    words_addi(w, e->delay_ms);
+    words_addi(w, e->queue_max);
+    words_adds(w, e->nonce);
+    for (int i = 0; i < e->nfields; i++) {
+        words_adds(w, e->names[i]);
+        words_adds(w, e->values[i]);
+    }
+    if (e->batch_id) {
+        words_adds(w, "batch_id");
+        words_adds(w, e->batch_id);
+    }
+}
+
 int protocol_enqueue(const struct protocol *p, struct redis *r,
                      int64_t deadline_ms, const struct enqueue *e,
                      enum enqueue_answer *answer_out)
@@ -10,27 +35,26 @@ int protocol_enqueue(const struct protocol *p, struct redis *r,
     AUTO_WORDS struct words w = {0};
     AUTO_REPLY redisReply *reply = NULL;
 
-    words_script(&w, p, SCRIPT_ENQUEUE, false);
-    words_key(&w, p, "queue", e->queue);
-    words_key(&w, p, "job", e->job_id);
-    words_key(&w, p, "delayed", NULL);
-    words_key(&w, p, "stats", NULL);
-    words_keys_end(&w);
-    words_adds(&w, e->queue);
-    words_adds(&w, e->job_id);
-    words_add(&w, e->body, e->body_len);
-    words_addi(&w, e->delay_ms);
-    words_addi(&w, e->queue_max);
-    words_adds(&w, e->nonce);
-    for (int i = 0; i < e->nfields; i++) {
-        words_adds(&w, e->names[i]);
-        words_adds(&w, e->values[i]);
-    }
-    if (e->batch_id) {
-        words_adds(&w, "batch_id");
-        words_adds(&w, e->batch_id);
-    }
+    enqueue_words(&w, p, e, false);
     int rc = words_call(&w, p, r, deadline_ms, &reply);
+    if (rc < 0)
+        return rc;
+    return protocol_enqueue_parse(reply, answer_out);
+}
+
+int protocol_enqueue_append(const struct protocol *p, struct redis *r,
+                            const struct enqueue *e, bool by_text)
+{
+    AUTO_WORDS struct words w = {0};
+
+    enqueue_words(&w, p, e, by_text);
+    return words_append(&w, r);
+}
+
+int protocol_enqueue_parse(redisReply *reply, enum enqueue_answer *answer_out)
+{
+    int rc = reply_failure(reply);
+
     if (rc < 0)
         return rc;
     if (reply->type != REDIS_REPLY_INTEGER || reply->integer < 0 ||

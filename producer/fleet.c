@@ -1,0 +1,231 @@
+#include "producer/fleet.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/envelope.h"
+#include "common/job.h"
+
+const char *fleet_field(const redisReply *hash, const char *name)
+{
+    if (hash && hash->type == REDIS_REPLY_ARRAY)
+        for (size_t i = 0; i + 1 < hash->elements; i += 2)
+            if (!strcmp(hash->element[i]->str, name))
+                return hash->element[i + 1]->str;
+    return "";
+}
+
+static int ask_key(struct client *c, redisReply **out, const char *command,
+                   const char *kind, const char *name)
+{
+    char key[KEY_MAX];
+    const char *argv[] = {command, protocol_key(&c->protocol, key, kind, name)};
+
+    return client_ask(c, out, 2, argv);
+}
+
+static int ask_count(struct client *c, const char *command, const char *kind,
+                     const char *name, int64_t *count_out)
+{
+    redisReply *reply = NULL;
+    int rc = ask_key(c, &reply, command, kind, name);
+
+    *count_out = 0;
+    /* Someone may have put another type under the name. */
+    if (rc == -EPROTO)
+        return 0;
+    if (rc < 0)
+        return rc;
+    if (reply->type == REDIS_REPLY_INTEGER)
+        *count_out = reply->integer;
+    freeReplyObject(reply);
+    return 0;
+}
+
+static int load_now(struct fleet *f, struct client *c)
+{
+    const char *argv[] = {"TIME"};
+    redisReply *reply = NULL;
+    int rc = client_ask(c, &reply, 1, argv);
+
+    if (rc < 0)
+        return rc;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
+        f->now = strtod(reply->element[0]->str, NULL) +
+                 strtod(reply->element[1]->str, NULL) / 1e6;
+    freeReplyObject(reply);
+    return 0;
+}
+
+static int load_worker(struct fleet *f, struct client *c, const char *id,
+                       double lease_ms)
+{
+    struct fleet_worker *w = &f->workers[f->nworkers];
+    int rc;
+
+    snprintf(w->id, sizeof(w->id), "%s", id);
+    w->lease_s = lease_ms / 1000 - f->now;
+    f->nworkers++;
+    rc = ask_key(c, &w->card, "HGETALL", "worker", id);
+    if (rc == 0)
+        rc = ask_key(c, &w->runs, "HGETALL", "run", id);
+    return rc;
+}
+
+int fleet_load_workers(struct fleet *f, struct client *c)
+{
+    char key[KEY_MAX];
+    const char *argv[] = {"ZRANGE", protocol_key(&c->protocol, key, "wk", NULL),
+                          "0", "-1", "WITHSCORES"};
+    redisReply *reply = NULL;
+    int rc = load_now(f, c);
+
+    if (rc == 0)
+        rc = client_ask(c, &reply, 5, argv);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; rc == 0 && i + 1 < reply->elements; i += 2)
+        if (f->nworkers < FLEET_WORKERS_MAX)
+            rc = load_worker(f, c, reply->element[i]->str,
+                             strtod(reply->element[i + 1]->str, NULL));
+    freeReplyObject(reply);
+    return rc;
+}
+
+static struct fleet_queue *add_queue(struct fleet *f, const char *name)
+{
+    if (!job_name_valid(name, false))
+        return NULL;
+    for (int i = 0; i < f->nqueues; i++)
+        if (!strcmp(f->queues[i].name, name))
+            return &f->queues[i];
+    if (f->nqueues == FLEET_QUEUES_MAX)
+        return NULL;
+    f->queues[f->nqueues] = (struct fleet_queue){.oldest_s = -1};
+    strcpy(f->queues[f->nqueues].name, name);
+    return &f->queues[f->nqueues++];
+}
+
+/* "high,default" or "high*3,default*1" of a worker's card. */
+static void add_served(struct fleet *f, const char *names)
+{
+    while (*names) {
+        size_t len = strcspn(names, ",");
+        char name[JOB_NAME_MAX + 1];
+        struct fleet_queue *queue;
+
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(names, ",*"), names);
+        queue = add_queue(f, name);
+        if (queue)
+            queue->served++;
+        names += len + (names[len] == ',');
+    }
+}
+
+/* P:queue:* as a glob, the prefix taken literally. */
+static void queue_pattern(struct client *c, char out[2 * KEY_MAX])
+{
+    char key[KEY_MAX];
+    size_t n = 0;
+
+    protocol_key(&c->protocol, key, "queue", "");
+    for (const char *s = key; *s; s++) {
+        if (strchr("*?[]\\^-", *s))
+            out[n++] = '\\';
+        out[n++] = *s;
+    }
+    strcpy(out + n, "*");
+}
+
+static void take_keys(struct fleet *f, struct client *c, const redisReply *keys)
+{
+    char key[KEY_MAX];
+    size_t skip = strlen(protocol_key(&c->protocol, key, "queue", ""));
+
+    for (size_t i = 0; i < keys->elements; i++)
+        if ((size_t)keys->element[i]->len > skip)
+            add_queue(f, keys->element[i]->str + skip);
+}
+
+static int scan_queues(struct fleet *f, struct client *c)
+{
+    char pattern[2 * KEY_MAX], cursor[32] = "0";
+
+    queue_pattern(c, pattern);
+    for (int calls = 0; calls < FLEET_SCAN_CALLS_MAX; calls++) {
+        const char *argv[] = {"SCAN",  cursor, "MATCH", pattern,
+                              "COUNT", "1000", "TYPE",  "list"};
+        redisReply *reply = NULL;
+        int rc = client_ask(c, &reply, 8, argv);
+
+        if (rc < 0)
+            return rc;
+        if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
+            snprintf(cursor, sizeof(cursor), "%s", reply->element[0]->str);
+            take_keys(f, c, reply->element[1]);
+        } else {
+            strcpy(cursor, "0");
+        }
+        freeReplyObject(reply);
+        if (!strcmp(cursor, "0"))
+            break;
+    }
+    return 0;
+}
+
+/* The right end is the next to be served. */
+static int load_age(struct fleet_queue *q, struct client *c, double now)
+{
+    char key[KEY_MAX];
+    const char *argv[] = {
+        "LINDEX", protocol_key(&c->protocol, key, "queue", q->name), "-1"};
+    redisReply *reply = NULL;
+    struct envelope e;
+    int rc = client_ask(c, &reply, 3, argv);
+
+    if (rc < 0)
+        return rc;
+    if (reply->type == REDIS_REPLY_STRING) {
+        envelope_parse(reply->str, (size_t)reply->len, &e);
+        if (e.enqueued_ms > 0)
+            q->oldest_s = now - (double)e.enqueued_ms / 1000;
+        if (e.enqueued_ms > 0 && q->oldest_s < 0)
+            q->oldest_s = 0;
+    }
+    freeReplyObject(reply);
+    return 0;
+}
+
+int fleet_load_queues(struct fleet *f, struct client *c)
+{
+    int rc;
+
+    for (int i = 0; i < c->settings->nqueues; i++)
+        add_queue(f, c->settings->queues[i].name);
+    for (int i = 0; i < f->nworkers; i++)
+        add_served(f, fleet_field(f->workers[i].card, "queues"));
+    rc = scan_queues(f, c);
+    for (int i = 0; rc == 0 && i < f->nqueues; i++) {
+        rc = ask_count(c, "LLEN", "queue", f->queues[i].name,
+                       &f->queues[i].depth);
+        if (rc == 0 && f->queues[i].depth > 0)
+            rc = load_age(&f->queues[i], c, f->now);
+    }
+    if (rc == 0)
+        rc = ask_count(c, "ZCARD", "delayed", NULL, &f->delayed);
+    if (rc == 0)
+        rc = ask_count(c, "LLEN", "dead", NULL, &f->dead);
+    return rc;
+}
+
+void fleet_fini(struct fleet *f)
+{
+    for (int i = 0; i < f->nworkers; i++) {
+        if (f->workers[i].card)
+            freeReplyObject(f->workers[i].card);
+        if (f->workers[i].runs)
+            freeReplyObject(f->workers[i].runs);
+    }
+    f->nworkers = f->nqueues = 0;
+}

@@ -1,0 +1,143 @@
+/* producer/main.c -- capibox: reads its arguments, calls one verb. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/settings.h"
+#include "producer/exits.h"
+#include "producer/text.h"
+#include "producer/verbs.h"
+
+static int wrong(const struct complaint *why)
+{
+    char text[700];
+
+    complaint_print(why, text, sizeof(text));
+    text_say("%s", text);
+    return EXITS_USAGE;
+}
+
+/* Settings, then help and version, which must come out whatever else is wrong.
+ * -1: go on. */
+static int prepare(struct settings *s, int *argc, char **argv)
+{
+    struct complaint env_why = {0}, why = {0};
+    int env_rc, rc;
+
+    if (settings_init(s) < 0) {
+        text_say("out of memory");
+        return EXITS_CAPIBOX;
+    }
+    env_rc = settings_from_env(s, FOR_CLI, &env_why);
+    rc = settings_from_args(s, FOR_CLI, argc, argv, &why);
+    if (s->version) {
+        printf("capibox %s\n", CAPIBOX_VERSION);
+        return EXITS_OK;
+    }
+    if (s->help)
+        return -1;
+    if (rc < 0)
+        return wrong(&why);
+    if (env_rc < 0)
+        return wrong(&env_why);
+    if (settings_check(s, FOR_CLI, &why) < 0)
+        return wrong(&why);
+    return -1;
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *best = verbs_nearest(name);
+
+    if (verbs_later(name))
+        text_say("%s is not in this version yet", name);
+    else if (best)
+        text_say("%.60s: unknown verb; did you mean %s?", name, best);
+    else
+        text_say("%.60s: unknown verb; --help lists those there are", name);
+    return EXITS_USAGE;
+}
+
+static int count_words(const struct verb *verb, const struct options *o)
+{
+    if (o->nwords >= verb->words_min && o->nwords <= verb->words_max)
+        return 0;
+    if (o->nwords > verb->words_max)
+        text_say("%s: what is \"%.60s\"? usage: capibox %s %s", verb->name,
+                 o->words[verb->words_max], verb->name, verb->words);
+    else
+        text_say("%s: usage: capibox %s %s", verb->name, verb->name,
+                 verb->words);
+    return EXITS_USAGE;
+}
+
+static int act(const struct settings *s, const struct verb *verb, int argc,
+               char **argv)
+{
+    struct options o;
+    struct complaint why = {0};
+    int rc = options_parse(&o, verb->bit, argc, (const char **)argv, &why);
+
+    if (rc < 0)
+        rc = wrong(&why);
+    else
+        rc = count_words(verb, &o);
+    if (rc == 0)
+        rc = verb->act(s, &o);
+    options_fini(&o);
+    return rc;
+}
+
+/* Also when other arguments are wrong: then argv is as it was given. */
+static int help(int argc, char **argv)
+{
+    const struct verb *verb = argc > 1 ? verbs_find(argv[1]) : NULL;
+
+    if (argc > 1 && !verb && argv[1][0] != '-')
+        return unknown_verb(argv[1]);
+    if (verb)
+        verbs_print_one(stdout, argv[0], verb);
+    else
+        verbs_print_all(stdout, argv[0]);
+    return EXITS_OK;
+}
+
+static int dispatch(const struct settings *s, int argc, char **argv)
+{
+    const struct verb *verb;
+
+    if (s->help)
+        return help(argc, argv);
+    if (argc < 2) {
+        text_say("say what to do: %s --help lists the verbs", argv[0]);
+        return EXITS_USAGE;
+    }
+    verb = verbs_find(argv[1]);
+    if (verb)
+        return act(s, verb, argc - 2, argv + 2);
+    if (argv[1][0] == '-') {
+        text_say("%.60s: unknown flag before the verb", argv[1]);
+        return EXITS_USAGE;
+    }
+    return unknown_verb(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    struct settings s;
+    int rc;
+
+    /* A reader that left, or a Redis that did, is an error to report. */
+    signal(SIGPIPE, SIG_IGN);
+    rc = prepare(&s, &argc, argv);
+    if (rc < 0)
+        rc = dispatch(&s, argc, argv);
+    if (fflush(stdout) != 0 && rc == EXITS_OK) {
+        if (errno != EPIPE)
+            text_say("cannot write the answer: %s", strerror(errno));
+        rc = EXITS_CAPIBOX;
+    }
+    settings_fini(&s);
+    return rc;
+}

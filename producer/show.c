@@ -1,0 +1,62 @@
+#include "producer/show.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "producer/exits.h"
+#include "producer/render.h"
+#include "producer/save.h"
+#include "producer/text.h"
+
+/* A summary that follows an unfinished line would be hard to read. */
+static void end_lines(const struct follow *f)
+{
+    if (f->open_line[1] ||
+        (f->open_line[0] && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)))
+        fputc('\n', stderr);
+}
+
+static int show(const struct settings *s, const struct options *o,
+                const char *save, struct follow *f, const char *text,
+                const cJSON *result)
+{
+    int rc = (int)exits_of_name(render_text(result, "verdict"));
+    int saved = 0;
+
+    if (s->json) {
+        fputs(text, stdout);
+        fputc('\n', stdout);
+    } else {
+        if (f) {
+            follow_rest(f, result);
+            fflush(stdout);
+            end_lines(f);
+        }
+        render_result(stderr, result, o->verbose);
+    }
+    if (save)
+        saved = save_all(result, save, stderr);
+    if (saved < 0 && rc == EXITS_OK) {
+        text_say("not all could be written to %s: %s", save, strerror(-saved));
+        rc = EXITS_CAPIBOX;
+    }
+    return rc;
+}
+
+int show_job(const struct settings *s, const struct options *o,
+             const char *save, struct follow *f, const struct client_job *job,
+             const char *id)
+{
+    cJSON *result = job->result ? cJSON_Parse(job->result) : NULL;
+    int rc;
+
+    if (!cJSON_IsObject(result)) {
+        text_say("job %s is %s, but its result cannot be read", id,
+                 job->status);
+        cJSON_Delete(result);
+        return EXITS_CAPIBOX;
+    }
+    rc = show(s, o, save, f, job->result, result);
+    cJSON_Delete(result);
+    return rc;
+}

@@ -1,0 +1,466 @@
+/* producer/verb_doctor.c -- doctor. */
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/imports.h"
+#include "common/scope.h"
+#include "common/template.h"
+#include "producer/client.h"
+#include "producer/exits.h"
+#include "producer/fleet.h"
+#include "producer/render.h"
+#include "producer/spawn.h"
+#include "producer/text.h"
+#include "producer/verbs.h"
+
+#define PROBE_MS          30000
+#define PROBE_BYTES_MAX   (1u << 20)
+#define IMPORT_MS         20000
+#define REDIS_MAJOR_LEAST 7
+
+enum state { STATE_OK, STATE_NOTE, STATE_BAD };
+
+static const char *const state_names[] = {"ok", "note", "bad"};
+
+struct doctor {
+    const struct settings *settings;
+    cJSON *checks;
+    int bad;
+};
+
+/* fix: what to do, "" if there is nothing. */
+__attribute__((format(printf, 5, 6))) static void
+check(struct doctor *d, enum state state, const char *name, const char *fix,
+      const char *fmt, ...)
+{
+    cJSON *json = cJSON_CreateObject();
+    char text[1024];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    d->bad += state == STATE_BAD;
+    cJSON_AddStringToObject(json, "name", name);
+    cJSON_AddStringToObject(json, "state", state_names[state]);
+    cJSON_AddStringToObject(json, "detail", text);
+    cJSON_AddStringToObject(json, "fix", fix);
+    cJSON_AddItemToArray(d->checks, json);
+    if (d->settings->json)
+        return;
+    printf("%-5s %-12s ", state == STATE_BAD ? "BAD" : state_names[state],
+           name);
+    text_put(stdout, text, -1);
+    putchar('\n');
+    if (*fix && state != STATE_OK) {
+        printf("%-18s fix: ", "");
+        text_put(stdout, fix, -1);
+        putchar('\n');
+    }
+}
+
+/* ---- the sandbox: what sandboxd says of this host ----------------------- */
+
+static void probe_lines(const cJSON *json, int indent)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, json)
+    {
+        printf("%*s", indent, "");
+        if (item->string)
+            text_put(stdout, item->string, -1);
+        if (cJSON_IsObject(item) || cJSON_IsArray(item)) {
+            puts(item->string ? ":" : "-");
+            probe_lines(item, indent + 2);
+            continue;
+        }
+        fputs(item->string ? ": " : "", stdout);
+        if (cJSON_IsString(item))
+            text_put(stdout, item->valuestring, -1);
+        else if (cJSON_IsBool(item))
+            fputs(cJSON_IsTrue(item) ? "yes" : "no", stdout);
+        else if (cJSON_IsNumber(item))
+            printf("%.15g", item->valuedouble);
+        else
+            putchar('-');
+        putchar('\n');
+    }
+}
+
+static bool beside_us(const char *name, char out[PATH_MAX])
+{
+    char self[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (len < 0)
+        return false;
+    self[len] = '\0';
+    return snprintf(out, PATH_MAX, "%s/%s", dirname(self), name) < PATH_MAX &&
+           access(out, X_OK) == 0;
+}
+
+static cJSON *check_sandbox(struct doctor *d)
+{
+    char path[PATH_MAX];
+    const char *argv[] = {path, "--probe", "--json", NULL};
+    AUTO_FREE char *text = NULL;
+    cJSON *probe = NULL;
+    int code = 0, rc;
+
+    if (!beside_us("capibox-sandboxd", path)) {
+        check(d, STATE_BAD, "sandbox", "build or install capibox whole: make",
+              "capibox-sandboxd is not beside this program");
+        return NULL;
+    }
+    rc = spawn_read(argv, false, PROBE_BYTES_MAX, clock_ms() + PROBE_MS, &text,
+                    &code);
+    if (rc == 0)
+        probe = cJSON_Parse(text);
+    if (!probe)
+        check(d, STATE_BAD, "sandbox", "run it by hand: it says more",
+              "%s --probe --json: %s", path,
+              rc < 0 ? strerror(-rc) : "no JSON came out");
+    else if (code != 0)
+        check(d, STATE_BAD, "sandbox", "see below",
+              "this host cannot confine code as the templates want");
+    else
+        check(d, STATE_OK, "sandbox", "",
+              "this host can confine code; how, is below");
+    return probe;
+}
+
+/* ---- Redis -------------------------------------------------------------- */
+
+/* A line of INFO: "name:value\r\n". */
+static void info_field(const char *info, const char *name, char *out,
+                       size_t size)
+{
+    size_t len = strlen(name);
+
+    *out = '\0';
+    for (const char *at = info; at; at = strchr(at, '\n')) {
+        at += *at == '\n';
+        if (strncmp(at, name, len) == 0 && at[len] == ':') {
+            at += len + 1;
+            snprintf(out, size, "%.*s", (int)strcspn(at, "\r\n"), at);
+            return;
+        }
+    }
+}
+
+static void check_version(struct doctor *d, const char *info)
+{
+    char version[64];
+
+    info_field(info, "redis_version", version, sizeof(version));
+    if (atoi(version) >= REDIS_MAJOR_LEAST)
+        check(d, STATE_OK, "redis", "", "version %s", version);
+    else
+        check(d, STATE_BAD, "redis", "install Redis 7.0 or later",
+              "version %s is too old", *version ? version : "unknown");
+}
+
+/* Where CONFIG is forbidden, what INFO says must do. */
+static bool saves_snapshots(struct client *c)
+{
+    const char *argv[] = {"CONFIG", "GET", "save"};
+    redisReply *reply = NULL;
+    bool saves = false;
+
+    if (client_ask(c, &reply, 3, argv) < 0)
+        return false;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        reply->element[1]->type == REDIS_REPLY_STRING)
+        saves = reply->element[1]->len > 0;
+    freeReplyObject(reply);
+    return saves;
+}
+
+static void check_persistence(struct doctor *d, struct client *c,
+                              const char *info)
+{
+    char aof[16];
+
+    info_field(info, "aof_enabled", aof, sizeof(aof));
+    if (!strcmp(aof, "1"))
+        check(d, STATE_OK, "persistence", "", "append-only file is on");
+    else if (saves_snapshots(c))
+        check(d, STATE_NOTE, "persistence",
+              "redis-cli CONFIG SET appendonly yes (and in redis.conf)",
+              "snapshots only: a crash of Redis loses the jobs since the last "
+              "one");
+    else
+        check(d, STATE_NOTE, "persistence",
+              "redis-cli CONFIG SET appendonly yes (and in redis.conf)",
+              "NONE: a restart of Redis loses every job and result");
+}
+
+static void check_eviction(struct doctor *d, const char *info)
+{
+    static const char fix[] =
+        "redis-cli CONFIG SET maxmemory-policy noeviction (and in redis.conf)";
+    char policy[64], limit[32];
+
+    info_field(info, "maxmemory_policy", policy, sizeof(policy));
+    info_field(info, "maxmemory", limit, sizeof(limit));
+    if (!*policy)
+        check(d, STATE_NOTE, "eviction", fix,
+              "maxmemory-policy is not known: INFO does not say");
+    else if (!strcmp(policy, "noeviction"))
+        check(d, STATE_OK, "eviction", "", "noeviction");
+    else if (!strcmp(limit, "0"))
+        check(d, STATE_NOTE, "eviction", fix,
+              "%s, without a maxmemory: harmless until one is set", policy);
+    else
+        check(d, STATE_BAD, "eviction", fix,
+              "%s: Redis may THROW AWAY jobs and results when it is full",
+              policy);
+}
+
+static void check_protocol(struct doctor *d, struct client *c)
+{
+    char key[KEY_MAX];
+    const char *argv[] = {"HGET", protocol_key(&c->protocol, key, "conf", NULL),
+                          "version"};
+    redisReply *reply = NULL;
+
+    if (client_ask(c, &reply, 3, argv) < 0)
+        return;
+    if (reply->type == REDIS_REPLY_STRING &&
+        atoi(reply->str) != PROTOCOL_VERSION && client_workers(c) > 0)
+        check(d, STATE_BAD, "protocol", "stop the other workers, or use theirs",
+              "workers there use protocol %s, this capibox uses %d", reply->str,
+              PROTOCOL_VERSION);
+    freeReplyObject(reply);
+}
+
+static void check_workers(struct doctor *d, struct client *c)
+{
+    int64_t count = client_workers(c);
+
+    if (count > 0)
+        check(d, STATE_OK, "workers", "", "%lld alive (capibox workers)",
+              (long long)count);
+    else
+        check(d, STATE_NOTE, "workers", "start one: capibox-worker",
+              "none is alive; jobs wait in their queues");
+}
+
+static void check_redis(struct doctor *d)
+{
+    const char *argv[] = {"INFO"};
+    redisReply *reply = NULL;
+    struct client c;
+
+    if (client_open(&c, d->settings) < 0) {
+        check(d, STATE_BAD, "redis",
+              "start Redis, or say where it is: --redis URL", "%s", c.why);
+        client_close(&c);
+        return;
+    }
+    if (client_ask(&c, &reply, 1, argv) < 0 ||
+        reply->type != REDIS_REPLY_STRING) {
+        check(d, STATE_BAD, "redis", "let this user call INFO", "%s", c.why);
+    } else {
+        check_version(d, reply->str);
+        check_persistence(d, &c, reply->str);
+        check_eviction(d, reply->str);
+        check_protocol(d, &c);
+        check_workers(d, &c);
+    }
+    if (reply)
+        freeReplyObject(reply);
+    client_close(&c);
+}
+
+/* ---- templates and what they need --------------------------------------- */
+
+static void bad_template(void *ctx, const char *file, int line,
+                         const struct complaint *why)
+{
+    char text[700], place[32] = "";
+
+    complaint_print(why, text, sizeof(text));
+    if (line > 0)
+        snprintf(place, sizeof(place), ", line %d", line);
+    check(ctx, STATE_BAD, "templates", "mend or remove the file", "%s%s: %s",
+          file, place, text);
+}
+
+static void check_interpreter(struct doctor *d, const struct template *t,
+                              const struct template_runtime *r)
+{
+    if (access(r->interpreter, X_OK) == 0)
+        return;
+    check(d, strcmp(t->id, "default") ? STATE_NOTE : STATE_BAD, "interpreter",
+          r->language == LANGUAGE_JAVASCRIPT ? "apt-get install nodejs"
+          : r->language == LANGUAGE_PYTHON   ? "apt-get install python3"
+                                             : "apt-get install bash",
+          "template %s: no %s at %s", t->id, language_name(r->language),
+          r->interpreter);
+}
+
+static const char *python_of(const struct template *t)
+{
+    for (size_t i = 0; i < t->nruntimes; i++)
+        if (t->runtimes[i].language == LANGUAGE_PYTHON)
+            return t->runtimes[i].interpreter;
+    return NULL;
+}
+
+/* Modules of all templates with this interpreter that it cannot find, one a
+ * line. One process: starting Python is what takes the time. */
+static char *missing_modules(const struct template_set *set,
+                             const char *interpreter)
+{
+    static const char code[] = "import sys, importlib.util as u\n"
+                               "for name in sorted(set(sys.argv[1:])):\n"
+                               "    if u.find_spec(name) is None:\n"
+                               "        print(name)\n";
+    const char *argv[256] = {interpreter, "-I", "-c", code};
+    size_t argc = 4;
+    char *text = NULL;
+    int status = 0, rc;
+
+    for (size_t i = 0; i < set->count; i++) {
+        const struct template *t = set->items[i];
+        const char *python = python_of(t);
+
+        if (!python || strcmp(python, interpreter) != 0 || !t->packages)
+            continue;
+        for (size_t k = 0; t->packages[k] && argc < 255; k++)
+            argv[argc++] = imports_module(t->packages[k]);
+    }
+    if (argc == 4)
+        return NULL;
+    rc = spawn_read(argv, true, PROBE_BYTES_MAX, clock_ms() + IMPORT_MS, &text,
+                    &status);
+    return rc == 0 ? text : NULL;
+}
+
+static bool has_line(const char *lines, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *at = lines; at && *at; at = strchr(at, '\n')) {
+        at += *at == '\n';
+        if (!strncmp(at, word, len) && (at[len] == '\n' || !at[len]))
+            return true;
+    }
+    return false;
+}
+
+static void note_missing(struct doctor *d, const struct template *t,
+                         const char *missing)
+{
+    AUTO_STRBUF struct strbuf names = STRBUF_INIT;
+
+    for (size_t i = 0; t->packages && t->packages[i]; i++)
+        if (has_line(missing, imports_module(t->packages[i])))
+            strbuf_addf(&names, "%s%s", names.len ? " " : "", t->packages[i]);
+    if (names.len > 0)
+        check(d, STATE_NOTE, "packages",
+              "install them for that Python (apt-get install python3-NAME), or "
+              "take them out of the template",
+              "template %s: %s cannot import %s", t->id, python_of(t),
+              names.text);
+}
+
+static void check_packages(struct doctor *d, const struct template_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const char *python = python_of(set->items[i]);
+        bool first = python && access(python, X_OK) == 0;
+        char *missing;
+
+        for (size_t k = 0; first && k < i; k++) {
+            const char *other = python_of(set->items[k]);
+
+            first = !other || strcmp(other, python) != 0;
+        }
+        if (!first)
+            continue;
+        missing = missing_modules(set, python);
+        for (size_t k = i; missing && k < set->count; k++) {
+            const char *other = python_of(set->items[k]);
+
+            if (other && !strcmp(other, python))
+                note_missing(d, set->items[k], missing);
+        }
+        free(missing);
+    }
+}
+
+static void check_templates(struct doctor *d)
+{
+    struct template_set *set = NULL;
+    char *dir = NULL;
+    int rc = settings_find_templates(d->settings, &dir);
+
+    if (rc == 0)
+        rc = template_set_load(dir, bad_template, d, &set);
+    if (rc < 0) {
+        check(d, STATE_BAD, "templates",
+              "name the folder in CAPIBOX_TEMPLATES; it needs default.json",
+              "%s: %s", dir ? dir : "no folder found", strerror(-rc));
+    } else {
+        check(d, STATE_OK, "templates", "", "%zu in %s", set->count, dir);
+        for (size_t i = 0; i < set->count; i++)
+            for (size_t k = 0; k < set->items[i]->nruntimes; k++)
+                check_interpreter(d, set->items[i],
+                                  &set->items[i]->runtimes[k]);
+        check_packages(d, set);
+    }
+    template_set_unref(set);
+    free(dir);
+}
+
+static void verdict(struct doctor *d, cJSON *probe)
+{
+    AUTO_FREE char *text = NULL;
+    cJSON *all;
+
+    if (!d->settings->json) {
+        if (probe)
+            puts("\nsandbox on this host:");
+        probe_lines(probe, 2);
+        puts(d->bad ? "\nA worker would NOT run jobs safely here."
+                    : "\nA worker would run jobs safely here.");
+        cJSON_Delete(probe);
+        cJSON_Delete(d->checks);
+        return;
+    }
+    all = cJSON_CreateObject();
+    cJSON_AddBoolToObject(all, "safe", d->bad == 0);
+    cJSON_AddItemToObject(all, "checks", d->checks);
+    if (probe)
+        cJSON_AddItemToObject(all, "sandbox", probe);
+    text = cJSON_PrintUnformatted(all);
+    puts(text ? text : "{}");
+    cJSON_Delete(all);
+}
+
+int verb_doctor(const struct settings *s, const struct options *o)
+{
+    struct doctor d = {.settings = s, .checks = cJSON_CreateArray()};
+    cJSON *probe = NULL;
+
+    (void)o;
+    if (!strcmp(s->backend, "local"))
+        probe = check_sandbox(&d);
+    else
+        check(&d, STATE_BAD, "sandbox", "use CAPIBOX_BACKEND=local",
+              "this version has no %s backend yet", s->backend);
+    check_redis(&d);
+    check_templates(&d);
+    verdict(&d, probe);
+    return d.bad ? EXITS_CAPIBOX : EXITS_OK;
+}

@@ -196,41 +196,70 @@ static void check_delivery(struct bench *b, long long jobs)
     MUST(info_number(b, "keyspace", "expires=") >= jobs);
 }
 
-/* One round: the jobs wait, one worker drains them. */
-static double drain_round(struct bench *b, int jobs, double *calls_out,
-                          double *bytes_out)
+struct drain {
+    double rate, calls, bytes, worker_us, redis_us;
+};
+
+static double redis_cpu_seconds(struct bench *b)
 {
+    redisReply *reply = NULL;
+    double user, sys;
+
+    MUST0(redis_callv(b->redis, deadline(), &reply, "INFO", "cpu", NULL));
+    sys = atof(strstr(reply->str, "used_cpu_sys:") + 13);
+    user = atof(strstr(reply->str, "used_cpu_user:") + 14);
+    freeReplyObject(reply);
+    return user + sys;
+}
+
+/* One round: the jobs wait, one worker drains them. */
+static struct drain drain_round(struct bench *b, int jobs)
+{
+    struct drain d;
     struct service *service;
     long long before;
     int64_t start;
-    double rate;
+    double worker_s, redis_s;
 
     plain(b, "FLUSHALL", NULL);
     before = info_number(b, "memory", "used_memory:");
     push_jobs(b, jobs);
-    *bytes_out =
+    d.bytes =
         (double)(info_number(b, "memory", "used_memory:") - before) / jobs;
     plain(b, "CONFIG", "RESETSTAT");
+    worker_s = cpu_seconds();
+    redis_s = redis_cpu_seconds(b);
     start = clock_us();
     service = start_worker(b);
     while (succeeded(b) < jobs)
         usleep(2000);
-    rate = jobs / ((double)(clock_us() - start) / 1e6);
-    *calls_out = (double)all_calls(b) / jobs;
+    d.rate = jobs / ((double)(clock_us() - start) / 1e6);
+    d.worker_us = (cpu_seconds() - worker_s) * 1e6 / jobs;
+    d.redis_us = (redis_cpu_seconds(b) - redis_s) * 1e6 / jobs;
+    d.calls = (double)all_calls(b) / jobs;
     stop_worker(service);
     check_delivery(b, jobs);
-    return rate;
+    return d;
 }
 
 static void bench_drain(struct bench *b, int rounds, int jobs)
 {
-    double rate[ROUNDS_MAX], calls[ROUNDS_MAX], bytes[ROUNDS_MAX];
+    double v[5][ROUNDS_MAX];
 
-    for (int i = 0; i < rounds; i++)
-        rate[i] = drain_round(b, jobs, &calls[i], &bytes[i]);
-    print_figure("drained", "jobs/s", rate, rounds);
-    print_figure("redis calls", "calls/job", calls, rounds);
-    print_figure("queued job", "bytes of Redis", bytes, rounds);
+    for (int i = 0; i < rounds; i++) {
+        struct drain d = drain_round(b, jobs);
+
+        v[0][i] = d.rate;
+        v[1][i] = d.calls;
+        v[2][i] = d.bytes;
+        v[3][i] = d.worker_us;
+        v[4][i] = d.redis_us;
+    }
+    print_figure("drained", "jobs/s", v[0], rounds);
+    print_figure("redis calls", "calls/job", v[1], rounds);
+    print_figure("queued job", "bytes of Redis", v[2], rounds);
+    print_figure("worker cpu", "us/job", v[3], rounds);
+    print_figure("redis cpu", "us/job", v[4], rounds);
 }
 
 static void bench_enqueue(struct bench *b, int rounds, int jobs)

@@ -126,6 +126,13 @@ local function give_back(f, has, kind)
   end
 end
 
+-- A start mark carries the token too: only a terminal status is an end.
+local OPEN = {queued = true, delayed = true, running = true}
+local function was_ended_by(job, token)
+  local now = c('HMGET', job, 'token', 'status')
+  return now[1] == token and not OPEN[now[2]]
+end
+
 local ki, ai = 6 + 2 * nq, 9 + nq
 
 local function key_if(flag)
@@ -166,7 +173,7 @@ for i = 1, nf do
     else
       give_back(f, has, kind)
     end
-  elseif kind == 'E' and c('HGET', f.job, 'token') == token then
+  elseif kind == 'E' and was_ended_by(f.job, token) then
     acks[i] = '2'
   else
     acks[i] = '0'
@@ -176,7 +183,7 @@ end
 if #marks > 0 then c('HDEL', run, unpack(marks)) end
 
 local answer = {base or -1, table.concat(acks), ''}
-if base and (nf > 0 or want > 0) then
+if base then
   -- One call as a rule: the lists before the one that gave are empty, and so
   -- is that one if it gave less than asked for.
   local set, runs, at, n = {'_', '', '=', ''}, {}, 0, base

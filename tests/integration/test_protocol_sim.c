@@ -1277,12 +1277,10 @@ static const struct control CONTROLS[] = {
     {"enqueue refuses a taken id",
      false,
      {{SCRIPT_ENQUEUE, "return same and 0 or 1", "return 0"}}},
-    {"equal entries wait side by side",
+    {"a start mark is not an end",
      false,
-     {{SCRIPT_EXCHANGE, "queue .. ' ' .. f.token .. ' '",
-       "queue .. ' ' .. 'x' .. ' '"},
-      {SCRIPT_EXCHANGE, "' ' .. id .. ' ' .. f.entry)",
-       "' ' .. id .. ' ' .. f.field:sub(1, 0))"}}},
+     {{SCRIPT_EXCHANGE, "now[1] == token and not OPEN[now[2]]",
+       "now[1] == token"}}},
 };
 
 /* A copy of the text without the guard. */

@@ -119,7 +119,6 @@ static int build(const struct init_plan *p, struct step *why)
         .disk_bytes = want->disk_bytes,
         .disk_inodes = want->disk_inodes,
         .interpreter = p->spec->argv[0],
-        .proc = p->proc,
     };
     int rc = become_user(p, why);
 

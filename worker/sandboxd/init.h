@@ -48,7 +48,6 @@ struct init_plan {
     bool drop_groups; /* sandboxd is root: the child's groups are root's */
     bool memory_in_cgroup, pids_in_cgroup;
     bool cores_are_piped;
-    bool proc; /* this host lets a sandbox mount its own */
 };
 
 /* The child's whole life. */

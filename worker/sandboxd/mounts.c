@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -299,12 +300,15 @@ static int show_dev(struct step *why)
     return 0;
 }
 
-/* While the host's /proc is still in sight: the kernel wants to see one. */
+/* While the host's /proc is still in sight: the kernel wants to see one, whole.
+ * In a container whose own is masked it says EPERM; then there is none in here
+ * either (the probe tells), which most programs bear. */
 static int show_proc(struct step *why)
 {
     if (mount("proc", "/proc", "proc",
               MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
-              "subset=pid,hidepid=2") < 0)
+              "subset=pid,hidepid=2") < 0 &&
+        errno != EPERM)
         return step_failed(why, errno, "mount /proc");
     return 0;
 }
@@ -382,7 +386,7 @@ int mounts_enter(const struct mounts_plan *plan, struct step *why)
         rc = show_etc(why);
     if (rc == 0)
         rc = show_dev(why);
-    if (rc == 0 && plan->proc)
+    if (rc == 0)
         rc = show_proc(why);
     if (rc == 0)
         rc = make_disk(plan, why);

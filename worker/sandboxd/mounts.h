@@ -20,7 +20,6 @@
 #ifndef WORKER_SANDBOXD_MOUNTS_H
 #define WORKER_SANDBOXD_MOUNTS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,7 +32,6 @@ struct mounts_plan {
     int64_t disk_bytes, disk_inodes;
     size_t job_bytes, job_files;
     const char *interpreter; /* absolute; its tree is bound if outside /usr */
-    bool proc;               /* false: this host lets nobody mount one */
 };
 
 /* Builds it and makes it the root. The process is then in /home/user. */

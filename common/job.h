@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "common/complaint.h"
+#include "common/json.h"
 #include "common/limits.h"
 
 enum language {
@@ -46,6 +47,21 @@ struct job_wants {
     char *template_name; /* E2B's template id, or NULL */
 };
 
+/* The numbers among them; a template's `limits` are the same ones. */
+struct job_limit {
+    const char *name; /* "timeout", "memory_limit_mb" … */
+    struct json_range range;
+    size_t at; /* offset of its double in struct job_wants */
+};
+
+#define JOB_LIMITS 6
+extern const struct job_limit job_limits[JOB_LIMITS];
+
+/* Reads a member of `requirements` or `limits` that is one of job_limits or
+ * `network`; field is its whole path. 1: it is none of those. */
+int job_wants_limit(const cJSON *item, const char *field,
+                    struct job_wants *wants, struct complaint *why);
+
 struct job {
     char id[JOB_ID_MAX + 1]; /* "" if the job brought none */
     char *code;
@@ -63,7 +79,7 @@ struct job {
     char **args;      /* NULL-terminated, or NULL */
     char *stdin_text; /* NULL: empty standard input */
     size_t stdin_bytes;
-    char *metadata; /* JSON object as text, or NULL for {} */
+    char *metadata; /* JSON object as text on one line, or NULL for {} */
     int max_attempts;
     double delay_s, run_at; /* 0: now. Both given: refused */
     double expires_in_s;    /* 0: never */
@@ -77,7 +93,13 @@ struct job {
 
 /* Reads and checks one job. Checked here: size, UTF-8, NULs (also the JSON
  * escape of one: cJSON would cut the text short there), nesting, types, ranges
- * that need no template, paths, ids, base64. Unknown fields become warnings.
+ * that need no template, paths, ids, base64. Unknown fields become warnings; a
+ * field that is null counts as not given; one given twice is refused.
+ *
+ * env: any name that the system can hold is passed on literally, except those
+ * that would act on capibox's own driver before the code starts: LD_*,
+ * GLIBC_TUNABLES, BASH_ENV, NODE_OPTIONS, and PYTHON* but for
+ * PYTHONUNBUFFERED, PYTHONHASHSEED and PYTHONDONTWRITEBYTECODE.
  *
  * When it fails, id_out (JOB_ID_MAX + 1 bytes) still gets the job's id if the
  * text is JSON and the id is usable, else "". */

@@ -18,6 +18,7 @@
 
 #define COLLECT_DEPTH_MAX   64     /* folders below the home folder */
 #define COLLECT_ENTRIES_MAX 100000 /* names looked at in one job */
+#define COLLECT_MATCHES_MAX 1024   /* files matched in one job */
 #define COLLECT_TIME_MS_MAX 10000
 
 /* Appends to o->files one JSON object for each file that a glob names, sorted
@@ -28,8 +29,9 @@
  * globs: NULL-terminated (or NULL), relative and normalised as
  * job_path_normalise() does. `*`, `?` and `[...]` match within one component
  * and not a leading dot; a component `**` stands for any folders (none that
- * starts with a dot, no links). A glob without wildcards that names nothing
- * gives an entry with skipped "no such file"; a folder named so too.
+ * starts with a dot, no links). A name without wildcards always has an entry:
+ * skipped "no such file" if there is none. After RESULT_FILES_MAX files as many
+ * more are listed as skipped; the rest is counted in a warning.
  *
  * home_fd is borrowed; its position is not used. */
 int collect_files(int home_fd, char *const *globs, struct outcome *o);

@@ -31,6 +31,11 @@
 #include "common/strbuf.h"
 
 #define FRAMES_HEAD_BYTES 5
+/* A job's own warnings must not crowd out ours. */
+#define FRAMES_WARNINGS_MAX      12
+#define FRAMES_WARNING_BYTES_MAX 480
+/* Room for every byte of an error escaped. */
+#define FRAMES_ERROR_BYTES_MAX (6 * (TRACEBACK_BYTES_MAX + 2 * ERROR_TEXT_MAX))
 
 struct frames {
     struct outcome *o; /* borrowed */
@@ -39,10 +44,11 @@ struct frames {
     uint32_t left;         /* bytes of this payload still to come */
     struct strbuf payload; /* what of it has come */
     size_t result_bytes;   /* in o->results from here */
-    size_t frames_seen;
-    bool ended; /* unreadable, or told to end: the rest is let go */
+    size_t warnings;       /* added from here */
+    bool ended;            /* unreadable: the rest is let go */
+    bool skip;             /* this payload has no room */
     bool has_main, has_error;
-    bool warned_unknown, warned_full, warned_rejected, warned_late;
+    bool warned_unknown, warned_full;
 };
 
 /* Appends to *o, which must outlive f. -ENOMEM. */

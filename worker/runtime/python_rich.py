@@ -6,11 +6,12 @@ Loaded by driver.py (Rich.load); heavy modules are imported where they are used.
 """
 import os
 import sys
-import threading
+from _thread import RLock
 
 # As in common/limits.h; tests/integration/test_drivers.c compares.
 RESULT_ITEMS_MAX = 256
 RESULT_BYTES_MAX = 16 << 20
+TEXT_BYTES_MAX = 1 << 20
 ERROR_TEXT_MAX = 4096
 TRACEBACK_BYTES_MAX = 64 << 10
 # The reader adds each item's absent keys, which count there.
@@ -44,6 +45,8 @@ STRUCTURED = ("json", "data", "chart")
 # numbers and on keys that are no strings, and might be the user's own.
 
 def quote(text):
+    # Not every reader of JSON can keep a NUL.
+    text = text.replace("\0", "\\x00")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -131,11 +134,11 @@ class Pipe:
 
     def __init__(self, rich):
         self.rich = rich
-        self.lock = threading.RLock()
+        self.lock = RLock()
         os.register_at_fork(after_in_child=self.forked)
 
     def forked(self):
-        self.lock = threading.RLock() # may have been held
+        self.lock = RLock()  # may have been held
 
     def usable(self):
         return self.rich.usable()
@@ -216,8 +219,13 @@ class Forms:
 
     def add_object(self, value):
         text = self.guarded("repr()", repr, value)
-        self.fields["text"] = (text if isinstance(text, str) else
-                               "<%s object>" % class_name(value))
+        if not isinstance(text, str):
+            text = "<%s object>" % class_name(value)
+        if len(text) > TEXT_BYTES_MAX:
+            self.warn("display: `text` of %d characters was shortened" %
+                      len(text))
+            text = clip(text, TEXT_BYTES_MAX)
+        self.fields["text"] = text
         if isinstance(value, (str, int, float, type)):
             return
         if is_a(value, "plotly.basedatatypes", "BaseFigure"):
@@ -472,7 +480,7 @@ class Reporter:
             trace = "%s: %s\n" % (name, value)
         if not self.pipe.usable():
             if not isinstance(error, SystemExit):
-                print(trace, end="", file=sys.__stderr__, flush=True)
+                sys.__stderr__.write(trace)
             return code
         self.pipe.send(b"E", ('{"name":%s,"value":%s,"traceback":%s}' % (
             quote(name), quote(clip(value, ERROR_TEXT_MAX)),

@@ -23,13 +23,14 @@
 #define END_MS      12000 /* more than sandboxd itself waits for its sandboxes */
 #define END_POLL_US 2000
 
-static int find_program(struct link *link, struct complaint *why)
+int link_find(struct link *link, struct complaint *why)
 {
     const char *named = getenv("CAPIBOX_SANDBOXD");
     char self[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
     char *slash;
 
+    *link = (struct link){.control_fd = -1};
     if (named && *named) {
         if (snprintf(link->program, sizeof(link->program), "%s", named) >=
             (int)sizeof(link->program))
@@ -133,12 +134,8 @@ static void end_locked(struct link *link, bool gently)
 
 int link_open(struct link *link, struct complaint *why)
 {
-    *link = (struct link){.control_fd = -1};
-    int rc = find_program(link, why);
-    if (rc < 0)
-        return rc;
     MUST0(pthread_mutex_init(&link->lock, NULL));
-    rc = start_locked(link);
+    int rc = start_locked(link);
     if (rc < 0) {
         complain(why, NULL, "cannot start %.300s: %s", link->program,
                  strerror(-rc));

@@ -26,7 +26,10 @@ struct link {
 };
 
 /* Finds capibox-sandboxd beside this program, or where CAPIBOX_SANDBOXD says,
- * and starts it. */
+ * and zeroes the rest. */
+int link_find(struct link *link, struct complaint *why);
+
+/* Starts what was found. */
 int link_open(struct link *link, struct complaint *why);
 /* Lets it end its sandboxes and itself, then reaps it; kills it after a few
  * seconds. */

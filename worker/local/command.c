@@ -6,8 +6,8 @@
 
 #include "worker/local/wire.h"
 
-#define JOB_DIR  "/run/capibox/"
-#define CACHES   "/tmp/.capibox-cache"
+#define JOB_DIR    "/run/capibox/"
+#define CACHES     "/tmp/.capibox-cache"
 #define WORDS_ARGV 3
 
 struct launch {
@@ -65,8 +65,8 @@ static bool job_sets(const struct job *job, const char *name)
     return false;
 }
 
-static void add_default(struct list *l, const struct job *job,
-                        const char *name, const char *value)
+static void add_default(struct list *l, const struct job *job, const char *name,
+                        const char *value)
 {
     if (!job_sets(job, name))
         add_pair(l, name, value);
@@ -111,8 +111,7 @@ static void fill_limits(struct wire_create *m, const struct spec *spec)
     m->pids = limits->pids;
     m->language = spec->language;
     m->cold = spec->tpl && spec->tpl->cold;
-    snprintf(m->template_id, sizeof(m->template_id), "%s",
-             spec->template_used);
+    snprintf(m->template_id, sizeof(m->template_id), "%s", spec->template_used);
 }
 
 int command_build(const struct job *job, const struct spec *spec,

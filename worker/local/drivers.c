@@ -57,12 +57,14 @@ static int load_file(DIR *dir, const char *name, struct drivers *d,
     const char *as = strncmp(rest, "driver.", 7) == 0 ? rest : name;
 
     if (d->count == DRIVER_FILES_MAX || strlen(as) >= sizeof(f->name)) {
-        complain(why, NULL, "the drivers' folder holds too many files, or %.200s"
-                            " is too long a name", name);
+        complain(why, NULL,
+                 "the drivers' folder holds too many files, or %.200s"
+                 " is too long a name",
+                 name);
         return -EFBIG;
     }
-    int rc = io_read_file_at(dirfd(dir), name, DRIVER_BYTES_MAX, &f->data,
-                             &f->size);
+    int rc =
+        io_read_file_at(dirfd(dir), name, DRIVER_BYTES_MAX, &f->data, &f->size);
     if (rc < 0) {
         complain(why, NULL, "cannot read the driver %.200s: %s", name,
                  strerror(-rc));

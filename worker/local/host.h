@@ -12,7 +12,7 @@
 
 struct host_report {
     bool safe;
-    char rung; /* 'A'…'F' */
+    char rung;             /* 'A'…'F' */
     int64_t memory_budget; /* bytes for all sandboxes, less a reserve */
 };
 

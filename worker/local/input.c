@@ -47,8 +47,7 @@ void input_add(struct input *in, const char *folder, const char *path,
                const void *data, size_t size)
 {
     size_t folder_len = strlen(folder), path_len = strlen(path);
-    uint32_t sizes[2] = {(uint32_t)(folder_len + 1 + path_len),
-                         (uint32_t)size};
+    uint32_t sizes[2] = {(uint32_t)(folder_len + 1 + path_len), (uint32_t)size};
 
     if (path_len > WIRE_INPUT_MAX || size > WIRE_INPUT_MAX) {
         note(in, -EFBIG);

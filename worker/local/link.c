@@ -84,8 +84,8 @@ static int spawn(const char *program, int control_fd, pid_t *pid_out)
     MUST0(posix_spawnattr_init(&attr));
     rc = set_attributes(&attr);
     if (rc == 0)
-        rc = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null",
-                                              O_RDWR, 0);
+        rc = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR,
+                                              0);
     if (rc == 0)
         rc = posix_spawn_file_actions_adddup2(&actions, 0, 1);
     if (rc == 0)

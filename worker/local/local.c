@@ -4,13 +4,13 @@
  * packs the job, carries its input and output, and names what came of it.
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -487,7 +487,8 @@ static int await_gone(struct sandbox *sb, struct wire_gone *gone_out)
             continue;
         if (ready <= 0)
             return -ETIMEDOUT;
-        ssize_t got = io_recv_fds(sb->job_fd, message, sizeof(message), NULL, 0);
+        ssize_t got =
+            io_recv_fds(sb->job_fd, message, sizeof(message), NULL, 0);
         if (got <= 0)
             return -EPIPE;
         memcpy(&gone_out->kind, message, sizeof(gone_out->kind));

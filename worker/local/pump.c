@@ -104,8 +104,8 @@ static void write_stdin(struct state *s)
     size_t left = job->stdin_bytes - s->stdin_at;
 
     if (left > 0) {
-        ssize_t put = write(s->p->pipes[PUMP_STDIN],
-                            job->stdin_text + s->stdin_at, left);
+        ssize_t put =
+            write(s->p->pipes[PUMP_STDIN], job->stdin_text + s->stdin_at, left);
 
         if (put < 0 && (errno == EAGAIN || errno == EINTR))
             return;

@@ -21,7 +21,13 @@
 
 #define PUMP_FLOOD 4 /* times the limit; below that the excess is dropped */
 
-enum pump_pipe { PUMP_STDIN, PUMP_STDOUT, PUMP_STDERR, PUMP_RESULT, PUMP_PIPES };
+enum pump_pipe {
+    PUMP_STDIN,
+    PUMP_STDOUT,
+    PUMP_STDERR,
+    PUMP_RESULT,
+    PUMP_PIPES
+};
 
 struct pump {
     int *pipes; /* [PUMP_PIPES], closed (and -1) as they end */

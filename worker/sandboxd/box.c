@@ -27,8 +27,8 @@
 #define REMOVE_MS_MAX   2000
 #define NEVER           INT64_MAX
 
-#define NAMESPACES                                                  \
-    (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |    \
+#define NAMESPACES                                               \
+    (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | \
      CLONE_NEWUTS | CLONE_NEWNET)
 
 static void close_fd(int *fd)
@@ -185,8 +185,8 @@ static void tell_ended(struct box *b)
     m.pids_refused = facts.pids_refused;
     m.disk_full = disk_is_full(b);
     m.cpu_us = facts.cpu_us > 0 ? facts.cpu_us : b->rusage_us;
-    m.peak_memory_bytes = facts.peak_memory_bytes > 0 ? facts.peak_memory_bytes
-                                                      : b->rusage_bytes;
+    m.peak_memory_bytes =
+        facts.peak_memory_bytes > 0 ? facts.peak_memory_bytes : b->rusage_bytes;
     m.peak_processes = facts.peak_processes;
     if (b->started_us)
         m.run_us = clock_us() - b->started_us;
@@ -224,9 +224,9 @@ static void on_death(struct box *b)
         return;
     on_message_of_init(b);
     enum box_state before = b->state;
-    b->rusage_us = (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) *
-                       1000000 +
-                   used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+    b->rusage_us =
+        (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
+        used.ru_utime.tv_usec + used.ru_stime.tv_usec;
     b->rusage_bytes = (int64_t)used.ru_maxrss * 1024;
     close_fd(&b->fds[BOX_PID]);
     close_fd(&b->fds[BOX_LEASH]);
@@ -251,8 +251,8 @@ static int make_id(struct box *b, struct step *why)
     if (getrandom(random, sizeof(random), 0) != sizeof(random))
         return step_failed(why, errno, "read random bytes");
     for (size_t i = 0; i < sizeof(random); i++)
-        at += snprintf(b->id + at, sizeof(b->id) - (size_t)at, "%02x",
-                       random[i]);
+        at +=
+            snprintf(b->id + at, sizeof(b->id) - (size_t)at, "%02x", random[i]);
     return 0;
 }
 

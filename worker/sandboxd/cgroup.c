@@ -17,12 +17,12 @@
 #include "common/io.h"
 #include "common/scope.h"
 
-#define TEXT_BYTES_MAX  (1u << 20) /* of any cgroup or proc file */
-#define FOLDER_PREFIX   "capibox-"
-#define V2_LEAF         "capibox-daemons"
-#define CPU_PERIOD_US   100000
-#define KILL_ROUNDS     50
-#define KILL_PAUSE_US   2000
+#define TEXT_BYTES_MAX (1u << 20) /* of any cgroup or proc file */
+#define FOLDER_PREFIX  "capibox-"
+#define V2_LEAF        "capibox-daemons"
+#define CPU_PERIOD_US  100000
+#define KILL_ROUNDS    50
+#define KILL_PAUSE_US  2000
 
 static const char *const names[CONTROLLER_COUNT] = {"memory", "pids", "cpu",
                                                     "cpuacct"};
@@ -733,7 +733,8 @@ void cgroup_describe(const struct cgroup_host *host, enum controller which,
     int version = host->places[which].version;
 
     if (version)
-        snprintf(out, size, "cgroup v%d %s", version, files[version - 1][which]);
+        snprintf(out, size, "cgroup v%d %s", version,
+                 files[version - 1][which]);
     else
         snprintf(out, size, "no: %.90s", host->why_not[which]);
 }

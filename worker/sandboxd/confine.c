@@ -109,12 +109,10 @@ int confine_privileges(struct step *why)
 {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
-    unsigned long locked = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED |
-                           SECBIT_NO_SETUID_FIXUP |
-                           SECBIT_NO_SETUID_FIXUP_LOCKED |
-                           SECBIT_KEEP_CAPS_LOCKED |
-                           SECBIT_NO_CAP_AMBIENT_RAISE |
-                           SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+    unsigned long locked =
+        SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+        SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+        SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
     int rc;
 
     /* Asked for, not relied on: a CPU may have nothing to switch. */

@@ -12,8 +12,9 @@
 #include "worker/sandboxd/box.h"
 
 #define EVENTS_MAX 64
-#define GIVE_UP_MS 10000 /* after the worker is gone: processes that will not die
-                          */
+#define GIVE_UP_MS                                                 \
+    10000 /* after the worker is gone: processes that will not die \
+           */
 
 struct daemon {
     const struct host *host;
@@ -34,9 +35,8 @@ static int free_slot(const struct daemon *d)
 static void add_box(struct daemon *d, int job_fd)
 {
     int slot = free_slot(d);
-    struct box *b =
-        slot < 0 ? (close(job_fd), NULL)
-                 : box_make(d->host, d->epoll_fd, slot, job_fd);
+    struct box *b = slot < 0 ? (close(job_fd), NULL)
+                             : box_make(d->host, d->epoll_fd, slot, job_fd);
 
     /* Without one the worker sees its socket close. */
     if (!b)

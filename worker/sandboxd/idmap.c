@@ -20,10 +20,9 @@ static int take_range(uint32_t range)
     int len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1,
                        "capibox-ids-%u", range);
 
-    if (fd < 0 ||
-        bind(fd, (struct sockaddr *)&name,
-             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-                         (size_t)len)) < 0)
+    if (fd < 0 || bind(fd, (struct sockaddr *)&name,
+                       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                                   (size_t)len)) < 0)
         return -errno;
     return TAKE_FD(fd);
 }

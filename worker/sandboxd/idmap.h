@@ -15,9 +15,9 @@
 
 #include "worker/sandboxd/step.h"
 
-#define IDMAP_BASE        100000
-#define IDMAP_SLOTS       1024 /* sandboxes of one sandboxd */
-#define IDMAP_RANGES      256  /* sandboxds of one host */
+#define IDMAP_BASE   100000
+#define IDMAP_SLOTS  1024 /* sandboxes of one sandboxd */
+#define IDMAP_RANGES 256  /* sandboxds of one host */
 
 struct idmap {
     bool root;

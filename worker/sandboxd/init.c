@@ -221,8 +221,7 @@ static bool reap(pid_t program, int *status_out)
 /* Until the program ends. The deadline holds even if sandboxd hangs. */
 static int watch(const struct init_plan *p, int child_fd, pid_t program)
 {
-    int64_t deadline =
-        clock_ms() + p->spec->want.timeout_ms + BACKSTOP_MS;
+    int64_t deadline = clock_ms() + p->spec->want.timeout_ms + BACKSTOP_MS;
     struct pollfd fds[] = {{.fd = p->leash_fd, .events = 0},
                            {.fd = child_fd, .events = POLLIN}};
     struct signalfd_siginfo info;

@@ -56,12 +56,9 @@ static int parse_fd(const char *text, int *fd_out)
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option rows[] = {
-        {"fd", required_argument, NULL, 'f'},
-        {"probe", no_argument, NULL, 'p'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
-        {0},
+        {"fd", required_argument, NULL, 'f'}, {"probe", no_argument, NULL, 'p'},
+        {"json", no_argument, NULL, 'j'},     {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},  {0},
     };
     int row, rc;
 

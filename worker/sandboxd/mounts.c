@@ -15,18 +15,18 @@
 #include "common/io.h"
 #include "common/scope.h"
 
-#define OLD         "/oldroot"
-#define DISK        "/disk"
-#define STAGE       "/tmp" /* where the new root is mounted until it is one */
-#define ROOT_TMPFS  "size=256k,nr_inodes=256,mode=0755"
-#define FILE_BYTES  8192 /* room for one small file and its inode */
-#define JOB_SPARE   16
-#define READ_ONLY   (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define OLD        "/oldroot"
+#define DISK       "/disk"
+#define STAGE      "/tmp" /* where the new root is mounted until it is one */
+#define ROOT_TMPFS "size=256k,nr_inodes=256,mode=0755"
+#define FILE_BYTES 8192 /* room for one small file and its inode */
+#define JOB_SPARE  16
+#define READ_ONLY  (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 
 static const char *const folders[] = {
-    "/oldroot", "/disk",    "/usr", "/etc", "/etc/ssl", "/proc",       "/dev",
-    "/home",    "/home/user", "/tmp", "/run", "/run/capibox", "/var", "/opt",
-    "/run/lock",
+    "/oldroot", "/disk",        "/usr",  "/etc",       "/etc/ssl",
+    "/proc",    "/dev",         "/home", "/home/user", "/tmp",
+    "/run",     "/run/capibox", "/var",  "/opt",       "/run/lock",
 };
 
 /* Links at the root of the host that lead into /usr, or real folders there. */
@@ -36,7 +36,7 @@ static const char *const usr_links[] = {
 
 /* Of the host's /etc: what programs need and tells nothing about the host. */
 static const char *const etc_shown[] = {
-    "/etc/alternatives", "/etc/fonts",       "/etc/ssl/certs",
+    "/etc/alternatives", "/etc/fonts",        "/etc/ssl/certs",
     "/etc/ld.so.cache",  "/etc/matplotlibrc", "/etc/mime.types",
 };
 
@@ -62,9 +62,12 @@ struct small_link {
 };
 
 static const struct small_link links[] = {
-    {"/dev/fd", "/proc/self/fd"},       {"/dev/stdin", "/proc/self/fd/0"},
-    {"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
-    {"/var/tmp", "/tmp"},               {"/etc/mtab", "/proc/self/mounts"},
+    {"/dev/fd", "/proc/self/fd"},
+    {"/dev/stdin", "/proc/self/fd/0"},
+    {"/dev/stdout", "/proc/self/fd/1"},
+    {"/dev/stderr", "/proc/self/fd/2"},
+    {"/var/tmp", "/tmp"},
+    {"/etc/mtab", "/proc/self/mounts"},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -287,10 +290,9 @@ static int show_dev(struct step *why)
         snprintf(old, sizeof(old), OLD "%s", devices[i]);
         if (mount(old, devices[i], NULL, MS_BIND, NULL) < 0)
             return step_failed(why, errno, "bind %s", devices[i]);
-        rc = set_attributes(devices[i], false,
-                            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
-                                MOUNT_ATTR_NOEXEC,
-                            why);
+        rc = set_attributes(
+            devices[i], false,
+            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, why);
         if (rc < 0)
             return rc;
     }

@@ -1,2 +1,6 @@
 #include "worker/sandboxd/probe.h"
-int probe_main(bool json) { (void)json; return 0; }
+int probe_main(bool json)
+{
+    (void)json;
+    return 0;
+}

@@ -17,8 +17,8 @@
 #include "common/scope.h"
 #include "worker/local/wire.h"
 
-#define PAGE_BYTES    4096
-#define PREFIX_BYTES  8 /* the longer of "home/" and "job/", and a NUL */
+#define PAGE_BYTES     4096
+#define PREFIX_BYTES   8 /* the longer of "home/" and "job/", and a NUL */
 #define ENTRY_PATH_MAX (JOB_PATH_MAX + PREFIX_BYTES)
 
 /* A mapped input and how far it was read. */

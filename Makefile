@@ -10,6 +10,7 @@ CC ?= gcc
 SAN_none    :=
 SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN_thread  := -fsanitize=thread
+SAN_fuzz    := -Wno-format-nonliteral -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 VERSION  := 0.1.0
 CPPFLAGS += -D_GNU_SOURCE -DCAPIBOX_VERSION='"$(VERSION)"' -I. -I$(GEN)
@@ -18,10 +19,11 @@ WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 OPT      ?= -O2 -g
 HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 ifneq ($(SAN),none)
-OPT    := -O1 -g
+# At -O1 with sanitizers gcc 12 warns of truncations that cannot be.
+OPT    := -O1 -g -Wno-format-truncation
 HARDEN := -fPIE
 endif
-ALL_C    := -std=gnu11 $(OPT) $(WARN) $(HARDEN) -pthread $(SAN_$(SAN))
+ALL_C    := -std=gnu11 $(WARN) $(OPT) $(HARDEN) -pthread $(SAN_$(SAN))
 LDFLAGS  += -pie -Wl,-z,relro,-z,now -pthread $(SAN_$(SAN))
 
 COMMON_LIBS   := -lhiredis -lcjson -lssl -lcrypto -lm
@@ -51,6 +53,7 @@ PROGRAMS := $(PROGRAM_DIR)/capibox-worker $(PROGRAM_DIR)/capibox-sandboxd $(PROG
 
 UNIT        := $(patsubst tests/unit/%.c,$(OUT)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wildcard tests/integration/test_*.c))
+BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -63,7 +66,7 @@ $(OUT)/common/protocol.o: $(patsubst common/lua/%.lua,$(GEN)/lua/%.inc,$(LUA))
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_C) -MMD -MP -c -o $@ $<
+	@$(CC) $(CPPFLAGS) $(ALL_C) -MMD -MP -c -o $@ $<
 
 define archive
 	@mkdir -p $(@D)
@@ -83,13 +86,13 @@ $(SUPPORT_A): $(call objects,$(SUPPORT_SRC))
 
 $(PROGRAM_DIR)/capibox-worker: $(OUT)/worker/main.o $(WORKER_A) $(COMMON_A)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 $(PROGRAM_DIR)/capibox-sandboxd: $(OUT)/worker/sandboxd/main.o $(SANDBOXD_A) $(COMMON_A)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(SANDBOXD_LIBS)
 $(PROGRAM_DIR)/capibox: $(OUT)/producer/main.o $(PRODUCER_A) $(COMMON_A)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
 # A test may name link options of its own.
 WRAP_test_strbuf := -Wl,--wrap=realloc
@@ -99,11 +102,18 @@ WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 WRAP_test_replies := -Wl,--wrap=redisReaderFeed
 WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/e2e/%: $(OUT)/tests/e2e/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+
+$(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
+# One JSON line a figure; ROUNDS and JOBS change how many.
+bench: $(PROGRAMS) $(BENCH)
+	@for b in $(BENCH); do ./$$b || exit 1; done
 
 check-unit: $(UNIT)
 	@for t in $^; do timeout 120 ./$$t || exit 1; done
@@ -112,6 +122,20 @@ check-integration: $(PROGRAMS) $(INTEGRATION)
 check-e2e: $(PROGRAMS) $(E2E)
 	@for t in $(E2E); do timeout 300 ./$$t || exit 1; done
 
+# Each target of tests/fuzz runs FUZZ_SECONDS on its seeds (tests/fuzz/seeds/NAME);
+# what it learns stays in build/fuzz/corpus/NAME. A crash is left in build/fuzz.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(COMMON_LIBS) $(SANDBOXD_LIBS)
+fuzz:
+	$(MAKE) CC=clang SAN=fuzz $(FUZZERS)
+	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name; \
+	  echo "fuzz $$name: $(FUZZ_SECONDS) s"; \
+	  $$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
+	    -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/crash-$$name- \
+	    build/fuzz/corpus/$$name tests/fuzz/seeds/$$name >build/fuzz/$$name.log 2>&1 \
+	    || { cat build/fuzz/$$name.log; exit 1; }; grep ^stat build/fuzz/$$name.log; done
 # A private Redis, a worker, three jobs; `up` stays until Ctrl-C.
 run:
 	@sh deploy/local.sh run
@@ -144,6 +168,7 @@ help:
 clean:
 	rm -rf build bin
 
+.PHONY: all clean fuzz check-unit check-integration check-e2e
 .PHONY: all run up install help clean check-unit check-integration check-e2e
 .SECONDARY:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

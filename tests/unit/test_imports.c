@@ -60,6 +60,7 @@ static void words_that_only_look_like_imports_do_not_count(void **state)
     (void)state;
     check("important = 1\nfrom_x = 2\nx.import_ = 3", "");
     check("yield from a", "");
+    check("x = (yield\nfrom a)", "");
     check("raise X from y", "");
     check("from . import a\nfrom ..b import c\nfrom .d import e", "");
     check("f(import x)", "");

@@ -47,6 +47,7 @@ static void what_is_not_json_is_told_from_what_we_refuse(void **state)
     static const char *const refused[] = {
         "\"\\u0000\"",
         "\"\\ud800\"",
+        "\"\\ud800\\ud800\"",
         "\"\xff\"",
         "\"\n\"",
         "[NaN]",

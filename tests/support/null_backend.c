@@ -1,0 +1,220 @@
+#include "tests/support/null_backend.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+
+struct backend {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Guarded by lock. */
+    bool killed;
+    int running;
+};
+
+struct sandbox {
+    struct backend *backend;
+    const struct job *job;
+};
+
+/* Shared with forked workers once null_backend_share() was called. */
+static struct {
+    _Atomic int runs, running, most;
+} own_counts, *counts = (void *)&own_counts;
+
+void null_backend_share(void)
+{
+    void *shared = mmap(NULL, sizeof(own_counts), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    MUST(shared != MAP_FAILED);
+    counts = shared;
+}
+
+int null_backend_runs(void)
+{
+    return atomic_load(&counts->runs);
+}
+
+int null_backend_most(void)
+{
+    return atomic_load(&counts->most);
+}
+
+int null_backend_running(void)
+{
+    return atomic_load(&counts->running);
+}
+
+static int null_open(const struct settings *settings,
+                     struct backend **backend_out, struct complaint *why)
+{
+    struct backend *b = calloc(1, sizeof(*b));
+    pthread_condattr_t attr;
+
+    (void)settings;
+    if (!b)
+        return complain(why, NULL, "no memory");
+    MUST0(pthread_mutex_init(&b->lock, NULL));
+    MUST0(pthread_condattr_init(&attr));
+    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+    MUST0(pthread_cond_init(&b->changed, &attr));
+    *backend_out = b;
+    return 0;
+}
+
+static void null_close(struct backend *b)
+{
+    pthread_cond_destroy(&b->changed);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+}
+
+static int null_create(struct backend *b, const struct job *job,
+                       const struct spec *spec, struct sandbox **sandbox_out,
+                       struct outcome *o)
+{
+    struct sandbox *s;
+
+    (void)spec;
+    if (strncmp(job->code, "setup", 5) == 0) {
+        o->verdict = VERDICT_SETUP_FAILED;
+        outcome_error(o, "told to fail");
+        return -EIO;
+    }
+    s = malloc(sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    *s = (struct sandbox){.backend = b, .job = job};
+    *sandbox_out = s;
+    return 0;
+}
+
+/* -ECANCELED if killed meanwhile. */
+static int nap(struct backend *b, int64_t ms)
+{
+    int64_t until = clock_us() + ms * 1000;
+    struct timespec at = {.tv_sec = until / 1000000,
+                          .tv_nsec = until % 1000000 * 1000};
+    int rc = 0;
+
+    MUST0(pthread_mutex_lock(&b->lock));
+    while (!b->killed && rc == 0)
+        rc = pthread_cond_timedwait(&b->changed, &b->lock, &at);
+    rc = b->killed ? -ECANCELED : 0;
+    MUST0(pthread_mutex_unlock(&b->lock));
+    return rc;
+}
+
+static int act(struct sandbox *s, const struct run_sink *sink,
+               struct outcome *o)
+{
+    const char *code = s->job->code;
+    long ms;
+
+    o->verdict = VERDICT_OK;
+    o->exit_code = 0;
+    if (sscanf(code, "sleep %ld", &ms) == 1)
+        return nap(s->backend, ms);
+    if (strcmp(code, "backend") == 0) {
+        o->verdict = VERDICT_BACKEND_ERROR;
+        outcome_error(o, "told to fail");
+        return -EIO;
+    }
+    if (strcmp(code, "user") == 0) {
+        o->verdict = VERDICT_USER_ERROR;
+        o->exit_code = 1;
+    }
+    if (strcmp(code, "crash") == 0)
+        kill(getpid(), SIGKILL);
+    if (strncmp(code, "print ", 6) == 0) {
+        capture_add(&o->out, code + 6, strlen(code + 6));
+        if (sink)
+            sink->output(sink->ctx, false, code + 6, strlen(code + 6));
+    }
+    return 0;
+}
+
+static int null_run(struct sandbox *s, const struct run_sink *sink,
+                    struct outcome *o)
+{
+    int running = atomic_fetch_add(&counts->running, 1) + 1;
+    int seen = atomic_load(&counts->most), rc;
+
+    while (running > seen &&
+           !atomic_compare_exchange_weak(&counts->most, &seen, running))
+        ;
+    rc = act(s, sink, o);
+    atomic_fetch_sub(&counts->running, 1);
+    atomic_fetch_add(&counts->runs, 1);
+    return rc;
+}
+
+static int null_collect(struct sandbox *s, struct outcome *o)
+{
+    (void)s;
+    (void)o;
+    return 0;
+}
+
+static void null_destroy(struct sandbox *s, struct outcome *o)
+{
+    (void)o;
+    free(s);
+}
+
+static void null_interrupt(struct sandbox *s, enum verdict why)
+{
+    (void)s;
+    (void)why;
+}
+
+static void set_killed(struct backend *b, bool killed)
+{
+    MUST0(pthread_mutex_lock(&b->lock));
+    b->killed = killed;
+    MUST0(pthread_cond_broadcast(&b->changed));
+    MUST0(pthread_mutex_unlock(&b->lock));
+}
+
+static int null_kill_all(struct backend *b, int64_t deadline_ms)
+{
+    (void)deadline_ms;
+    set_killed(b, true);
+    return 0;
+}
+
+static void null_resume(struct backend *b)
+{
+    set_killed(b, false);
+}
+
+static int64_t null_budget(struct backend *b)
+{
+    (void)b;
+    return 0;
+}
+
+const struct backend_ops backend_null = {
+    .name = "null",
+    .open = null_open,
+    .close = null_close,
+    .create = null_create,
+    .run = null_run,
+    .collect = null_collect,
+    .destroy = null_destroy,
+    .interrupt = null_interrupt,
+    .kill_all = null_kill_all,
+    .resume = null_resume,
+    .memory_budget = null_budget,
+};

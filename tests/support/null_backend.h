@@ -1,0 +1,29 @@
+/* tests/support/null_backend.h -- a backend that makes no sandbox: for the
+ * bench of the queue alone and for tests of the pool. Not in the shipped
+ * programs.
+ *
+ * A job's code says what it does:
+ *   "…anything…"   ok at once, nothing printed
+ *   "sleep N"      runs N ms (ends early when interrupted or killed)
+ *   "setup N"      create fails while the job's attempt is below N
+ *   "backend"      run fails
+ *   "user"         verdict user_error
+ *   "print TEXT"   TEXT on stdout
+ *   "crash"        the whole process kills itself (kill -9)
+ */
+#ifndef TESTS_SUPPORT_NULL_BACKEND_H
+#define TESTS_SUPPORT_NULL_BACKEND_H
+
+#include "worker/backend.h"
+
+extern const struct backend_ops backend_null;
+
+/* How often it ran, the most at one time, and how many run now: in this
+ * process, and in those forked after null_backend_share(), which also starts
+ * from zero. */
+void null_backend_share(void);
+int null_backend_runs(void);
+int null_backend_most(void);
+int null_backend_running(void);
+
+#endif

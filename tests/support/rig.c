@@ -1,0 +1,251 @@
+#include "tests/support/rig.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/must.h"
+#include "tests/support/null_backend.h"
+#include "tests/support/proc.h"
+#include "worker/service.h"
+
+#define WORDS_MAX 16
+
+void rig_open(struct rig *rig, const char *const *redis_words)
+{
+    struct complaint why;
+
+    memset(rig, 0, sizeof(*rig));
+    redis_server_start(&rig->server, redis_words);
+    MUST0(settings_init(&rig->settings));
+    rig->settings.concurrency = 4;
+    MUST0(redis_target_parse(rig->server.url, &rig->settings, &rig->target,
+                             &why));
+    MUST0(protocol_init(&rig->protocol, rig->settings.prefix, 3600,
+                        rig->settings.lease_ms));
+    MUST0(redis_create(&rig->target, "rig", &rig->redis));
+    MUST0(redis_connect(rig->redis, clock_ms() + RIG_WAIT_MS));
+}
+
+void rig_close(struct rig *rig)
+{
+    redis_destroy(rig->redis);
+    redis_target_fini(&rig->target);
+    settings_fini(&rig->settings);
+    redis_server_stop(&rig->server);
+}
+
+/* ---- workers ----------------------------------------------------------- */
+
+static _Noreturn void be_worker(struct rig *rig)
+{
+    struct template_set *templates = NULL;
+    struct service *service = NULL;
+    sigset_t set;
+    int got;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    log_setup(false, getenv("RIG_LOG") ? LOG_DEBUG : LOG_ERROR + 1);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    MUST0(sigprocmask(SIG_BLOCK, &set, NULL));
+    MUST0(template_set_load("templates", NULL, NULL, &templates));
+    MUST0(service_start(&rig->settings, &rig->target, &backend_null, templates,
+                        -1, &service));
+    sigwait(&set, &got);
+    service_drain(service);
+    for (int64_t end = clock_ms() + rig->settings.shutdown_grace_s * 1000;
+         !service_idle(service) && clock_ms() < end;)
+        usleep(1000);
+    if (!service_idle(service))
+        service_kill(service);
+    _exit(service_stop(service) ? 1 : 0);
+}
+
+pid_t rig_worker(struct rig *rig)
+{
+    pid_t pid;
+
+    fflush(stdout);
+    fflush(stderr);
+    pid = fork();
+    MUST(pid >= 0);
+    if (pid == 0)
+        be_worker(rig);
+    return pid;
+}
+
+int rig_end(pid_t pid, int sig)
+{
+    int64_t deadline = clock_ms() + RIG_WAIT_MS;
+    int status;
+
+    if (sig)
+        kill(pid, sig);
+    while (clock_ms() < deadline) {
+        if (waitpid(pid, &status, WNOHANG) == pid)
+            return status;
+        usleep(2000);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    return -1;
+}
+
+/* ---- looking ----------------------------------------------------------- */
+
+static redisReply *vcall(struct rig *rig, va_list args)
+{
+    const char *words[WORDS_MAX];
+    redisReply *reply = NULL;
+    int n = 0;
+
+    while (n < WORDS_MAX && (words[n] = va_arg(args, const char *)))
+        n++;
+    /* A test may restart Redis under us. */
+    for (int64_t deadline = clock_ms() + RIG_WAIT_MS; clock_ms() < deadline;) {
+        if (redis_connect(rig->redis, deadline) == 0 &&
+            redis_call(rig->redis, deadline, &reply, n, words, NULL) == 0)
+            return reply;
+        usleep(10000);
+    }
+    MUST(!"Redis answers");
+    return NULL;
+}
+
+void rig_push(struct rig *rig, const char *queue, const char *job)
+{
+    char key[KEY_MAX];
+
+    protocol_key(&rig->protocol, key, "queue", queue);
+    MUST(rig_number(rig, "LPUSH", key, job, NULL) > 0);
+}
+
+long long rig_number(struct rig *rig, ...)
+{
+    redisReply *reply;
+    long long n = -1;
+    va_list args;
+
+    va_start(args, rig);
+    reply = vcall(rig, args);
+    va_end(args);
+    if (reply->type == REDIS_REPLY_INTEGER)
+        n = reply->integer;
+    else if (reply->type == REDIS_REPLY_STRING)
+        n = atoll(reply->str);
+    freeReplyObject(reply);
+    return n;
+}
+
+char *rig_text(struct rig *rig, char *out, size_t size, ...)
+{
+    redisReply *reply;
+    va_list args;
+
+    va_start(args, size);
+    reply = vcall(rig, args);
+    va_end(args);
+    snprintf(out, size, "%s", reply->str ? reply->str : "");
+    freeReplyObject(reply);
+    return out;
+}
+
+long long rig_stat(struct rig *rig, const char *field)
+{
+    char key[KEY_MAX];
+    long long n;
+
+    n = rig_number(rig, "HGET",
+                   protocol_key(&rig->protocol, key, "stats", NULL), field,
+                   NULL);
+    return n < 0 ? 0 : n;
+}
+
+const char *rig_job(struct rig *rig, const char *id, const char *field)
+{
+    static char text[65536];
+    char key[KEY_MAX];
+
+    return rig_text(rig, text, sizeof(text), "HGET",
+                    protocol_key(&rig->protocol, key, "job", id), field, NULL);
+}
+
+/* ---- waiting ----------------------------------------------------------- */
+
+struct wish {
+    struct rig *rig;
+    const char *id, *field, *text;
+    long long value;
+};
+
+static bool has_workers(void *ctx)
+{
+    struct wish *w = ctx;
+    char key[KEY_MAX];
+
+    return rig_number(w->rig, "ZCARD",
+                      protocol_key(&w->rig->protocol, key, "wk", NULL),
+                      NULL) == w->value;
+}
+
+static bool stat_is(void *ctx)
+{
+    struct wish *w = ctx;
+
+    return rig_stat(w->rig, w->field) >= w->value;
+}
+
+static bool job_is(void *ctx)
+{
+    struct wish *w = ctx;
+
+    return strcmp(rig_job(w->rig, w->id, w->field), w->text) == 0;
+}
+
+static bool is_settled(void *ctx)
+{
+    struct wish *w = ctx;
+    struct audit audit;
+
+    return protocol_audit(&w->rig->protocol, w->rig->redis,
+                          clock_ms() + RIG_WAIT_MS, w->rig->settings.queues,
+                          w->rig->settings.nqueues, &audit) == 0 &&
+           audit.balanced && audit.queued == 0 && audit.delayed == 0 &&
+           audit.running == 0 && audit.private_ == 0;
+}
+
+bool rig_workers_ready(struct rig *rig, int n)
+{
+    return wait_until(has_workers, &(struct wish){.rig = rig, .value = n},
+                      RIG_WAIT_MS);
+}
+
+bool rig_wait_stat(struct rig *rig, const char *field, long long value)
+{
+    return wait_until(
+        stat_is, &(struct wish){.rig = rig, .field = field, .value = value},
+        RIG_WAIT_MS);
+}
+
+bool rig_wait_job(struct rig *rig, const char *id, const char *field,
+                  const char *value)
+{
+    return wait_until(
+        job_is,
+        &(struct wish){.rig = rig, .id = id, .field = field, .text = value},
+        RIG_WAIT_MS);
+}
+
+bool rig_settled(struct rig *rig)
+{
+    return wait_until(is_settled, &(struct wish){.rig = rig}, RIG_WAIT_MS);
+}

@@ -1,0 +1,124 @@
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "common/must.h"
+#include "tests/support/cmocka_all.h"
+#include "worker/delivery.h"
+#include "worker/runqueue.h"
+
+static struct delivery *a_delivery(enum delivery_stage stage,
+                                   int64_t claimed_us)
+{
+    struct delivery *d = calloc(1, sizeof(*d));
+
+    assert_non_null(d);
+    d->stage = stage;
+    d->claimed_us = claimed_us;
+    return d;
+}
+
+static int setup(void **state)
+{
+    static struct runqueue rq;
+
+    *state = &rq;
+    return runqueue_init(&rq);
+}
+
+static int teardown(void **state)
+{
+    runqueue_fini(*state);
+    return 0;
+}
+
+static void a_cleared_job_goes_before_older_ones(void **state)
+{
+    struct delivery *old = a_delivery(DELIVERY_CLAIMED, 1);
+    struct delivery *cleared = a_delivery(DELIVERY_CLEARED, 2);
+
+    runqueue_put(*state, old);
+    runqueue_put(*state, cleared);
+    assert_ptr_equal(runqueue_take(*state), cleared);
+    assert_ptr_equal(runqueue_take(*state), old);
+    free(old);
+    free(cleared);
+}
+
+static void drain_takes_only_old_ones_nobody_looked_at(void **state)
+{
+    struct delivery *old = a_delivery(DELIVERY_CLAIMED, 1);
+    struct delivery *young = a_delivery(DELIVERY_CLAIMED, 9);
+    struct delivery *cleared = a_delivery(DELIVERY_CLEARED, 1);
+
+    runqueue_put(*state, cleared);
+    runqueue_put(*state, old);
+    runqueue_put(*state, young);
+    assert_ptr_equal(runqueue_drain(*state, 5), old);
+    assert_null(old->next);
+    assert_ptr_equal(runqueue_take(*state), cleared);
+    assert_ptr_equal(runqueue_take(*state), young);
+    free(old);
+    free(young);
+    free(cleared);
+}
+
+static void *take_once(void *arg)
+{
+    return runqueue_take(arg);
+}
+
+static void a_chain_wakes_as_many_takers_as_it_is_long(void **state)
+{
+    struct delivery *first = a_delivery(DELIVERY_CLAIMED, 1);
+    struct delivery *second = a_delivery(DELIVERY_CLAIMED, 1);
+    pthread_t takers[2];
+    void *got[2];
+
+    first->next = second;
+    for (int i = 0; i < 2; i++)
+        MUST0(pthread_create(&takers[i], NULL, take_once, *state));
+    while (runqueue_idle(*state) < 2)
+        sched_yield();
+    runqueue_put_chain(*state, first);
+    for (int i = 0; i < 2; i++)
+        MUST0(pthread_join(takers[i], &got[i]));
+    assert_true((got[0] == first && got[1] == second) ||
+                (got[0] == second && got[1] == first));
+    free(first);
+    free(second);
+}
+
+static void close_wakes_takers_and_lets_them_finish_the_rest(void **state)
+{
+    struct delivery *left = a_delivery(DELIVERY_CLAIMED, 1);
+    pthread_t taker;
+    void *got = left;
+
+    MUST0(pthread_create(&taker, NULL, take_once, *state));
+    while (runqueue_idle(*state) == 0)
+        sched_yield(); /* closing before it sleeps would prove nothing */
+    runqueue_close(*state);
+    MUST0(pthread_join(taker, &got));
+    assert_null(got);
+    runqueue_put(*state, left);
+    assert_ptr_equal(runqueue_take(*state), left);
+    assert_null(runqueue_take(*state));
+    free(left);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_cleared_job_goes_before_older_ones,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            drain_takes_only_old_ones_nobody_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_chain_wakes_as_many_takers_as_it_is_long, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            close_wakes_takers_and_lets_them_finish_the_rest, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

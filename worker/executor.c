@@ -1,0 +1,320 @@
+#include "worker/executor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/must.h"
+#include "worker/delivery.h"
+
+/* The first try after capibox's own failure, doubled for each further one. */
+#define RETRY_FIRST_MS 500
+#define RETRY_MOST_MS  30000
+
+struct executors {
+    struct worker *worker;
+    int count;
+    pthread_t threads[];
+};
+
+/* What one executor does one job with. */
+struct execution {
+    struct worker *w;
+    struct delivery *d;
+    struct outcome outcome;
+    uint64_t sent[2]; /* live output so far: stdout, stderr */
+};
+
+static double seconds_since(int64_t start_us)
+{
+    return (double)(clock_us() - start_us) / 1e6;
+}
+
+static int64_t redis_now_ms(struct worker *w)
+{
+    return clock_ms() + atomic_load(&w->self.redis_offset_ms);
+}
+
+static int64_t retry_delay_ms(const struct delivery *d)
+{
+    int attempt = delivery_attempts_used(d);
+    int64_t delay = RETRY_FIRST_MS << (attempt < 6 ? attempt : 6);
+    uint32_t noise = 0;
+
+    if (delay > RETRY_MOST_MS)
+        delay = RETRY_MOST_MS;
+    if (getrandom(&noise, sizeof(noise), GRND_NONBLOCK) < 0)
+        noise = 0; /* jitter is a courtesy */
+    return delay / 2 + noise % (uint32_t)(delay / 2);
+}
+
+/* Hands it back to the exchange thread, which owns what follows. */
+static void hand_over(struct worker *w, struct delivery *d, int rc)
+{
+    if (rc < 0 && delivery_release(d) < 0) {
+        /* No memory even to give it back: the lease will. */
+        log_error("no memory to finish a job; its lease will run out",
+                  LOG_S("job", d->job_id), LOG_END);
+        d->stage = DELIVERY_ABANDONED;
+    }
+    outbox_post(&w->outbox, d);
+}
+
+static bool not_ours(void *ctx)
+{
+    struct execution *x = ctx;
+
+    return atomic_load(&x->w->stopping) != STOP_NOT ||
+           !incarnation_holds(&x->w->self, x->d->generation);
+}
+
+static void live_output(void *ctx, bool is_stderr, const char *data,
+                        size_t size)
+{
+    struct execution *x = ctx;
+    uint64_t *sent = &x->sent[is_stderr];
+    uint64_t limit = (uint64_t)x->d->spec.limits.output_bytes;
+    struct output_piece *piece;
+
+    if (*sent >= limit)
+        return;
+    if (size > limit - *sent)
+        size = (size_t)(limit - *sent);
+    piece = malloc(sizeof(*piece) + size);
+    if (piece) {
+        piece->generation = x->d->generation;
+        memcpy(piece->job_id, x->d->job_id, sizeof(piece->job_id));
+        piece->is_stderr = is_stderr;
+        piece->offset = *sent;
+        piece->size = size;
+        memcpy(piece->data, data, size);
+        outbox_post_output(&x->w->outbox, piece);
+    }
+    *sent += size;
+}
+
+/* run and collect; the sandbox is there. */
+static int use_sandbox(struct execution *x, struct sandbox *sandbox)
+{
+    const struct backend_ops *ops = x->w->ops;
+    struct run_sink sink = {.output = live_output, .ctx = x};
+    struct outcome *o = &x->outcome;
+    int64_t start = clock_us();
+    int rc;
+
+    o->code_started = true;
+    rc = ops->run(sandbox, x->d->job->stream ? &sink : NULL, o);
+    o->timings.run = seconds_since(start);
+    if (rc < 0)
+        return rc;
+    start = clock_us();
+    rc = ops->collect(sandbox, o);
+    o->timings.collect = seconds_since(start);
+    return rc;
+}
+
+static int in_sandbox(struct execution *x)
+{
+    const struct backend_ops *ops = x->w->ops;
+    struct outcome *o = &x->outcome;
+    struct sandbox *sandbox = NULL;
+    int64_t start = clock_us();
+    int rc;
+
+    atomic_store(&x->d->running_since_us, start);
+    atomic_store(&x->d->phase, PHASE_RUNNING);
+    rc = ops->create(x->w->backend, x->d->job, &x->d->spec, &sandbox, o);
+    o->timings.create = seconds_since(start);
+    if (sandbox) {
+        o->sandbox_created = true;
+        if (rc == 0)
+            rc = use_sandbox(x, sandbox);
+        start = clock_us();
+        ops->destroy(sandbox, o);
+        o->timings.destroy = seconds_since(start);
+        o->sandbox_destroyed = true;
+    }
+    if (rc == 0 && o->verdict == VERDICT_NONE) {
+        o->verdict = VERDICT_BACKEND_ERROR;
+        outcome_error(o, "the %s backend gave no verdict", ops->name);
+        rc = -EPROTO;
+    }
+    return rc;
+}
+
+/* Our own failure: once more while attempts are left, else dead. */
+static int settle_failure(struct execution *x, int rc)
+{
+    struct delivery *d = x->d;
+    struct outcome *o = &x->outcome;
+
+    if (!verdict_retryable(o->verdict))
+        o->verdict = VERDICT_BACKEND_ERROR;
+    if (!o->error)
+        outcome_error(o, "the %s backend failed: %s", x->w->ops->name,
+                      strerror(-rc));
+    log_warn("sandbox failed", LOG_S("job", d->job_id),
+             LOG_S("verdict", verdict_name(o->verdict)),
+             LOG_S("error", o->error),
+             LOG_I("attempt", delivery_attempts_used(d) + 1),
+             LOG_I("of", d->job->max_attempts), LOG_END);
+    if (delivery_attempts_used(d) + 1 < d->job->max_attempts)
+        return delivery_retry(d, o, redis_now_ms(x->w), retry_delay_ms(d));
+    return delivery_end(d, o, x->w->ops->name);
+}
+
+static int settle(struct execution *x, int rc)
+{
+    if (!incarnation_holds(&x->w->self, x->d->generation)) {
+        x->d->stage = DELIVERY_ABANDONED;
+        return 0;
+    }
+    if (rc == -ECANCELED)
+        return delivery_release(x->d);
+    if (rc < 0)
+        return settle_failure(x, rc);
+    return delivery_end(x->d, &x->outcome, x->w->ops->name);
+}
+
+/* A job that may run. */
+static void execute(struct worker *w, struct delivery *d)
+{
+    struct execution x = {.w = w, .d = d};
+    int64_t memory = d->spec.limits.memory_bytes;
+    int rc = outcome_init(&x.outcome, (size_t)d->spec.limits.output_bytes);
+
+    if (rc == 0) {
+        rc = admission_enter(&w->admission, memory, not_ours, &x);
+        if (rc == 0) {
+            atomic_fetch_add(&w->active, 1);
+            rc = in_sandbox(&x);
+            if (atomic_exchange(&d->phase, PHASE_DONE) == PHASE_MARKED)
+                d->started = true;
+            atomic_fetch_sub(&w->active, 1);
+            admission_leave(&w->admission, memory);
+        }
+        rc = settle(&x, rc);
+    }
+    outcome_fini(&x.outcome);
+    hand_over(w, d, rc);
+}
+
+/* What is decided without a sandbox: rejected, expired, lost. */
+static void end_early(struct worker *w, struct delivery *d)
+{
+    struct outcome o;
+    char text[sizeof(d->why) + 4];
+    int rc = outcome_init(&o, 0);
+
+    if (rc == 0) {
+        o.verdict = d->early;
+        if (d->early == VERDICT_REJECTED) {
+            complaint_print(&d->why, text, sizeof(text));
+            outcome_error(&o, "%s", text);
+        } else if (d->early == VERDICT_EXPIRED) {
+            outcome_error(&o, "expires_in: not started within %g s",
+                          d->job->expires_in_s);
+        } else {
+            outcome_error(
+                &o, "lost: given up after %d deliveries, %d of %d attempts",
+                d->envelope.deliveries + 1, delivery_attempts_used(d),
+                d->job->max_attempts);
+        }
+        rc = delivery_end(d, &o, w->ops->name);
+    }
+    outcome_fini(&o);
+    hand_over(w, d, rc);
+}
+
+/* True if it may go on at once; else it was handed over. */
+static bool check(struct worker *w, struct delivery *d)
+{
+    struct template_set *templates = worker_templates(w);
+    int rc = delivery_check(d, templates, w->settings);
+    int64_t due;
+
+    template_set_unref(templates);
+    if (rc < 0) {
+        hand_over(w, d, rc);
+        return false;
+    }
+    due = delivery_due_ms(d, redis_now_ms(w));
+    if (due > 0) {
+        hand_over(w, d, delivery_delay(d, due));
+        return false;
+    }
+    if (d->must_start) {
+        outbox_post(&w->outbox, d);
+        return false;
+    }
+    return true;
+}
+
+static void process(struct worker *w, struct delivery *d)
+{
+    if (!incarnation_holds(&w->self, d->generation)) {
+        d->stage = DELIVERY_ABANDONED;
+        outbox_post(&w->outbox, d);
+        return;
+    }
+    if (atomic_load(&w->stopping) != STOP_NOT) {
+        hand_over(w, d, delivery_release(d));
+        return;
+    }
+    if (d->stage == DELIVERY_CLAIMED && !check(w, d))
+        return;
+    if (d->early != VERDICT_NONE)
+        end_early(w, d);
+    else
+        execute(w, d);
+}
+
+static void *executor_main(void *arg)
+{
+    struct worker *w = arg;
+    struct delivery *d;
+
+    while ((d = runqueue_take(&w->runqueue)))
+        process(w, d);
+    return NULL;
+}
+
+int executors_start(struct worker *w, int count, struct executors **out)
+{
+    struct executors *e =
+        calloc(1, sizeof(*e) + (size_t)count * sizeof(pthread_t));
+    pthread_attr_t attr;
+    int rc = 0;
+
+    if (!e)
+        return -ENOMEM;
+    e->worker = w;
+    MUST0(pthread_attr_init(&attr));
+    MUST0(pthread_attr_setstacksize(&attr, EXECUTOR_STACK_BYTES));
+    while (e->count < count && rc == 0) {
+        rc = -pthread_create(&e->threads[e->count], &attr, executor_main, w);
+        if (rc == 0)
+            e->count++;
+    }
+    pthread_attr_destroy(&attr);
+    if (rc < 0) {
+        runqueue_close(&w->runqueue);
+        executors_join(e);
+        return rc;
+    }
+    *out = e;
+    return 0;
+}
+
+void executors_join(struct executors *e)
+{
+    if (!e)
+        return;
+    for (int i = 0; i < e->count; i++)
+        MUST0(pthread_join(e->threads[i], NULL));
+    free(e);
+}

@@ -1,0 +1,243 @@
+'use strict';
+// Runs /run/capibox/main.js as the REPL would, in a process of its own.
+//
+// Starts as `node /run/capibox/driver.js [args...]` with main.js in the same
+// folder and the result pipe's number in CAPIBOX_RESULT_FD. Writes the frames
+// of worker/local/wire.h: the last expression's value and what ended the code.
+// Nothing in here protects anything: user code shares the process.
+
+const fs = require('fs');
+const path = require('path');
+const util = require('util');
+const vm = require('vm');
+const Module = require('module');
+const { pathToFileURL } = require('url');
+
+const CODE_NAME = 'main.js';
+// As in common/limits.h; tests/integration/test_drivers.c compares.
+const ERROR_TEXT_MAX = 4096;
+const TRACEBACK_BYTES_MAX = 64 << 10;
+const TEXT_BYTES_MAX = 1 << 20;
+// Looking for the last expression compiles the code a few times.
+const SPLIT_CODE_MAX = 256 << 10;
+const SPLIT_TRIES_MAX = 64;
+
+const resultFd = takeResultFd();
+
+function takeResultFd() {
+  const text = process.env.CAPIBOX_RESULT_FD || '';
+  delete process.env.CAPIBOX_RESULT_FD;
+  return /^\d+$/.test(text) ? Number(text) : -1;
+}
+
+// Well-formed text without NULs, which not every reader of JSON can keep, of at
+// most `limit` bytes: the beginning and the end.
+function clean(text, limit) {
+  text = String(text).replace(/\0/g, '\\x00');
+  let raw = Buffer.from(text, 'utf8');
+  if (raw.length > limit) {
+    const half = (limit - 16) >> 1;
+    raw = Buffer.concat([raw.subarray(0, half), Buffer.from('\n[...]\n'),
+                         raw.subarray(raw.length - half)]);
+    return raw.toString('utf8').replace(/\ufffd/g, '');
+  }
+  return raw.toString('utf8');
+}
+
+function sendFrame(type, payload) {
+  if (resultFd < 0) return;
+  const body = Buffer.from(payload, 'utf8');
+  const frame = Buffer.alloc(5 + body.length);
+  frame.write(type, 0, 'latin1');
+  frame.writeUInt32LE(body.length, 1);
+  body.copy(frame, 5);
+  let at = 0;
+  while (at < frame.length) {
+    try {
+      at += fs.writeSync(resultFd, frame, at);
+    } catch (error) {
+      if (error.code !== 'EAGAIN') return;
+    }
+  }
+}
+
+function isTimer(value) {
+  const name = value && value.constructor && value.constructor.name;
+  return name === 'Timeout' || name === 'Immediate';
+}
+
+function sendResult(value) {
+  // A timer is what code ends with that has not ended yet.
+  if (value === undefined || isTimer(value)) return;
+  sendFrame('R', JSON.stringify({
+    text: clean(util.inspect(value), TEXT_BYTES_MAX),
+    extra: {},
+    is_main_result: true,
+  }));
+}
+
+function ownLine(line) {
+  return line.includes(__filename) || /\(?node:(vm|internal)/.test(line);
+}
+
+function describe(error) {
+  if (!util.types.isNativeError(error) && !(error instanceof Error)) {
+    const text = util.inspect(error);
+    return { name: 'Error', value: text, traceback: `Uncaught ${text}` };
+  }
+  const lines = String(error.stack || error).split('\n');
+  // The line that threw stands above, also when it is node's own.
+  if (ownLine(lines[0])) lines.splice(0, lines.indexOf('') + 1);
+  let traceback = lines.filter((line) => !ownLine(line)).join('\n');
+  if (error.cause !== undefined) {
+    traceback += `\n[cause]: ${describe(error.cause).traceback}`;
+  }
+  return { name: String(error.name), value: String(error.message), traceback };
+}
+
+function sendError(error) {
+  let seen;
+  try {
+    seen = describe(error);
+  } catch (_) {
+    seen = { name: 'Error', value: 'its text failed', traceback: '' };
+  }
+  sendFrame('E', JSON.stringify({
+    name: clean(seen.name, ERROR_TEXT_MAX),
+    value: clean(seen.value, ERROR_TEXT_MAX),
+    traceback: clean(seen.traceback + '\n', TRACEBACK_BYTES_MAX),
+  }));
+}
+
+function fail(error) {
+  sendError(error);
+  process.exit(1);
+}
+
+// import() for node before 21.7 and 20.12.
+function importFromHere(name) {
+  return import(/^\.{0,2}\//.test(name) ?
+    pathToFileURL(path.resolve(name)).href : name);
+}
+
+function script(code, options) {
+  return new vm.Script(code, {
+    filename: CODE_NAME,
+    importModuleDynamically: vm.constants ?
+      vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER : importFromHere,
+    ...options,
+  });
+}
+
+// That loader is called experimental on stderr whenever code imports.
+function hushLoader() {
+  const emitWarning = process.emitWarning;
+  process.emitWarning = function (warning, ...rest) {
+    if (!String(warning).includes('USE_MAIN_CONTEXT_DEFAULT_LOADER')) {
+      emitWarning.call(process, warning, ...rest);
+    }
+  };
+}
+
+function compiles(code) {
+  try {
+    return script(code);
+  } catch (_) {
+    return null;
+  }
+}
+
+function wrapped(body) {
+  return `(async () => {${body}\n})()`;
+}
+
+// Where the last expression of the body of an async function begins, or -1:
+// the shortest end of the code that is an expression while what stands before
+// it is a body of its own.
+function lastExpressionAt(code) {
+  if (code.length > SPLIT_CODE_MAX) return -1;
+  const end = code.trimEnd().replace(/;+$/, '').length;
+  let at = end;
+  for (let tries = 0; tries < SPLIT_TRIES_MAX && at > 0; tries++) {
+    at = Math.max(code.lastIndexOf('\n', at - 1),
+                  code.lastIndexOf(';', at - 1));
+    const head = code.slice(0, at + 1), tail = code.slice(at + 1, end);
+    // What begins with one of these may go on with the line above.
+    const goesOn = /^\s*[-+*/%.,?:&|^=<>([`]/.test(tail) &&
+      !/(^|;)\s*$/.test(head);
+    if (tail.trim() !== '' && !goesOn && !/^\s*{/.test(tail) &&
+        compiles(wrapped(`return (${tail}\n)`)) && compiles(wrapped(head))) {
+      return at + 1;
+    }
+  }
+  return -1;
+}
+
+// Code with `await` (or `return`) at its top level as an async function. Line
+// numbers stay what they were.
+function compileAsync(code) {
+  const options = { columnOffset: -'(async () => {'.length };
+  if (!compiles(wrapped(code))) return null;
+  const at = lastExpressionAt(code);
+  if (at >= 0) {
+    const end = code.trimEnd().replace(/;+$/, '').length;
+    const split = wrapped(`${code.slice(0, at)}return (${code.slice(at, end)}
+)`);
+    if (compiles(split)) return script(split, options);
+  }
+  return script(wrapped(code), options);
+}
+
+function compile(code) {
+  try {
+    return script(code);
+  } catch (error) {
+    const other = compileAsync(code);
+    if (other === null) throw error;
+    return other;
+  }
+}
+
+function setUpGlobals() {
+  const file = path.join(process.cwd(), CODE_NAME);
+  const main = new Module(file, null);
+  main.filename = file;
+  main.paths = Module._nodeModulePaths(process.cwd());
+  process.mainModule = main;
+  const require = Module.createRequire(file);
+  require.main = main;
+  const names = {
+    require, module: main, exports: main.exports,
+    __filename: file, __dirname: path.dirname(file),
+  };
+  for (const [name, value] of Object.entries(names)) {
+    Object.defineProperty(globalThis, name, {
+      value, writable: true, configurable: true, enumerable: false,
+    });
+  }
+  process.argv[1] = file;
+}
+
+function onUncaught(error) {
+  if (process.listenerCount('uncaughtException') > 0) {
+    process.emit('uncaughtException', error, 'uncaughtException');
+  } else {
+    fail(error);
+  }
+}
+
+function main() {
+  let code = fs.readFileSync(path.join(__dirname, CODE_NAME), 'utf8');
+  if (code.charCodeAt(0) === 0xFEFF) code = code.slice(1);
+  setUpGlobals();
+  hushLoader();
+  process.setUncaughtExceptionCaptureCallback(onUncaught);
+  const value = compile(code).runInThisContext();
+  if (util.types.isPromise(value)) {
+    value.then(sendResult, onUncaught);
+  } else {
+    sendResult(value);
+  }
+}
+
+main();

@@ -1,0 +1,82 @@
+#include "worker/sandboxd/idmap.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/io.h"
+#include "common/scope.h"
+#include "worker/sandboxd/init.h"
+
+/* An abstract socket name is a lock that the kernel lets go with its holder. */
+static int take_range(uint32_t range)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    AUTO_FD int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1,
+                       "capibox-ids-%u", range);
+
+    if (fd < 0 || bind(fd, (struct sockaddr *)&name,
+                       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                                   (size_t)len)) < 0)
+        return -errno;
+    return TAKE_FD(fd);
+}
+
+int idmap_open(struct idmap *map, struct step *why)
+{
+    *map = (struct idmap){.root = geteuid() == 0, .lock_fd = -1};
+    if (!map->root)
+        return 0;
+    for (uint32_t range = 0; range < IDMAP_RANGES; range++) {
+        map->lock_fd = take_range(range);
+        if (map->lock_fd >= 0) {
+            map->base = IDMAP_BASE + range * IDMAP_SLOTS;
+            return 0;
+        }
+        if (map->lock_fd != -EADDRINUSE)
+            return step_failed(why, -map->lock_fd, "take a range of user ids");
+    }
+    return step_failed(why, EUSERS, "take a range of user ids: all are taken");
+}
+
+void idmap_close(struct idmap *map)
+{
+    if (map->lock_fd >= 0)
+        close(map->lock_fd);
+    map->lock_fd = -1;
+}
+
+static int write_map(pid_t pid, const char *file, uint32_t outside,
+                     struct step *why)
+{
+    char path[64], text[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+    snprintf(text, sizeof(text), "%d %u 1", SANDBOX_UID, outside);
+    int rc = io_write_file(path, text);
+    if (rc < 0)
+        return step_failed(why, -rc, "write %s", file);
+    return 0;
+}
+
+int idmap_write(const struct idmap *map, pid_t pid, int slot, struct step *why)
+{
+    uint32_t uid = map->root ? map->base + (uint32_t)slot : geteuid();
+    uint32_t gid = map->root ? uid : getegid();
+    char path[64];
+
+    if (!map->root) {
+        /* The kernel wants this before an ordinary user maps a group. */
+        snprintf(path, sizeof(path), "/proc/%d/setgroups", pid);
+        int rc = io_write_file(path, "deny");
+        if (rc < 0)
+            return step_failed(why, -rc, "deny setgroups");
+    }
+    int rc = write_map(pid, "uid_map", uid, why);
+    return rc < 0 ? rc : write_map(pid, "gid_map", gid, why);
+}

@@ -1,0 +1,35 @@
+/* worker/sandboxd/idmap.h -- who a sandbox is on the host.
+ *
+ * As root: one host uid and gid per slot, so that no two sandboxes share one;
+ * several sandboxds on a host take different ranges. As an ordinary user: that
+ * user, which is all the kernel allows. Inside it is always uid 1000.
+ *
+ * Errors: negated errno, *why names the step.
+ */
+#ifndef WORKER_SANDBOXD_IDMAP_H
+#define WORKER_SANDBOXD_IDMAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "worker/sandboxd/step.h"
+
+#define IDMAP_BASE   100000
+#define IDMAP_SLOTS  1024 /* sandboxes of one sandboxd */
+#define IDMAP_RANGES 256  /* sandboxds of one host */
+
+struct idmap {
+    bool root;
+    uint32_t base;
+    int lock_fd; /* holds the range until this process ends */
+};
+
+/* Takes a range. -EUSERS if all are taken. */
+int idmap_open(struct idmap *map, struct step *why);
+void idmap_close(struct idmap *map);
+
+/* Writes the maps of a process that waits in its new user namespace. */
+int idmap_write(const struct idmap *map, pid_t pid, int slot, struct step *why);
+
+#endif

@@ -64,7 +64,8 @@ clean_up() {
     exit "$code"
 }
 trap clean_up EXIT
-trap 'exit 130' INT
+# Ctrl-C is how `up` is meant to end.
+trap '[ "$mode" = up ] && exit 0; exit 130' INT
 trap 'exit 143' TERM HUP
 
 # In the background, out of reach of the terminal's Ctrl-C (the order of
@@ -78,9 +79,19 @@ background() {
     setsid "$@" >"$log" 2>&1 </dev/null &
 }
 
+# Folders of runs that were killed before they could clean up.
+remove_leftovers() {
+    for old in "$root"/build/run-*/pid; do
+        [ -f "$old" ] || continue
+        alive "$(cat "$old")" || rm -rf "${old%/pid}"
+    done
+}
+
 start_redis() {
     mkdir -p build
+    remove_leftovers
     folder=$(mktemp -d "$root/build/run-XXXXXX")
+    echo $$ >"$folder/pid"
     socket=$folder/redis.sock
     # The kernel takes 107 bytes for the path of a socket.
     if [ "$(printf %s "$socket" | wc -c)" -gt 100 ]; then

@@ -8,6 +8,7 @@
 #include "producer/text.h"
 
 #define READ_COUNT    "256" /* entries a call */
+#define BYTES_MAX     9e15  /* doubles count exactly up to here */
 #define READ_GRACE_MS 5000  /* for the reply, over the time it may block */
 
 void follow_init(struct follow *f, FILE *out, FILE *err)
@@ -178,6 +179,16 @@ static void rest_of_one(struct follow *f, int which, const char *all,
     show(f, which, all + (len - missing), (size_t)missing);
 }
 
+/* How many bytes the code printed: never fewer than two pieces show. */
+static uint64_t total_of(const cJSON *bytes, uint64_t least)
+{
+    double claimed = cJSON_IsNumber(bytes) ? bytes->valuedouble : 0;
+
+    if (!(claimed > (double)least))
+        return least;
+    return claimed > BYTES_MAX ? (uint64_t)BYTES_MAX : (uint64_t)claimed;
+}
+
 static void rest(struct follow *f, int which, const cJSON *pieces,
                  const cJSON *bytes)
 {
@@ -187,16 +198,20 @@ static void rest(struct follow *f, int which, const cJSON *pieces,
 
     if (!cJSON_IsString(head))
         return;
-    total = cJSON_IsNumber(bytes) && bytes->valuedouble > 0
-                ? (uint64_t)bytes->valuedouble
-                : strlen(head->valuestring);
-    if (f->seen[which] >= total)
-        return;
-    if (!cJSON_IsString(tail))
-        rest_of_one(f, which, head->valuestring, total);
-    else if (total >= strlen(tail->valuestring))
-        rest_of_two(f, which, head->valuestring, tail->valuestring, total);
-    f->seen[which] = total;
+    if (!cJSON_IsString(tail)) {
+        /* Escaped bytes may make the text longer than what was printed. */
+        total = cJSON_IsNumber(bytes) ? total_of(bytes, 0)
+                                      : strlen(head->valuestring);
+        if (f->seen[which] < total)
+            rest_of_one(f, which, head->valuestring, total);
+    } else {
+        total = total_of(bytes,
+                         strlen(head->valuestring) + strlen(tail->valuestring));
+        if (f->seen[which] < total)
+            rest_of_two(f, which, head->valuestring, tail->valuestring, total);
+    }
+    if (f->seen[which] < total)
+        f->seen[which] = total;
 }
 
 void follow_rest(struct follow *f, const cJSON *result)

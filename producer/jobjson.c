@@ -114,28 +114,37 @@ static int add_packages(cJSON *wants, const char *value)
     return list ? 0 : -ENOMEM;
 }
 
-static int require_one(cJSON *wants, const char *pair, struct complaint *why)
+/* Text as it is, true and false, else a number. */
+static int add_required(cJSON *wants, const char *key, const char *value,
+                        struct complaint *why)
 {
-    char key[64];
-    const char *value = split(pair, key, sizeof(key));
-    char *end;
+    bool truth = !strcmp(value, "true");
     double number;
+    char *end;
 
-    if (!value)
-        return complain(why, "--require", "\"%.60s\" is not KEY=VALUE", pair);
-    if (cJSON_HasObjectItem(wants, key))
-        return complain(why, "--require", "%s is given twice", key);
     if (!strcmp(key, "packages"))
         return add_packages(wants, value);
     if (!strcmp(key, "template_name"))
         return cJSON_AddStringToObject(wants, key, value) ? 0 : -ENOMEM;
-    if (!strcmp(value, "true") || !strcmp(value, "false"))
-        return cJSON_AddBoolToObject(wants, key, *value == 't') ? 0 : -ENOMEM;
+    if (truth || !strcmp(value, "false"))
+        return cJSON_AddBoolToObject(wants, key, truth) ? 0 : -ENOMEM;
     number = strtod(value, &end);
     if (end == value || *end || !isfinite(number))
         return complain(why, "--require",
                         "%s=\"%.40s\" is no number, true or false", key, value);
     return cJSON_AddNumberToObject(wants, key, number) ? 0 : -ENOMEM;
+}
+
+static int require_one(cJSON *wants, const char *pair, struct complaint *why)
+{
+    char key[64];
+    const char *value = split(pair, key, sizeof(key));
+
+    if (!value)
+        return complain(why, "--require", "\"%.60s\" is not KEY=VALUE", pair);
+    if (cJSON_HasObjectItem(wants, key))
+        return complain(why, "--require", "%s is given twice", key);
+    return add_required(wants, key, value, why);
 }
 
 static int add_requirements(cJSON *job, const struct options *o,
@@ -270,6 +279,19 @@ static int add_strings(cJSON *job, const char *name, const char *const *items,
     return 0;
 }
 
+static int add_outputs(cJSON *job, const struct options *o,
+                       struct complaint *why)
+{
+    (void)why;
+    return add_strings(job, "output_files", o->outputs.items, o->outputs.count);
+}
+
+static int add_args(cJSON *job, const struct options *o, struct complaint *why)
+{
+    (void)why;
+    return add_strings(job, "args", o->rest, o->nrest);
+}
+
 /* As text, so that numbers come back with every digit they had. */
 static int add_metadata(cJSON *job, const struct options *o,
                         struct complaint *why)
@@ -368,6 +390,22 @@ static int print_and_check(struct jobjson *j, const cJSON *json,
     return rc;
 }
 
+/* What is added to the job, in this order, until one of them complains. */
+static int add_all(cJSON *job, const struct jobjson *j, const struct options *o,
+                   const char *code_file, bool stream, struct complaint *why)
+{
+    static int (*const steps[])(cJSON * job, const struct options *o,
+                                struct complaint *why) = {
+        add_requirements, add_files, add_outputs,
+        add_env,          add_args,  add_metadata,
+    };
+    int rc = add_words(job, j, o, stream);
+
+    for (size_t i = 0; rc == 0 && i < sizeof(steps) / sizeof(steps[0]); i++)
+        rc = steps[i](job, o, why);
+    return rc < 0 ? rc : add_stdin(job, o, code_file, why);
+}
+
 int jobjson_build(struct jobjson *j, const struct options *o,
                   const char *code_file, bool stream, struct complaint *why)
 {
@@ -386,25 +424,8 @@ int jobjson_build(struct jobjson *j, const struct options *o,
     if (!job || !cJSON_AddStringToObject(job, "id", j->id) ||
         !cJSON_AddStringToObject(job, "code", code))
         return -ENOMEM;
-    rc = add_words(job, j, o, stream);
-    if (rc == 0)
-        rc = add_requirements(job, o, why);
-    if (rc == 0)
-        rc = add_files(job, o, why);
-    if (rc == 0)
-        rc = add_strings(job, "output_files", o->outputs.items,
-                         o->outputs.count);
-    if (rc == 0)
-        rc = add_env(job, o, why);
-    if (rc == 0)
-        rc = add_strings(job, "args", o->rest, o->nrest);
-    if (rc == 0)
-        rc = add_stdin(job, o, code_file, why);
-    if (rc == 0)
-        rc = add_metadata(job, o, why);
-    if (rc == 0)
-        rc = print_and_check(j, job, why);
-    return rc;
+    rc = add_all(job, j, o, code_file, stream, why);
+    return rc < 0 ? rc : print_and_check(j, job, why);
 }
 
 void jobjson_fini(struct jobjson *j)

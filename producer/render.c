@@ -95,14 +95,18 @@ static bool was_shown(const cJSON *result, const char *name)
     return false;
 }
 
-static void error_detail(FILE *out, const cJSON *result)
+/* Shows the traceback; true if that says all that `error` would. */
+static bool error_detail(FILE *out, const cJSON *result)
 {
     const cJSON *detail = member(result, "error_detail");
     const char *name = render_text(detail, "name");
     const char *traceback = render_text(detail, "traceback");
 
-    if (*name && *traceback && !was_shown(result, name))
+    if (!*name || !*traceback)
+        return false;
+    if (!was_shown(result, name))
         text_put(out, traceback, 0);
+    return strstr(traceback, render_text(result, "error")) != NULL;
 }
 
 static void warnings(FILE *out, const cJSON *result)
@@ -157,46 +161,57 @@ static void ending(FILE *out, const cJSON *result)
         fprintf(out, " (exit code %.0f)", code->valuedouble);
 }
 
-static void summary(FILE *out, const cJSON *result)
+static void figures(FILE *out, const cJSON *result)
 {
     const cJSON *usage = member(result, "usage");
-    const char *error = render_text(result, "error");
-    const char *language = render_text(result, "language");
-    char shown[TEXT_SHORT];
     double peak = render_number(usage, "peak_memory_mb");
+    double cpu = render_number(usage, "cpu_seconds");
+    char shown[TEXT_SHORT];
 
-    text_put(out, render_text(result, "verdict"), -1);
-    ending(out, result);
     fprintf(out, " in %s",
             text_seconds(shown, render_number(result, "execution_time")));
     if (peak > 0)
         fprintf(out, ", peak memory %.1f MB", peak);
-    fprintf(out, ", CPU %s",
-            text_seconds(shown, render_number(usage, "cpu_seconds")));
+    if (cpu > 0)
+        fprintf(out, ", CPU %s", text_seconds(shown, cpu));
     if (cJSON_IsTrue(member(result, "cached")))
         fputs(", from the cache", out);
+}
+
+static void summary(FILE *out, const cJSON *result)
+{
+    static const char *const labels[] = {"template_used", "language"};
+
+    text_put(out, render_text(result, "verdict"), -1);
+    ending(out, result);
+    figures(out, result);
     fputs("  [", out);
-    text_put(out, render_text(result, "template_used"), -1);
-    if (*language)
-        fputs(", ", out);
-    text_put(out, language, -1);
-    fputs(", job ", out);
+    for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+        const char *label = render_text(result, labels[i]);
+
+        text_put(out, label, -1);
+        fputs(*label ? ", " : "", out);
+    }
+    fputs("job ", out);
     text_put(out, render_text(result, "job_id"), -1);
     fputs("]\n", out);
-    if (*error) {
-        fputs("  ", out);
-        text_put(out, error, -1);
-        fputc('\n', out);
-    }
 }
 
 void render_result(FILE *out, const cJSON *result, bool verbose)
 {
+    const char *error = render_text(result, "error");
+    bool told;
+
     items(out, result);
     files(out, result);
-    error_detail(out, result);
+    told = error_detail(out, result);
     warnings(out, result);
     if (verbose)
         details(out, result);
     summary(out, result);
+    if (*error && !told) {
+        fputs("  ", out);
+        text_put(out, error, -1);
+        fputc('\n', out);
+    }
 }

@@ -1,0 +1,277 @@
+/* text.h, follow.h, save.h: what reaches terminals and folders. */
+#include "tests/support/cmocka_all.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "producer/follow.h"
+#include "producer/save.h"
+#include "producer/text.h"
+
+/* ---- text --------------------------------------------------------------- */
+
+static void assert_escaped(const char *text, const char *want)
+{
+    AUTO_STRBUF struct strbuf out = STRBUF_INIT;
+
+    text_escape(&out, text, strlen(text));
+    assert_string_equal(out.text, want);
+}
+
+static void control_characters_and_broken_bytes_are_escaped(void **state)
+{
+    (void)state;
+    assert_escaped("caf\xc3\xa9 \xe2\x82\xac", "caf\xc3\xa9 \xe2\x82\xac");
+    assert_escaped("\033[2Ja\nb\x7f", "\\x1b[2Ja\\x0ab\\x7f");
+    assert_escaped("\xc2\x9b", "\\xc2\\x9b"); /* CSI as one character */
+    assert_escaped("\xe2\x80\xae", "\\xe2\\x80\\xae"); /* turns text round */
+    assert_escaped("a\xff\xc3", "a\\xff\\xc3");
+}
+
+static void times_and_sizes_are_in_human_units(void **state)
+{
+    char out[TEXT_SHORT];
+
+    (void)state;
+    assert_string_equal(text_seconds(out, 0.0042), "4.2 ms");
+    assert_string_equal(text_seconds(out, 0.25), "250 ms");
+    assert_string_equal(text_seconds(out, 1.5), "1.50 s");
+    assert_string_equal(text_seconds(out, 600), "10 min 0 s");
+    assert_string_equal(text_seconds(out, 4000), "1 h 6 min");
+    assert_string_equal(text_bytes(out, 512), "512 B");
+    assert_string_equal(text_bytes(out, 1536), "1.5 KB");
+    assert_string_equal(text_bytes(out, 1024.0 * 1024 * 512), "512 MB");
+}
+
+static void columns_line_up_whatever_the_alphabet(void **state)
+{
+    struct grid g = {.columns = 2};
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    (void)state;
+    grid_cell(&g, "A");
+    grid_cell(&g, "B");
+    grid_cell(&g, "\xc3\xa9\xc3\xa9\xc3\xa9");
+    grid_cell(&g, "x\ny");
+    grid_print(&g, out);
+    fclose(out);
+    assert_string_equal(text, "A    B\n\xc3\xa9\xc3\xa9\xc3\xa9  x\\x0ay\n");
+    free(text);
+}
+
+/* ---- follow ------------------------------------------------------------- */
+
+struct screen {
+    struct follow f;
+    char *text[2];
+    size_t size[2];
+};
+
+static int screen_open(void **state)
+{
+    struct screen *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return -1;
+    follow_init(&s->f, open_memstream(&s->text[0], &s->size[0]),
+                open_memstream(&s->text[1], &s->size[1]));
+    *state = s;
+    return 0;
+}
+
+static int screen_close(void **state)
+{
+    struct screen *s = *state;
+
+    for (int i = 0; i < 2; i++) {
+        fclose(s->f.streams[i]);
+        free(s->text[i]);
+    }
+    free(s);
+    return 0;
+}
+
+static const char *seen(struct screen *s, int which)
+{
+    fflush(s->f.streams[which]);
+    return s->text[which];
+}
+
+static void piece(struct screen *s, const char *text, uint64_t offset)
+{
+    follow_event(&s->f, "stdout", text, strlen(text), offset);
+}
+
+static void rest(struct screen *s, const char *json)
+{
+    cJSON *result = cJSON_Parse(json);
+
+    assert_non_null(result);
+    follow_rest(&s->f, result);
+    cJSON_Delete(result);
+}
+
+static void pieces_that_overlap_are_shown_once(void **state)
+{
+    struct screen *s = *state;
+
+    piece(s, "abc", 0);
+    piece(s, "bcde", 1);
+    piece(s, "abc", 0);
+    assert_string_equal(seen(s, 0), "abcde");
+}
+
+static void a_gap_is_said(void **state)
+{
+    struct screen *s = *state;
+
+    piece(s, "abc", 10);
+    assert_string_equal(seen(s, 0), "abc");
+    assert_non_null(strstr(seen(s, 1), "10 bytes of output were not kept"));
+}
+
+static void a_second_start_shows_the_output_anew(void **state)
+{
+    struct screen *s = *state;
+
+    follow_event(&s->f, "state", "running", 7, 0);
+    piece(s, "abc", 0);
+    follow_event(&s->f, "state", "running", 7, 0);
+    piece(s, "abc", 0);
+    assert_string_equal(seen(s, 0), "abcabc");
+    assert_non_null(strstr(seen(s, 1), "runs again"));
+}
+
+static void the_end_is_seen(void **state)
+{
+    struct screen *s = *state;
+
+    follow_event(&s->f, "state", "running", 7, 0);
+    assert_false(s->f.ended);
+    follow_event(&s->f, "end", "", 0, 0);
+    assert_true(s->f.ended);
+}
+
+static void logs_fill_in_what_the_stream_did_not_bring(void **state)
+{
+    struct screen *s = *state;
+
+    piece(s, "abc", 0);
+    rest(s, "{\"logs\":{\"stdout\":[\"abcdef\"],\"stderr\":[\"e\"]},"
+            "\"usage\":{\"stdout_bytes\":6,\"stderr_bytes\":1}}");
+    assert_string_equal(seen(s, 0), "abcdef");
+    assert_string_equal(seen(s, 1), "e");
+}
+
+static void what_was_streamed_whole_is_not_repeated(void **state)
+{
+    struct screen *s = *state;
+
+    /* One byte that is no UTF-8 is four characters in the logs. */
+    piece(s, "\xff\n", 0);
+    rest(s, "{\"logs\":{\"stdout\":[\"\\\\xff\\n\"],\"stderr\":[]},"
+            "\"usage\":{\"stdout_bytes\":2}}");
+    assert_string_equal(seen(s, 0), "\xff\n");
+}
+
+static void head_and_tail_are_parted_by_what_was_dropped(void **state)
+{
+    struct screen *s = *state;
+
+    rest(s, "{\"logs\":{\"stdout\":[\"head\",\"tail\"],\"stderr\":[]},"
+            "\"usage\":{\"stdout_bytes\":108}}");
+    assert_string_equal(seen(s, 0), "headtail");
+    assert_non_null(strstr(seen(s, 1), "100 bytes of output were not kept"));
+}
+
+static void a_stream_cut_in_the_tail_goes_on_there(void **state)
+{
+    struct screen *s = *state;
+
+    piece(s, "head....ta", 0);
+    rest(s, "{\"logs\":{\"stdout\":[\"head\",\"tail\"],\"stderr\":[]},"
+            "\"usage\":{\"stdout_bytes\":12}}");
+    assert_string_equal(seen(s, 0), "head....tail");
+}
+
+static void odd_results_do_no_harm(void **state)
+{
+    struct screen *s = *state;
+
+    rest(s, "{}");
+    rest(s, "{\"logs\":{\"stdout\":[1,2],\"stderr\":\"x\"}}");
+    rest(s, "{\"logs\":{\"stdout\":[\"abc\",\"defgh\"]},"
+            "\"usage\":{\"stdout_bytes\":2}}");
+    assert_string_equal(seen(s, 0), "abcdefgh");
+    rest(s, "{\"logs\":{\"stdout\":[\"abc\"]},\"usage\":{\"stdout_bytes\":"
+            "1e30}}");
+    assert_string_equal(seen(s, 0), "abcdefghabc");
+}
+
+/* ---- save --------------------------------------------------------------- */
+
+static void assert_name(const char *path, const char *want)
+{
+    char name[SAVE_NAME_MAX + 1];
+
+    save_name(path, name);
+    assert_string_equal(name, want);
+}
+
+static void saved_names_stay_below_the_folder(void **state)
+{
+    (void)state;
+    assert_name("a/b.txt", "a/b.txt");
+    assert_name("/etc/passwd", "etc/passwd");
+    assert_name("../../x", "__/__/x");
+    assert_name("a//./b/", "a/b");
+    assert_name("..", "__");
+    assert_name("...", "...");
+    assert_name("", "file");
+    assert_name("/", "file");
+    assert_name("a\033b\nc\xff", "a_b_c_");
+    assert_name("caf\xc3\xa9", "caf\xc3\xa9");
+}
+
+static void saved_names_have_a_bound(void **state)
+{
+    char path[2000], name[SAVE_NAME_MAX + 1];
+
+    (void)state;
+    memset(path, 'x', sizeof(path) - 1);
+    path[sizeof(path) - 1] = '\0';
+    save_name(path, name);
+    assert_string_equal(name, "file");
+    for (size_t i = 10; i < sizeof(path) - 1; i += 10)
+        path[i] = '/';
+    save_name(path, name);
+    assert_true(strlen(name) <= SAVE_NAME_MAX);
+    assert_true(strlen(name) > 100);
+}
+
+#define ON_SCREEN(test) \
+    cmocka_unit_test_setup_teardown(test, screen_open, screen_close)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(control_characters_and_broken_bytes_are_escaped),
+        cmocka_unit_test(times_and_sizes_are_in_human_units),
+        cmocka_unit_test(columns_line_up_whatever_the_alphabet),
+        ON_SCREEN(pieces_that_overlap_are_shown_once),
+        ON_SCREEN(a_gap_is_said),
+        ON_SCREEN(a_second_start_shows_the_output_anew),
+        ON_SCREEN(the_end_is_seen),
+        ON_SCREEN(logs_fill_in_what_the_stream_did_not_bring),
+        ON_SCREEN(what_was_streamed_whole_is_not_repeated),
+        ON_SCREEN(head_and_tail_are_parted_by_what_was_dropped),
+        ON_SCREEN(a_stream_cut_in_the_tail_goes_on_there),
+        ON_SCREEN(odd_results_do_no_harm),
+        cmocka_unit_test(saved_names_stay_below_the_folder),
+        cmocka_unit_test(saved_names_have_a_bound),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -14,11 +14,11 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/must.h"
+#include "tests/support/bench_support.h"
 #include "tests/support/null_backend.h"
 #include "tests/support/redis_server.h"
 #include "worker/service.h"
 
-#define ROUNDS_MAX   9
 #define PIPELINE     500
 #define LATENCY_JOBS 1000
 #define LATENCY_RATE 200 /* jobs a second */
@@ -156,22 +156,6 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static void print_figure(const char *name, const char *unit, double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof(*v), by_size);
-    printf("{\"bench\":\"queue\",\"figure\":\"%s\",\"unit\":\"%s\","
-           "\"median\":%.3f,\"min\":%.3f,\"max\":%.3f,\"rounds\":%d}\n",
-           name, unit, v[n / 2], v[0], v[n - 1], n);
-    fflush(stdout);
-}
-
 static long long hash_size(struct bench *b, const char *key)
 {
     redisReply *reply = NULL;
@@ -244,7 +228,7 @@ static struct drain drain_round(struct bench *b, int jobs)
 
 static void bench_drain(struct bench *b, int rounds, int jobs)
 {
-    double v[5][ROUNDS_MAX];
+    double v[5][BENCH_ROUNDS_MAX];
 
     for (int i = 0; i < rounds; i++) {
         struct drain d = drain_round(b, jobs);
@@ -255,16 +239,16 @@ static void bench_drain(struct bench *b, int rounds, int jobs)
         v[3][i] = d.worker_us;
         v[4][i] = d.redis_us;
     }
-    print_figure("drained", "jobs/s", v[0], rounds);
-    print_figure("redis calls", "calls/job", v[1], rounds);
-    print_figure("queued job", "bytes of Redis", v[2], rounds);
-    print_figure("worker cpu", "us/job", v[3], rounds);
-    print_figure("redis cpu", "us/job", v[4], rounds);
+    bench_print("queue", "drained", "jobs/s", v[0], rounds);
+    bench_print("queue", "redis calls", "calls/job", v[1], rounds);
+    bench_print("queue", "queued job", "bytes of Redis", v[2], rounds);
+    bench_print("queue", "worker cpu", "us/job", v[3], rounds);
+    bench_print("queue", "redis cpu", "us/job", v[4], rounds);
 }
 
 static void bench_enqueue(struct bench *b, int rounds, int jobs)
 {
-    double rate[ROUNDS_MAX];
+    double rate[BENCH_ROUNDS_MAX];
 
     for (int i = 0; i < rounds; i++) {
         int64_t start;
@@ -274,7 +258,7 @@ static void bench_enqueue(struct bench *b, int rounds, int jobs)
         push_jobs(b, jobs);
         rate[i] = jobs / ((double)(clock_us() - start) / 1e6);
     }
-    print_figure("enqueued, LPUSH of 500", "jobs/s", rate, rounds);
+    bench_print("queue", "enqueued, LPUSH of 500", "jobs/s", rate, rounds);
 }
 
 /* From LPUSH to the result in its hash, at a steady rate: the done channel says
@@ -295,14 +279,14 @@ static void latency_round(struct bench *b, struct redis *news, double *p50,
         while (clock_us() - start < 1000000 / LATENCY_RATE)
             usleep(200);
     }
-    qsort(took, LATENCY_JOBS, sizeof(*took), by_size);
+    qsort(took, LATENCY_JOBS, sizeof(*took), bench_by_size);
     *p50 = took[LATENCY_JOBS / 2];
     *p99 = took[LATENCY_JOBS * 99 / 100];
 }
 
 static void bench_latency(struct bench *b, int rounds)
 {
-    double p50[ROUNDS_MAX], p99[ROUNDS_MAX];
+    double p50[BENCH_ROUNDS_MAX], p99[BENCH_ROUNDS_MAX];
     struct service *service;
     struct redis *news = NULL;
     redisReply *reply = NULL;
@@ -318,8 +302,8 @@ static void bench_latency(struct bench *b, int rounds)
         latency_round(b, news, &p50[i], &p99[i]);
     redis_destroy(news);
     stop_worker(service);
-    print_figure("push to result p50 at 200/s", "ms", p50, rounds);
-    print_figure("push to result p99 at 200/s", "ms", p99, rounds);
+    bench_print("queue", "push to result p50 at 200/s", "ms", p50, rounds);
+    bench_print("queue", "push to result p99 at 200/s", "ms", p99, rounds);
 }
 
 static void bench_idle(struct bench *b)
@@ -337,25 +321,17 @@ static void bench_idle(struct bench *b)
     calls = (double)all_calls(b) / IDLE_S;
     rss = rss_mib();
     stop_worker(service);
-    print_figure("idle worker rss", "MiB", &rss, 1);
-    print_figure("idle worker cpu", "% of a core", &cpu, 1);
-    print_figure("idle redis calls", "calls/s", &calls, 1);
-}
-
-static int from_env(const char *name, int otherwise, int most)
-{
-    const char *text = getenv(name);
-    int n = text ? atoi(text) : otherwise;
-
-    return n < 1 ? 1 : n > most ? most : n;
+    bench_print("queue", "idle worker rss", "MiB", &rss, 1);
+    bench_print("queue", "idle worker cpu", "% of a core", &cpu, 1);
+    bench_print("queue", "idle redis calls", "calls/s", &calls, 1);
 }
 
 int main(void)
 {
     static const char *const extra[] = {"--save", "", "--appendonly", "no",
                                         NULL};
-    int rounds = from_env("ROUNDS", 5, ROUNDS_MAX);
-    int jobs = from_env("JOBS", 100000, 10000000);
+    int rounds = bench_from_env("ROUNDS", 5, BENCH_ROUNDS_MAX);
+    int jobs = bench_from_env("JOBS", 100000, 10000000);
     struct bench b = {.redis = NULL};
     struct complaint why;
 

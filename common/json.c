@@ -1,4 +1,4 @@
-/* common/json.c -- reading JSON that strangers wrote. */
+/* common/json.c -- reading JSON that strangers wrote, and writing our own. */
 #include "common/json.h"
 
 #include <errno.h>
@@ -655,4 +655,141 @@ int json_texts(cJSON *item, const char *field, size_t most, size_t bytes_most,
     }
     *out = texts;
     return 0;
+}
+
+/* ---- writing ---------------------------------------------------------- */
+
+#define FIXED_MAX 9e12 /* in millionths still exact in 64 bits */
+
+void json_add_text(struct strbuf *sb, const char *text)
+{
+    if (text && *text)
+        strbuf_add_json(sb, text, strlen(text));
+    else
+        json_add_lit(sb, "null");
+}
+
+void json_add_bool(struct strbuf *sb, bool claim)
+{
+    strbuf_adds(sb, claim ? "true" : "false");
+}
+
+/* Digits from behind: at least `width` of them. Returns where they begin. */
+static char *put_digits(char *end, uint64_t number, unsigned width)
+{
+    while (number > 0 || width > 0) {
+        *--end = (char)('0' + number % 10);
+        number /= 10;
+        width -= width > 0;
+    }
+    return end;
+}
+
+void json_add_int(struct strbuf *sb, int64_t number)
+{
+    char text[24], *end = text + sizeof text, *at;
+    uint64_t size = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+
+    at = put_digits(end, size, 1);
+    if (number < 0)
+        *--at = '-';
+    strbuf_add(sb, at, (size_t)(end - at));
+}
+
+static void add_decimals(struct strbuf *sb, double number, unsigned decimals,
+                         bool trim)
+{
+    static const double scales[] = {1, 10, 100, 1e3, 1e4, 1e5, 1e6};
+    char text[40], *end = text + sizeof text, *at;
+    uint64_t scale, whole, part;
+
+    if (decimals > 6)
+        decimals = 6;
+    if (!(number > 0))
+        number = 0;
+    if (number > FIXED_MAX)
+        number = FIXED_MAX;
+    scale = (uint64_t)scales[decimals];
+    whole = (uint64_t)(number * scales[decimals] + 0.5);
+    part = whole % scale;
+    while (trim && decimals > 0 && part % 10 == 0) {
+        part /= 10;
+        decimals--;
+    }
+    at = end;
+    if (decimals > 0) {
+        at = put_digits(at, part, decimals);
+        *--at = '.';
+    }
+    at = put_digits(at, whole / scale, 1);
+    strbuf_add(sb, at, (size_t)(end - at));
+}
+
+void json_add_fixed(struct strbuf *sb, double number, unsigned decimals)
+{
+    add_decimals(sb, number, decimals, false);
+}
+
+void json_add_number(struct strbuf *sb, double number, unsigned decimals)
+{
+    add_decimals(sb, number, decimals, true);
+}
+
+#define LAST_SECOND 253402300799.0 /* of the year 9999 */
+
+static int64_t leap_days_before(int64_t year)
+{
+    year--;
+    return year / 4 - year / 100 + year / 400;
+}
+
+static int64_t days_before(int64_t year)
+{
+    return 365 * (year - 1970) + leap_days_before(year) -
+           leap_days_before(1970);
+}
+
+/* gmtime_r() takes the time zone's lock, which all executors would share. */
+static void split_days(int64_t days, int64_t *year, int *month, int *day)
+{
+    static const unsigned char lengths[] = {31, 28, 31, 30, 31, 30,
+                                            31, 31, 30, 31, 30, 31};
+    int length;
+
+    *year = 1970 + days / 365;
+    while (days_before(*year) > days)
+        --*year;
+    days -= days_before(*year);
+    bool leap = days_before(*year + 1) - days_before(*year) == 366;
+
+    for (*month = 1;; ++*month) {
+        length = lengths[*month - 1] + (leap && *month == 2);
+        if (days < length)
+            break;
+        days -= length;
+    }
+    *day = (int)days + 1;
+}
+
+void json_add_time(struct strbuf *sb, double unix_s)
+{
+    char text[] = "\"0000-00-00T00:00:00.000Z\"";
+    int64_t ms, s, year;
+    int month, day;
+
+    if (!(unix_s > 0))
+        unix_s = 0;
+    if (unix_s > LAST_SECOND)
+        unix_s = LAST_SECOND;
+    ms = (int64_t)(unix_s * 1000);
+    s = ms / 1000;
+    split_days(s / 86400, &year, &month, &day);
+    put_digits(text + 5, (uint64_t)year, 4);
+    put_digits(text + 8, (uint64_t)month, 2);
+    put_digits(text + 11, (uint64_t)day, 2);
+    put_digits(text + 14, (uint64_t)(s / 3600 % 24), 2);
+    put_digits(text + 17, (uint64_t)(s / 60 % 60), 2);
+    put_digits(text + 20, (uint64_t)(s % 60), 2);
+    put_digits(text + 24, (uint64_t)(ms % 1000), 3);
+    strbuf_add(sb, text, sizeof text - 1);
 }

@@ -1,4 +1,4 @@
-/* common/json.h -- reading JSON that strangers wrote.
+/* common/json.h -- reading JSON that strangers wrote, and writing our own.
  *
  * json_check() goes over the text once, before cJSON sees it: cJSON takes what
  * is not quite JSON, cuts strings at an escaped NUL, and passes lone surrogates
@@ -17,11 +17,15 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/complaint.h"
+#include "common/strbuf.h"
 
-#define JSON_FIELD_MAX 128 /* bytes of a field's path in a complaint */
-#define JSON_SHOW_MAX  80  /* bytes of a value shown in a complaint */
+/* Bytes of a field's path: roomier than a complaint's, which then shows that it
+ * was cut. */
+#define JSON_FIELD_MAX 160
+#define JSON_SHOW_MAX  80 /* bytes of a value shown in a complaint */
 
 /* A value to be located while checking: path as complaints write it ("id",
  * "limits.timeout", "files[3].path"), without JSON escapes. The first of that
@@ -46,7 +50,6 @@ int json_check(const char *text, size_t size, struct json_want *wants,
 int json_line(const char *text, size_t at);
 
 /* Appends a checked JSON text without the white space between its parts. */
-struct strbuf;
 void json_minify(const char *text, size_t size, struct strbuf *out);
 
 /* A value as a complaint shows it: text in quotes, shortened, escaped; numbers
@@ -82,5 +85,25 @@ typedef int json_take_fn(char **text, const char *field, struct complaint *why);
 int json_texts(cJSON *item, const char *field, size_t most, size_t bytes_most,
                json_take_fn *take, char ***out, struct complaint *why);
 void json_texts_free(char **texts);
+
+/* ---- writing: appended without a tree and without printf ---------------- */
+
+/* A string literal as it stands. */
+#define json_add_lit(sb, literal) \
+    strbuf_add((sb), "" literal "", sizeof(literal) - 1)
+
+/* Text as a JSON string; null if it is NULL or "". */
+void json_add_text(struct strbuf *sb, const char *text);
+void json_add_bool(struct strbuf *sb, bool claim);
+void json_add_int(struct strbuf *sb, int64_t number);
+
+/* Up to six decimals. What is negative or no number is written as 0: these are
+ * times, sizes and counts. json_add_fixed writes all decimals, json_add_number
+ * none that are 0 at its end. */
+void json_add_fixed(struct strbuf *sb, double number, unsigned decimals);
+void json_add_number(struct strbuf *sb, double number, unsigned decimals);
+
+/* "2026-01-02T03:04:05.678Z" of unix seconds, with quotes. */
+void json_add_time(struct strbuf *sb, double unix_s);
 
 #endif

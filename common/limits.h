@@ -27,6 +27,13 @@
 #define JOB_DELAY_S_MAX      (30.0 * 86400)
 #define JSON_DEPTH_MAX       64 /* nesting of any JSON we read */
 
+/* Template files (contract section 6). */
+#define TEMPLATES_MAX           256
+#define TEMPLATE_BYTES_MAX      (64u << 10)
+#define TEMPLATE_TEXT_MAX       1024 /* name, description, interpreter path */
+#define TEMPLATE_TASK_TYPES_MAX 64
+#define IMPORTS_MAX             128 /* different modules noted of one code */
+
 /* What one run may hand back. */
 #define RESULT_ITEMS_MAX       256
 #define RESULT_BYTES_MAX       (16u << 20) /* all rich results, as JSON */

@@ -121,7 +121,7 @@ static const struct row rows[] = {
     {.env = "CAPIBOX_MEMORY_BUDGET_MB", .flag = "--memory-budget-mb",
      .who = FOR_WORKER, .kind = KIND_NUMBER, .offset = AT(memory_budget_mb),
      .fallback = "0", .least = 0, .most = 1 << 24, .takes = "MB",
-     .help = "sum of limits of running sandboxes; 0: what the host has"},
+     .help = "memory all sandboxes may ask for; 0: the host's"},
     {.env = "CAPIBOX_ALLOW_DEGRADED", .flag = "--allow-degraded",
      .who = FOR_WORKER, .kind = KIND_SWITCH, .offset = AT(allow_degraded),
      .fallback = "0",

@@ -20,6 +20,7 @@
 
 #include "common/complaint.h"
 #include "common/job.h"
+#include "common/limits.h"
 #include "common/settings.h"
 #include "common/strbuf.h"
 
@@ -65,12 +66,18 @@ struct template_set {
 typedef void template_bad_fn(void *ctx, const char *file, int line,
                              const struct complaint *why);
 
-/* Loads every *.json of dir. A bad file is reported and left out. -ENOENT if
- * there is no folder, -EINVAL if no file was good or `default` is missing. */
+/* Loads every *.json of dir (hidden files are passed over). A bad file is
+ * reported and left out. -ENOENT if there is no folder, -EINVAL if no file was
+ * good or `default` is missing. */
 int template_set_load(const char *dir, template_bad_fn *bad, void *bad_ctx,
                       struct template_set **set_out);
 struct template_set *template_set_ref(struct template_set *set);
 void template_set_unref(struct template_set *set);
+
+/* Lays the numbers (and network) that were given over limits. The number of
+ * inodes follows the disk's size. */
+void template_limits_overlay(struct template_limits *limits,
+                             const struct job_wants *wants);
 
 const struct template *template_find(const struct template_set *set,
                                      const char *id);
@@ -83,20 +90,34 @@ struct spec {
     const char *interpreter;   /* borrowed from tpl */
     const char *template_name; /* E2B's, borrowed from job or tpl */
     char **packages;           /* borrowed, NULL-terminated or NULL */
+    char **more_packages;      /* the job's own on top, borrowed; may repeat */
     struct template_limits limits;
     bool dynamic; /* came by task_type or requirements */
 };
 
+/* The i-th of all its packages, each once; NULL behind the last. */
+const char *spec_package(const struct spec *spec, size_t i);
+
 /* The job's spec, or a complaint (unknown template: lists those there are;
- * language not of the template: lists its own; over a ceiling: names it).
- * template "auto" picks by what the code imports: the template whose packages
- * cover the most of its imports, the smallest on a tie, else `default`. */
+ * language not of the template: lists its own; over a ceiling: names it; a
+ * template's own limits may be above the ceilings). It borrows from the job,
+ * too.
+ *
+ * With a task_type, the base is `template` if given, else the template that
+ * lists this task type, else `default`. Template "auto" picks by what the code
+ * imports: the template whose packages cover the most of its imports, the
+ * smallest on a tie, else `default`. */
 int spec_resolve(const struct template_set *set,
                  const struct settings *settings, const struct job *job,
                  struct spec *spec_out, struct complaint *why);
 
-/* {"id","name","description","supported_languages","config":{timeout,
- * memory_limit_mb,cpu_limit_percent,template_name,packages,…}} appended. */
+/* {"id","name","description","supported_languages","task_types",
+ * "config":{timeout,memory_limit_mb,cpu_limit_percent,template_name,packages,
+ * disk_limit_mb,pids_limit,output_limit_kb,network}} appended. */
 void template_to_json(const struct template *tpl, struct strbuf *out);
+
+/* {timeout,memory_limit_mb,cpu_limit_percent,template_name,packages} of a spec
+ * appended, as in a result's sandbox_info.config. */
+void spec_config_to_json(const struct spec *spec, struct strbuf *out);
 
 #endif

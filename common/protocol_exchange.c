@@ -124,7 +124,25 @@ static int64_t number_of(const struct finish *f)
     return is_timed(f) ? llround(f->execution_time * 1e6) : 0;
 }
 
-static void add_head(struct words *w, const char *token, const struct finish *f)
+/* Values above this go by themselves; the largest of them, that is: as a rule
+ * it is the result. -1: none. */
+#define LARGE_BYTES 128
+
+static int large_field(const struct finish *f)
+{
+    int large = -1;
+
+    if (!writes_hash(f))
+        return -1;
+    for (int i = 0; i < f->nfields; i++)
+        if (f->value_lens[i] > LARGE_BYTES &&
+            (large < 0 || f->value_lens[i] > f->value_lens[large]))
+            large = i;
+    return large;
+}
+
+static void add_head(struct words *w, const char *token, const struct finish *f,
+                     int large)
 {
     char class[CLASS_MAX], field[JOB_NAME_MAX + 24], number[24];
 
@@ -134,8 +152,9 @@ static void add_head(struct words *w, const char *token, const struct finish *f)
     }
     snprintf(field, sizeof(field), "%lld@%s", (long long)f->number, f->queue);
     snprintf(number, sizeof(number), "%lld", (long long)number_of(f));
-    const char *parts[] = {class, field, token, f->job_id, number};
-    size_t bytes = 0, count = sizeof(parts) / sizeof(parts[0]);
+    const char *parts[] = {class,     field,  token,
+                           f->job_id, number, large < 0 ? "" : f->names[large]};
+    size_t bytes = 0, count = large < 0 ? 5 : 6;
     for (size_t i = 0; i < count; i++)
         bytes += strlen(parts[i]);
     words_pack_begin(w, bytes, (int)count);
@@ -145,7 +164,8 @@ static void add_head(struct words *w, const char *token, const struct finish *f)
 }
 
 /* The job hash's words, and what the kind adds to them. */
-static void add_hash(struct words *w, const char *token, const struct finish *f)
+static void add_hash(struct words *w, const char *token, const struct finish *f,
+                     int large)
 {
     bool end = f->kind == FINISH_END;
     const char *name = end ? "token" : "status";
@@ -155,10 +175,13 @@ static void add_hash(struct words *w, const char *token, const struct finish *f)
     if (end)
         value = token;
     for (int i = 0; i < f->nfields; i++)
-        bytes += strlen(f->names[i]) + f->value_lens[i];
+        if (i != large)
+            bytes += strlen(f->names[i]) + f->value_lens[i];
     words_pack_begin(w, bytes + strlen(name) + strlen(value),
                      2 * f->nfields + 2);
     for (int i = 0; i < f->nfields; i++) {
+        if (i == large)
+            continue;
         words_packs(w, f->names[i]);
         words_pack(w, f->values[i], f->value_lens[i]);
     }
@@ -172,11 +195,14 @@ static void add_finish(struct words *w, const char *wid, const struct finish *f)
     char token[TOKEN_MAX + 1];
 
     protocol_token(token, wid, f->number);
-    add_head(w, token, f);
+    int large = large_field(f);
+    add_head(w, token, f, large);
     if (writes_hash(f))
-        add_hash(w, token, f);
+        add_hash(w, token, f, large);
     else
         words_adds(w, "");
+    if (large >= 0)
+        words_add(w, f->values[large], f->value_lens[large]);
     if (f->kind == FINISH_END && f->dead_entry)
         words_add(w, f->dead_entry, f->dead_entry_len);
     else if (gives_back(f->kind))

@@ -6,9 +6,11 @@
 --      say, template stats, batch, events, queue
 -- ARGV 1 sequence  2 k  3 q  4 n  5 result ttl ms  6 dead list bound
 --      7 done channel  8 minute ttl s, q queue names, then per finish
---      msgpack of class, field, token, job id, microseconds or due ms;
---      msgpack of the hash's words; the entry, if flag y is set.
---      Packed, because a word of its own costs Redis as much as the work.
+--      msgpack of class, field, token, job id, microseconds or due ms, name;
+--      msgpack of the hash's words; the value of name, if it is there; the
+--      entry, if flag y is set. Packed, because a word of its own costs Redis
+--      as much as the work; but what is large is dear to pack, as Lua hashes
+--      every byte of every string it is handed.
 --      Flags: m start-marked, s suspect, c sandbox created, d destroyed,
 --      x code started, o success, D dead, t template key, b batch key,
 --      e events key, q queue key, y entry
@@ -64,12 +66,17 @@ local function class_of(text)
   return class
 end
 
--- Someone may have put another type under the name: the result counts more.
-local function write_job(key, packed)
-  local answer = redis.pcall('HSET', key, cmsgpack.unpack(packed))
-  if type(answer) == 'table' and answer.err then
-    c('DEL', key)
-    c('HSET', key, cmsgpack.unpack(packed))
+-- name, value: the largest of the hash, if it is large. Someone may have put
+-- another type under the key: the result counts more.
+local function write_job(key, packed, name, value)
+  local answer
+  if name then
+    answer = redis.pcall('HSET', key, name, value, cmsgpack.unpack(packed))
+  else
+    answer = redis.pcall('HSET', key, cmsgpack.unpack(packed))
+  end
+  if type(answer) == 'table' and answer.err and c('DEL', key) == 1 then
+    write_job(key, packed, name, value)
   end
 end
 
@@ -121,12 +128,16 @@ local function key_if(flag)
 end
 
 for i = 1, nf do
-  local text, field, token, id, number = cmsgpack.unpack(ARGV[ai + 1])
-  local packed, entry, batch, events, queue = ARGV[ai + 2]
+  local text, field, token, id, number, name = cmsgpack.unpack(ARGV[ai + 1])
+  local packed, value, entry, batch, events, queue = ARGV[ai + 2]
   local class = classes[text] or class_of(text)
   ki = ki + 1
   local job = KEYS[ki]
   ai = ai + 2
+  if name then
+    ai = ai + 1
+    value = ARGV[ai]
+  end
   class.template = key_if(class.t)
   if class.extra then
     batch, events, queue = key_if(class.b), key_if(class.e), key_if(class.q)
@@ -143,13 +154,13 @@ for i = 1, nf do
     if class.s then marks[#marks + 1] = '!' end
     if class.kind == 'E' then
       class.micros = class.micros + number
-      write_job(job, packed)
+      write_job(job, packed, name, value)
       c('PEXPIRE', job, ttl)
       ended[#ended + 1] = id
       if class.extra then end_extras(class, batch, events, entry) end
     elseif class.kind ~= 'U' then
       give_back(class, queue, field, token, id, number, entry)
-      if class.m then write_job(job, packed) end
+      if class.m then write_job(job, packed, name, value) end
     end
   elseif class.kind == 'E' and was_ended_by(job, token) then
     acks[i] = '2'

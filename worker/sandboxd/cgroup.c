@@ -21,6 +21,7 @@
 #define FOLDER_PREFIX  "capibox-"
 #define V2_LEAF        "capibox-daemons"
 #define CPU_PERIOD_US  100000
+#define V1_UNLIMITED   (1ll << 60)
 #define KILL_ROUNDS    50
 #define KILL_PAUSE_US  2000
 
@@ -614,8 +615,8 @@ static int make_own_folder(struct cgroup_place *place, const char *own,
         return -ENAMETOOLONG;
     if (mkdir(path, 0755) < 0 && errno != EEXIST) {
         int error = errno;
-        snprintf(why_not, size, "cannot make a cgroup below %.60s: %s",
-                 place->path, strerror(error));
+        snprintf(why_not, size, "cannot make a cgroup: %.40s (below %.70s)",
+                 strerror(error), place->path);
         return -error;
     }
     snprintf(place->path, sizeof(place->path), "%.*s",
@@ -676,7 +677,8 @@ static bool has_swap_limit(const struct cgroup_host *host)
 {
     const struct cgroup_place *p = &host->places[CONTROLLER_MEMORY];
 
-    return file_exists(p->path, p->version == 2
+    return p->version &&
+           file_exists(p->path, p->version == 2
                                     ? "memory.swap.max"
                                     : "memory.memsw.limit_in_bytes");
 }
@@ -720,6 +722,44 @@ int cgroup_host_close(struct cgroup_host *host)
         left += access(host->places[i].path, F_OK) == 0;
     }
     return left;
+}
+
+/* v2 tells only each cgroup's own: the least of them all up to the mount. */
+static int64_t memory_limit_v2(const char *own)
+{
+    char path[PATH_MAX], file[PATH_MAX];
+    int64_t least = INT64_MAX;
+
+    snprintf(path, sizeof(path), "%s", own);
+    for (char *slash; (slash = strrchr(path, '/')); *slash = '\0') {
+        char *text;
+
+        if (!path_print(file, sizeof(file), "%s/memory.max", path) ||
+            io_read_file(file, TEXT_BYTES_MAX, &text, NULL) < 0)
+            continue;
+        int64_t limit = strtoll(text, NULL, 10); /* "max" is 0 */
+        if (limit > 0 && limit < least)
+            least = limit;
+        free(text);
+    }
+    return least == INT64_MAX ? 0 : least;
+}
+
+int64_t cgroup_memory_limit(const struct cgroup_host *host)
+{
+    const struct cgroup_place *p = &host->places[CONTROLLER_MEMORY];
+    char path[PATH_MAX];
+    char *text;
+
+    if (p->version == 2)
+        return memory_limit_v2(p->path);
+    if (p->version == 0 ||
+        !path_print(path, sizeof(path), "%s/memory.stat", p->path) ||
+        io_read_file(path, TEXT_BYTES_MAX, &text, NULL) < 0)
+        return 0;
+    int64_t limit = cgroup_counter(text, "hierarchical_memory_limit");
+    free(text);
+    return limit > V1_UNLIMITED ? 0 : at_least_0(limit);
 }
 
 void cgroup_describe(const struct cgroup_host *host, enum controller which,

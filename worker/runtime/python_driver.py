@@ -201,8 +201,6 @@ def compile_parts(source):
     first = compile(tree, CODE_NAME, "exec", flags, dont_inherit=True)
     if last is None:
         return [first, None]
-    # What the first part imports from __future__ holds for the second.
-    flags |= first.co_flags & 0x1FE0000
     return [first, compile(_ast.Expression(last.value), CODE_NAME, "eval",
                            flags, dont_inherit=True)]
 

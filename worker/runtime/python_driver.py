@@ -154,9 +154,10 @@ def take_result_fd():
 def set_up_streams():
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            # Any text can be printed, and a line is out as soon as it ends.
+            # Any text can be printed, and a line is out as soon as it ends,
+            # but not each piece of it (as python -u would have it).
             stream.reconfigure(encoding="utf-8", errors="backslashreplace",
-                               line_buffering=True)
+                               line_buffering=True, write_through=False)
 
 
 def set_up_main(source, name):

@@ -180,6 +180,7 @@ static void two_stars_stand_for_any_folders(void **state)
     check_globs("**/*.png", "a.png\na[1].png\nb.png\nd/c.png\n"
                             "d/e/f.png\nz/\xc3\xa9.png\n");
     check_globs("d/**", "d/c.png\nd/e/f.png\n");
+    check_globs("b.txt/** d/*/**", "d/e/f.png\n");
     check_globs("**/e/**/f.png", "d/e/f.png\n");
     check_globs("**/**/**/f.png", "d/e/f.png\n");
     check_globs("d/**/c.png", "d/c.png\n");
@@ -217,14 +218,18 @@ static void links_are_never_followed(void **state)
     MUST0(symlinkat("/", x->fd, "root"));
     MUST0(symlinkat("/proc/self/root/etc", x->fd, "etc"));
     MUST0(symlinkat("..", x->fd, "up"));
+    make_dir(x, "real");
+    write_text(x, "real/passwd", "x");
+    MUST0(symlinkat("real", x->fd, "inside"));
     collect(x, "*.txt");
     collect(x, "root/etc/passwd");
     collect(x, "etc/passwd");
     collect(x, "up/home/a.txt");
-    collect(x, "**/passwd");
+    collect(x, "inside/passwd");
+    collect(x, "inside/**");
     got = paths(x);
     assert_string_equal(got, "a.txt\nb.txt\nc.txt\nroot/etc/passwd\n"
-                             "etc/passwd\nup/home/a.txt\n");
+                             "etc/passwd\nup/home/a.txt\ninside/passwd\n");
     assert_null(strstr(files(x), "content_base64"));
     assert_non_null(strstr(files(x), "\"skipped\":\"symlink\""));
     free(got);

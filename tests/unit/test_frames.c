@@ -266,6 +266,7 @@ static void what_is_no_frame_ends_the_reading(void **state)
         feed(own);
         assert_int_equal(((struct fixture *)own)->o.nresults, 0);
         assert_int_equal(((struct fixture *)own)->o.nwarnings, 1);
+        assert_non_null(strstr(warnings(own), "was not read"));
         teardown(&own);
     }
     (void)state;

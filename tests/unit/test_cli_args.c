@@ -12,7 +12,7 @@ static struct complaint why;
 
 static int parse(unsigned verb, const char *const *words)
 {
-    const char *argv[16];
+    static const char *argv[16]; /* options borrow from it */
     int argc = 0;
 
     for (; words[argc]; argc++)

@@ -190,6 +190,7 @@ struct finish {
     int nfields;
     enum verdict verdict;
     bool code_started, success;
+    bool cached; /* taken from an identical job's result */
     bool sandbox_created, sandbox_destroyed; /* for every kind */
     double execution_time;
     const char *template_id; /* NULL: no template counters */
@@ -282,6 +283,12 @@ int protocol_start_append(const struct protocol *p, struct redis *r,
                           bool by_text);
 int protocol_start_parse(redisReply *reply, enum start_answer *answer_out);
 
+/* P:cache:<key>: GET, and SET with the result TTL. */
+int protocol_cache_get_append(const struct protocol *p, struct redis *r,
+                              const char *key);
+int protocol_cache_set_append(const struct protocol *p, struct redis *r,
+                              const char *key, const char *result, size_t size);
+
 /* BLMOVE queue -> P:p:<wid>:<queue>, PROTOCOL_BLOCK_S: a wake-up. What it moved
  * is claimed by the next exchange, which serves the private lists first. */
 int protocol_block_append(const struct protocol *p, struct redis *r,
@@ -316,8 +323,8 @@ int protocol_enqueue(const struct protocol *p, struct redis *r,
                      int64_t deadline_ms, const struct enqueue *e,
                      enum enqueue_answer *answer_out);
 
-/* The same, pipelined: any number appended, then as many replies parsed. -ESTALE
- * from parse: append them again by_text. Repeats need the nonce. */
+/* The same, pipelined: any number appended, then as many replies parsed.
+ * -ESTALE from parse: append them again by_text. Repeats need the nonce. */
 int protocol_enqueue_append(const struct protocol *p, struct redis *r,
                             const struct enqueue *e, bool by_text);
 int protocol_enqueue_parse(redisReply *reply, enum enqueue_answer *answer_out);

@@ -12,7 +12,7 @@
 --      as much as the work; but what is large is dear to pack, as Lua hashes
 --      every byte of every string it is handed.
 --      Flags: m start-marked, s suspect, c sandbox created, d destroyed,
---      x code started, o success, D dead, t template key, b batch key,
+--      x code started, h from the cache, o success, D dead, t template key, b batch key,
 --      e events key, q queue key, y entry
 -- Answer: last claim number before this call (-1: fenced), acks as digits,
 --      trouble, then queue index and entries, as often as a queue gave some.
@@ -249,6 +249,7 @@ local function count_end(class)
     count(class, class.bucket, class.n)
   end
   if class.D then count(class, 'dead', class.n) end
+  if class.h then count(class, 'cache_hits', class.n) end
   if class.verdict == 'rejected' then count(class, 'rejected', class.n) end
 end
 

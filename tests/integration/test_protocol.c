@@ -547,6 +547,27 @@ static void a_dead_job_is_listed_and_counted(void **state)
     assert_int_equal(number("LLEN {t}:dead"), 1);
 }
 
+static void the_dead_list_is_bounded(void **state)
+{
+    struct worker w;
+    struct finish dead = finish_ok(1, "w1.1");
+    AUTO_REPLY redisReply *filled = NULL;
+
+    (void)state;
+    dead.dead_entry = "newest";
+    dead.dead_entry_len = 6;
+    MUST0(redis_callv(redis, soon(), &filled, "EVAL",
+                      "for i = 1, 10000 do "
+                      "redis.call('LPUSH', '{t}:dead', i) end",
+                      "0", NULL));
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default x");
+    claim(&w, 1);
+    assert_int_equal(exchange(&w, &dead, 1, 0), 0);
+    assert_int_equal(number("LLEN {t}:dead"), DEAD_LIST_MAX);
+    assert_string_equal(text("LINDEX {t}:dead 0"), "newest");
+}
+
 static void a_foreign_key_in_the_way_does_not_lose_a_result(void **state)
 {
     struct worker w;
@@ -606,6 +627,7 @@ static void a_batch_is_complete_when_all_of_it_ended(void **state)
     claim(&w, 2);
     assert_int_equal(exchange(&w, both, 1, 0), 0);
     assert_string_equal(text("HGET {t}:batch:b status"), "running");
+    say("PERSIST {t}:batch:b");
     assert_int_equal(exchange(&w, both + 1, 1, 0), 0);
     assert_string_equal(text("HGET {t}:batch:b status"), "completed");
     assert_int_equal(number("HGET {t}:batch:b succeeded"), 1);
@@ -788,6 +810,25 @@ static void a_commit_before_the_fence_is_not_called_late(void **state)
     assert_true(w.reply->fenced);
     assert_int_equal(w.reply->acks[0], ACK_AGAIN);
     assert_int_equal(w.reply->acks[1], ACK_AGAIN);
+    /* Even in another request the hash itself tells. */
+    assert_int_equal(exchange(&w, both, 1, 0), 0);
+    assert_int_equal(w.reply->acks[0], ACK_AGAIN);
+}
+
+static void a_start_before_the_fence_is_not_a_commit(void **state)
+{
+    struct worker w;
+    struct finish done = finish_ok(1, "j");
+
+    (void)state;
+    done.started = true;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a");
+    claim(&w, 1);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_OK);
+    reap("w1", true);
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    assert_int_equal(w.reply->acks[0], ACK_LATE);
 }
 
 static void the_reaped_entries_go_first_in_their_order(void **state)
@@ -802,7 +843,10 @@ static void the_reaped_entries_go_first_in_their_order(void **state)
     for (int i = 0; i < 2; i++)
         assert_int_equal(exchange(&w1, NULL, 0, CLAIM_MAX), 0);
     say("LMOVE {t}:queue:default {t}:p:w1:default RIGHT LEFT");
-    assert_int_equal(reap("w1", true), 2 * CLAIM_MAX + 1);
+    say("LMOVE {t}:queue:default {t}:p:w1:default RIGHT LEFT");
+    assert_int_equal(reap("w1", true), 2 * CLAIM_MAX + 2);
+    assert_string_equal(text("LINDEX {t}:queue:default 42"), "257");
+    assert_string_equal(text("LINDEX {t}:queue:default 43"), "256");
     assert_int_equal(exchange(&w2, NULL, 0, CLAIM_MAX), 0);
     for (int i = 0; i < CLAIM_MAX; i++) {
         const char *bar = strchr(w2.reply->claims[i].entry, '|');
@@ -897,6 +941,27 @@ static void a_mark_that_was_given_back_accuses_nobody(void **state)
     assert_int_equal(next_envelope(&w).suspicions, 1);
 }
 
+static void a_finished_suspect_takes_its_mark_off(void **state)
+{
+    struct worker w;
+    struct finish done = finish_ok(1, "w1.1");
+    struct start mark = {.number = 1,
+                         .queue = "default",
+                         .job_id = "",
+                         .parent = "",
+                         .suspect = true,
+                         .mark_only = true};
+
+    (void)state;
+    done.suspect = true;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default !c1|a");
+    claim(&w, 1);
+    assert_int_equal(start(&w, &mark), START_OK);
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    assert_int_equal(number("EXISTS {t}:run:w1"), 0);
+}
+
 static void a_move_that_landed_after_reaping_is_brought_back(void **state)
 {
     struct worker w;
@@ -942,6 +1007,7 @@ static void a_half_done_reaping_is_seen_and_finished(void **state)
     assert_int_equal(words_call(&call, &protocol, redis, soon(), &reply), 0);
     assert_int_equal(audit().running, 2);
     assert_true(audit().balanced);
+    assert_int_equal(start_plain(&w1, 1, "w1.1", ""), START_FENCED);
     struct worker_card card = card_of(&w2);
     assert_int_equal(protocol_heartbeat(&protocol, redis, soon(), &card, &beat),
                      0);
@@ -1205,6 +1271,7 @@ int main(void)
         TEST(two_equal_entries_may_wait_together),
         TEST(a_released_entry_is_first_in_line),
         TEST(a_dead_job_is_listed_and_counted),
+        TEST(the_dead_list_is_bounded),
         TEST(a_foreign_key_in_the_way_does_not_lose_a_result),
         TEST(the_end_is_told_to_who_listens),
         TEST(a_batch_is_complete_when_all_of_it_ended),
@@ -1216,10 +1283,12 @@ int main(void)
         TEST(a_lease_that_is_not_over_is_respected),
         TEST(the_reaped_are_shut_out),
         TEST(a_commit_before_the_fence_is_not_called_late),
+        TEST(a_start_before_the_fence_is_not_a_commit),
         TEST(the_reaped_entries_go_first_in_their_order),
         TEST(all_are_suspects_of_an_unmarked_death),
         TEST(only_the_marked_one_is_charged),
         TEST(a_mark_that_was_given_back_accuses_nobody),
+        TEST(a_finished_suspect_takes_its_mark_off),
         TEST(a_move_that_landed_after_reaping_is_brought_back),
         TEST(a_half_done_reaping_is_seen_and_finished),
         TEST(a_heartbeat_says_what_there_is_to_do),

@@ -43,13 +43,15 @@ local function repeated()
   end
   return answer
 end
-if record then
-  local last = tonumber(record:match('^%d+'))
-  if sequence == last then return repeated() end
-  if sequence < last then
-    return redis.error_reply('ERR exchange ' .. ARGV[1] .. ' is over')
-  end
+local last = record and tonumber(record:match('^%d+')) or 0
+if sequence == last then return repeated() end
+if sequence < last then
+  return redis.error_reply('ERR exchange ' .. ARGV[1] .. ' is over')
 end
+-- A gap: Redis lost what it had answered (a crash, a failover) and would hand
+-- out the same claim numbers again. What this incarnation holds in its memory
+-- is no longer what it holds here.
+if sequence > last + 1 then base = nil end
 
 -- What finishes have in common is said once, as a class:
 -- "<kind><flags> <verdict> <bucket> <template>", so that counting a job is

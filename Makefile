@@ -10,6 +10,7 @@ CC ?= gcc
 SAN_none    :=
 SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN_thread  := -fsanitize=thread
+SAN_fuzz    := -Wno-format-nonliteral -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 VERSION  := 0.1.0
 CPPFLAGS += -D_GNU_SOURCE -DCAPIBOX_VERSION='"$(VERSION)"' -I. -I$(GEN)
@@ -96,6 +97,7 @@ WRAP_test_strbuf := -Wl,--wrap=realloc
 WRAP_test_io := -Wl,--wrap=read,--wrap=write,--wrap=realloc
 WRAP_test_log := -Wl,--wrap=write
 WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
+WRAP_test_job_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
 	$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
@@ -110,9 +112,24 @@ check-integration: $(PROGRAMS) $(INTEGRATION)
 check-e2e: $(PROGRAMS) $(E2E)
 	@for t in $(E2E); do timeout 300 ./$$t || exit 1; done
 
+# Each target of tests/fuzz runs FUZZ_SECONDS on its seeds (tests/fuzz/seeds/NAME);
+# what it learns stays in build/fuzz/corpus/NAME. A crash is left in build/fuzz.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(COMMON_LIBS) $(SANDBOXD_LIBS)
+fuzz:
+	$(MAKE) CC=clang SAN=fuzz $(FUZZERS)
+	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name; \
+	  echo "fuzz $$name: $(FUZZ_SECONDS) s"; \
+	  $$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
+	    -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/crash-$$name- \
+	    build/fuzz/corpus/$$name tests/fuzz/seeds/$$name >build/fuzz/$$name.log 2>&1 \
+	    || { cat build/fuzz/$$name.log; exit 1; }; grep ^stat build/fuzz/$$name.log; done
+
 clean:
 	rm -rf build bin
 
-.PHONY: all clean check-unit check-integration check-e2e
+.PHONY: all clean fuzz check-unit check-integration check-e2e
 .SECONDARY:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

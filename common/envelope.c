@@ -81,12 +81,11 @@ static bool read_value(const struct row *row, const char *text, size_t len,
     return true;
 }
 
-/* One "c1" between separators; *seen has a bit for each row already read. */
+/* One "c1" between separators; *seen has a bit for each row already read. An
+ * empty one starts with its separator, which is no row's letter. */
 static bool read_field(const char *text, size_t len, unsigned *seen,
                        struct envelope *e)
 {
-    if (len == 0)
-        return false;
     for (unsigned i = 0; i < ROWS; i++) {
         if (rows[i].letter != text[0])
             continue;

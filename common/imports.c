@@ -49,26 +49,28 @@ static void skip_line(struct lexer *lx)
     lx->at = newline ? newline : lx->end;
 }
 
+static bool is_triple(const struct lexer *lx, char quote)
+{
+    return peek(lx, 0) == quote && peek(lx, 1) == quote && peek(lx, 2) == quote;
+}
+
 /* From the opening quote to behind the closing one, or to the end of a line
  * that lacks it. */
 static void skip_string(struct lexer *lx)
 {
     char quote = *lx->at;
-    bool triple = peek(lx, 1) == quote && peek(lx, 2) == quote;
+    bool triple = is_triple(lx, quote);
+    size_t quotes = triple ? 3 : 1;
 
-    lx->at += triple ? 3 : 1;
-    while (lx->at < lx->end) {
-        if (*lx->at == '\\') {
-            lx->at += peek(lx, 1) ? 2 : 1;
-        } else if (*lx->at == '\n' && !triple) {
+    for (lx->at += quotes; lx->at < lx->end; lx->at++) {
+        if (*lx->at == '\n' && !triple)
             return;
-        } else if (*lx->at == quote && (!triple || (peek(lx, 1) == quote &&
-                                                    peek(lx, 2) == quote))) {
-            lx->at += triple ? 3 : 1;
+        if (triple ? is_triple(lx, quote) : *lx->at == quote) {
+            lx->at += quotes;
             return;
-        } else {
-            lx->at++;
         }
+        if (*lx->at == '\\' && lx->end - lx->at > 1)
+            lx->at++;
     }
 }
 
@@ -86,11 +88,13 @@ static bool skip_continuation(struct lexer *lx)
 
 static void skip_blanks(struct lexer *lx)
 {
-    while (peek(lx, 0) == ' ' || peek(lx, 0) == '\t' || peek(lx, 0) == '\f' ||
-           skip_continuation(lx)) {
-        if (lx->at < lx->end &&
-            (*lx->at == ' ' || *lx->at == '\t' || *lx->at == '\f'))
+    for (;;) {
+        char c = peek(lx, 0);
+
+        if (c == ' ' || c == '\t' || c == '\f')
             lx->at++;
+        else if (!skip_continuation(lx))
+            return;
     }
 }
 
@@ -182,21 +186,26 @@ static void take_token(struct lexer *lx)
     lx->start = false;
 }
 
+static bool is_one_of(char c, const char *set)
+{
+    return c && strchr(set, c);
+}
+
 static void take_sign(struct lexer *lx)
 {
     char c = *lx->at;
 
     /* A line of a notebook: %matplotlib inline, !pip install … */
-    if (lx->start && (c == '%' || c == '!')) {
+    if (lx->start && is_one_of(c, "%!")) {
         skip_line(lx);
         return;
     }
     lx->at++;
-    if (c == '(' || c == '[' || c == '{')
+    if (is_one_of(c, "([{"))
         lx->depth++;
-    else if ((c == ')' || c == ']' || c == '}') && lx->depth > 0)
+    else if (is_one_of(c, ")]}") && lx->depth > 0)
         lx->depth--;
-    lx->start = lx->depth == 0 && (c == ':' || c == ';' || c == '\n');
+    lx->start = lx->depth == 0 && is_one_of(c, ":;\n");
 }
 
 void imports_find(const char *code, size_t size, struct imports *out)

@@ -22,10 +22,10 @@
 #include "common/complaint.h"
 #include "common/strbuf.h"
 
-#define JSON_FIELD_MAX                                                        \
-    160                  /* a field's path; roomier than a complaint's, which \
-                            then shows that it was cut */
-#define JSON_SHOW_MAX 80 /* bytes of a value shown in a complaint */
+/* Bytes of a field's path: roomier than a complaint's, which then shows that it
+ * was cut. */
+#define JSON_FIELD_MAX 160
+#define JSON_SHOW_MAX  80 /* bytes of a value shown in a complaint */
 
 /* A value to be located while checking: path as complaints write it ("id",
  * "limits.timeout", "files[3].path"), without JSON escapes. The first of that

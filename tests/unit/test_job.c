@@ -454,8 +454,9 @@ static void a_path_may_have_255_bytes(void **state)
 
     (void)state;
     memset(path, 'a', sizeof path);
-    path[100] = '/';
     path[255] = '\0';
+    assert_int_equal(job_path_normalise(path, out, &why, "x"), 0);
+    path[100] = '/';
     assert_int_equal(job_path_normalise(path, out, &why, "x"), 0);
     assert_string_equal(out, path);
     path[255] = 'a';
@@ -470,7 +471,7 @@ static void files_that_cannot_stand_together_are_refused(void **state)
     refuse("\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"path\":\"./a\","
            "\"content\":\"\"}]",
            "files[1].path", "given twice (also files[0])");
-    refuse("\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"path\":\"ab\","
+    refuse("\"files\":[{\"path\":\"ab\",\"content\":\"\"},{\"path\":\"a\","
            "\"content\":\"\"},{\"path\":\"a/b\",\"content\":\"\"}]",
            "files[2].path", "as a file and as a folder");
     refuse("\"files\":[{\"path\":\"a/b/c\",\"content\":\"\"},{\"path\":"
@@ -503,6 +504,12 @@ static void there_are_bounds_on_how_many(void **state)
         strbuf_adds(&args, ",\"\"");
     strbuf_adds(&args, "]");
     refuse(args.text, "args", "holds 129; give at most 128");
+    strbuf_clear(&args);
+    strbuf_adds(&args, "\"args\":[\"");
+    for (unsigned i = 0; i < JOB_ARGS_BYTES_MAX; i++)
+        strbuf_addc(&args, 'x');
+    strbuf_adds(&args, "\"]");
+    refuse(args.text, "args", "more than 65536 bytes");
     strbuf_adds(&env, "\"env\":{\"A\":\"");
     for (unsigned i = 0; i < JOB_ENV_BYTES_MAX; i++)
         strbuf_addc(&env, 'x');

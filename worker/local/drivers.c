@@ -71,7 +71,7 @@ static int load_file(DIR *dir, const char *name, struct drivers *d,
         return rc;
     }
     f->language = prefix->language;
-    snprintf(f->name, sizeof(f->name), "%s", as);
+    memcpy(f->name, as, strlen(as) + 1);
     d->count++;
     return 0;
 }

@@ -28,8 +28,8 @@
  *   u32 count, then per file: u32 path_len, u32 data_len, path, data.
  * The sandbox's own init writes them out, inside the sandbox. Path prefixes:
  *   "home/…"  below /home/user          (the job's files)
- *   "job/…"   below /run/capibox        (code, args: read-only for the code)
- *   "stdin"   what standard input reads (absent: empty)
+ *   "job/…"   below /run/capibox        (driver and code: read-only for it)
+ * Standard input is not in there: the worker writes it to the stdin pipe.
  */
 #ifndef WORKER_LOCAL_WIRE_H
 #define WORKER_LOCAL_WIRE_H

@@ -21,6 +21,7 @@
 #define FOLDER_PREFIX  "capibox-"
 #define V2_LEAF        "capibox-daemons"
 #define CPU_PERIOD_US  100000
+#define V1_UNLIMITED   (1ll << 60)
 #define KILL_ROUNDS    50
 #define KILL_PAUSE_US  2000
 
@@ -603,8 +604,7 @@ static bool v2_has(const char *base, const char *controller)
 }
 
 /* Makes base/<own> for a controller, once for those that share it. */
-static int make_own_folder(struct cgroup_place *place, const char *own,
-                           char *why_not, size_t size)
+static int make_own_folder(struct cgroup_place *place, const char *own)
 {
     char path[PATH_MAX];
 
@@ -612,14 +612,9 @@ static int make_own_folder(struct cgroup_place *place, const char *own,
     if (!path_print(path, sizeof(path), "%s/%s", place->path, own) ||
         strlen(path) >= sizeof(place->path))
         return -ENAMETOOLONG;
-    if (mkdir(path, 0755) < 0 && errno != EEXIST) {
-        int error = errno;
-        snprintf(why_not, size, "cannot make a cgroup below %.60s: %s",
-                 place->path, strerror(error));
-        return -error;
-    }
-    snprintf(place->path, sizeof(place->path), "%.*s",
-             (int)sizeof(place->path) - 1, path);
+    if (mkdir(path, 0755) < 0 && errno != EEXIST)
+        return -errno;
+    memcpy(place->path, path, strlen(path) + 1);
     return 0;
 }
 
@@ -627,38 +622,54 @@ struct host_texts {
     char *self_cgroup, *mountinfo;
 };
 
+/* A controller that cannot be used, and why. */
+__attribute__((format(printf, 3, 4))) static void
+refuse(struct cgroup_host *host, enum controller which, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(host->why_not[which], sizeof(host->why_not[which]), fmt, args);
+    va_end(args);
+    host->places[which].version = 0;
+}
+
+/* On v2, as long as our own cgroup may hand the controller down. CPU is counted
+ * there where it is limited. */
+static bool find_on_v2(struct cgroup_host *host, enum controller which,
+                       const struct cgroup_place *v2)
+{
+    if (!v2->version || which == CONTROLLER_CPUACCT ||
+        !v2_has(v2->path, names[which])) {
+        refuse(host, which, "no cgroup controller %s here", names[which]);
+        return false;
+    }
+    int rc = hand_down_from_own(v2->path);
+    if (rc < 0) {
+        refuse(host, which, "%s: %s (cgroup v2 %.100s)",
+               rc == -EBUSY ? "its cgroup holds other processes"
+                            : "its cgroup is not delegated",
+               strerror(-rc), v2->path);
+        return false;
+    }
+    host->places[which] = *v2;
+    return true;
+}
+
 static void find_controller(struct cgroup_host *host, enum controller which,
                             const struct host_texts *t,
                             const struct cgroup_place *v2, const char *own)
 {
     struct cgroup_place *place = &host->places[which];
-    char *why_not = host->why_not[which];
-    size_t size = sizeof(host->why_not[which]);
 
-    if (!cgroup_locate(t->self_cgroup, t->mountinfo, names[which], place)) {
-        /* v2 counts CPU where it limits it. */
-        if (!v2->version || which == CONTROLLER_CPUACCT ||
-            !v2_has(v2->path, names[which])) {
-            snprintf(why_not, size, "no cgroup controller %s here",
-                     names[which]);
-            return;
-        }
-        *place = *v2;
-        int rc = hand_down_from_own(place->path);
-        if (rc < 0) {
-            snprintf(why_not, size, "cgroup v2 %.60s%s: %s", place->path,
-                     rc == -EBUSY ? " holds other processes"
-                                  : " is not delegated",
-                     strerror(-rc));
-            place->version = 0;
-            return;
-        }
-    }
-    if (make_own_folder(place, own, why_not, size) < 0) {
-        place->version = 0;
+    if (!cgroup_locate(t->self_cgroup, t->mountinfo, names[which], place) &&
+        !find_on_v2(host, which, v2))
         return;
-    }
-    if (place->version == 2)
+    int rc = make_own_folder(place, own);
+    if (rc < 0)
+        refuse(host, which, "cannot make a cgroup: %s (below %.100s)",
+               strerror(-rc), place->path);
+    else if (place->version == 2)
         hand_down(place->path);
 }
 
@@ -676,7 +687,8 @@ static bool has_swap_limit(const struct cgroup_host *host)
 {
     const struct cgroup_place *p = &host->places[CONTROLLER_MEMORY];
 
-    return file_exists(p->path, p->version == 2
+    return p->version &&
+           file_exists(p->path, p->version == 2
                                     ? "memory.swap.max"
                                     : "memory.memsw.limit_in_bytes");
 }
@@ -695,8 +707,8 @@ void cgroup_host_open(struct cgroup_host *host)
         io_read_file("/proc/self/mountinfo", TEXT_BYTES_MAX, &t.mountinfo,
                      NULL) < 0) {
         for (int i = 0; i < CONTROLLER_COUNT; i++)
-            snprintf(host->why_not[i], sizeof(host->why_not[i]),
-                     "/proc/self/cgroup is not readable");
+            refuse(host, (enum controller)i,
+                   "/proc/self/cgroup is not readable");
         free(t.self_cgroup);
         return;
     }
@@ -720,6 +732,44 @@ int cgroup_host_close(struct cgroup_host *host)
         left += access(host->places[i].path, F_OK) == 0;
     }
     return left;
+}
+
+/* v2 tells only each cgroup's own: the least of them all up to the mount. */
+static int64_t memory_limit_v2(const char *own)
+{
+    char path[PATH_MAX], file[PATH_MAX];
+    int64_t least = INT64_MAX;
+
+    snprintf(path, sizeof(path), "%s", own);
+    for (char *slash; (slash = strrchr(path, '/')); *slash = '\0') {
+        char *text;
+
+        if (!path_print(file, sizeof(file), "%s/memory.max", path) ||
+            io_read_file(file, TEXT_BYTES_MAX, &text, NULL) < 0)
+            continue;
+        int64_t limit = strtoll(text, NULL, 10); /* "max" is 0 */
+        if (limit > 0 && limit < least)
+            least = limit;
+        free(text);
+    }
+    return least == INT64_MAX ? 0 : least;
+}
+
+int64_t cgroup_memory_limit(const struct cgroup_host *host)
+{
+    const struct cgroup_place *p = &host->places[CONTROLLER_MEMORY];
+    char path[PATH_MAX];
+    char *text;
+
+    if (p->version == 2)
+        return memory_limit_v2(p->path);
+    if (p->version == 0 ||
+        !path_print(path, sizeof(path), "%s/memory.stat", p->path) ||
+        io_read_file(path, TEXT_BYTES_MAX, &text, NULL) < 0)
+        return 0;
+    int64_t limit = cgroup_counter(text, "hierarchical_memory_limit");
+    free(text);
+    return limit > V1_UNLIMITED ? 0 : at_least_0(limit);
 }
 
 void cgroup_describe(const struct cgroup_host *host, enum controller which,

@@ -40,7 +40,7 @@ struct cgroup_place {
 
 struct cgroup_host {
     struct cgroup_place places[CONTROLLER_COUNT]; /* the sandboxd's folder */
-    char why_not[CONTROLLER_COUNT][128];          /* where version is 0 */
+    char why_not[CONTROLLER_COUNT][192];          /* where version is 0 */
     bool memory_swap; /* v1 memsw or v2 swap limits exist */
 };
 
@@ -86,6 +86,10 @@ void cgroup_read(const struct cgroup *cg, struct cgroup_facts *facts_out);
 void cgroup_kill(const struct cgroup *cg);
 /* Returns how many folders are still there (busy), 0 when all are gone. */
 int cgroup_remove(struct cgroup *cg);
+
+/* The memory limit of the cgroup that sandboxd itself is in, or of one above
+ * it, in bytes. 0: none. */
+int64_t cgroup_memory_limit(const struct cgroup_host *host);
 
 /* "cgroup v1 memory.limit_in_bytes" or "no: why", into out. */
 void cgroup_describe(const struct cgroup_host *host, enum controller which,

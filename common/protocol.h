@@ -244,7 +244,9 @@ struct exchange_reply {
 };
 
 /* Appends the call to the connection's pipeline (EVALSHA; by_text: EVAL, after
- * REDIS_NOSCRIPT). The request must be resent unchanged after a lost reply. */
+ * REDIS_NOSCRIPT). The request must be resent unchanged after a lost reply.
+ * -EINVAL for a request that makes no sense (no id, no queue, nothing to give
+ * back, over a bound). */
 int protocol_exchange_append(const struct protocol *p, struct redis *r,
                              const struct exchange_request *request,
                              bool by_text);

@@ -114,6 +114,53 @@ void words_private_key(struct words *w, const struct protocol *p,
     words_addf(w, "%s:p:%s:%s", p->prefix, wid, queue);
 }
 
+/* A part is led by at most this many bytes. */
+#define PACK_HEAD 5
+
+void words_pack_begin(struct words *w, size_t bytes, int parts)
+{
+    w->packing = chunk_room(w, bytes + (size_t)parts * PACK_HEAD);
+    w->packed = w->packing;
+}
+
+void words_pack(struct words *w, const char *text, size_t size)
+{
+    unsigned char *at = (unsigned char *)w->packed;
+
+    if (!at)
+        return;
+    if (size < 32) {
+        *at++ = (unsigned char)(0xa0 | size);
+    } else if (size < 65536) {
+        *at++ = 0xda;
+        *at++ = (unsigned char)(size >> 8);
+        *at++ = (unsigned char)size;
+    } else {
+        *at++ = 0xdb;
+        for (int shift = 24; shift >= 0; shift -= 8)
+            *at++ = (unsigned char)(size >> shift);
+    }
+    if (size > 0)
+        memcpy(at, text, size);
+    w->packed = (char *)at + size;
+}
+
+void words_packs(struct words *w, const char *text)
+{
+    words_pack(w, text, strlen(text));
+}
+
+void words_pack_end(struct words *w)
+{
+    size_t size = (size_t)(w->packed - w->packing);
+
+    if (!w->packing)
+        return;
+    w->chunks->used += size;
+    words_add(w, w->packing, size);
+    w->packing = w->packed = NULL;
+}
+
 void words_script(struct words *w, const struct protocol *p, enum script_id id,
                   bool by_text)
 {

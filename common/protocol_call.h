@@ -19,6 +19,7 @@ struct words {
     int count, room;
     struct words_chunk *chunks;
     enum script_id script;
+    char *packing, *packed; /* where the word begins, where it goes on */
     bool failed;
 };
 
@@ -36,6 +37,13 @@ void words_key(struct words *w, const struct protocol *p, const char *kind,
 /* "P:p:<wid>:<queue>" */
 void words_private_key(struct words *w, const struct protocol *p,
                        const char *wid, const char *queue);
+
+/* One word made of several, as msgpack strings: room for all their bytes, then
+ * the parts, then the end. */
+void words_pack_begin(struct words *w, size_t bytes, int parts);
+void words_pack(struct words *w, const char *text, size_t size);
+void words_packs(struct words *w, const char *text);
+void words_pack_end(struct words *w);
 
 /* Begins a call: EVALSHA (by_text: EVAL) and room for the number of keys, which
  * words_keys_end() fills in once all keys were added. */

@@ -1,6 +1,7 @@
 /* The hot path: finishing, claiming, start marks, wake-ups, live output. */
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +39,6 @@ static bool gives_back(enum finish_kind kind)
            kind == FINISH_RELEASE;
 }
 
-/* What the script reads as f.to .. f.from is written for these only. */
 static bool writes_hash(const struct finish *f)
 {
     return f->kind == FINISH_END || (gives_back(f->kind) && f->started);
@@ -68,8 +68,26 @@ static void add_finish_keys(struct words *w, const struct protocol *p,
         words_key(w, p, "queue", f->queue);
 }
 
-static void add_flags(struct words *w, const struct finish *f)
+static bool has_entry(const struct finish *f)
 {
+    return gives_back(f->kind) || (f->kind == FINISH_END && f->dead_entry);
+}
+
+static bool is_timed(const struct finish *f)
+{
+    return f->execution_time > 0 && f->execution_time < 1e9;
+}
+
+/* "<kind><flags> <verdict> <bucket> <template>" */
+#define CLASS_MAX 256
+
+static int print_class(char out[CLASS_MAX], const struct finish *f)
+{
+    static const char kinds[] = {
+        [FINISH_END] = 'E',     [FINISH_RETRY] = 'R',     [FINISH_DELAY] = 'D',
+        [FINISH_RELEASE] = 'L', [FINISH_DUPLICATE] = 'U',
+    };
+    bool end = f->kind == FINISH_END;
     const struct {
         bool set;
         char letter;
@@ -80,74 +98,115 @@ static void add_flags(struct words *w, const struct finish *f)
         {f->sandbox_destroyed, 'd'},
         {f->code_started, 'x'},
         {f->success, 'o'},
-        {f->kind == FINISH_END &&
-             strcmp(verdict_status(f->verdict), "dead") == 0,
-         'D'},
+        {end && strcmp(verdict_status(f->verdict), "dead") == 0, 'D'},
         {f->template_id != NULL, 't'},
         {has_batch(f), 'b'},
         {has_events(f), 'e'},
         {f->kind == FINISH_RELEASE, 'q'},
+        {has_entry(f), 'y'},
     };
-    char text[sizeof(flags) / sizeof(flags[0]) + 1], *at = text;
+    char letters[sizeof(flags) / sizeof(flags[0]) + 1], *at = letters;
 
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
         if (flags[i].set)
             *at++ = flags[i].letter;
     *at = '\0';
-    words_addf(w, "%s", text);
+    return snprintf(out, CLASS_MAX, "%c%s %s %s %s", kinds[f->kind], letters,
+                    end ? verdict_name(f->verdict) : "-",
+                    end ? bucket_of(is_timed(f) ? f->execution_time : 0) : "-",
+                    f->template_id ? f->template_id : "");
 }
 
-static void add_hash(struct words *w, const struct finish *f)
+static int64_t number_of(const struct finish *f)
 {
-    for (int i = 0; i < f->nfields; i++) {
-        words_adds(w, f->names[i]);
-        words_add(w, f->values[i], f->value_lens[i]);
+    if (f->kind != FINISH_END)
+        return f->due_ms;
+    return is_timed(f) ? llround(f->execution_time * 1e6) : 0;
+}
+
+/* Values above this go by themselves; the largest of them, that is: as a rule
+ * it is the result. -1: none. */
+#define LARGE_BYTES 128
+
+static int large_field(const struct finish *f)
+{
+    int large = -1;
+
+    if (!writes_hash(f))
+        return -1;
+    for (int i = 0; i < f->nfields; i++)
+        if (f->value_lens[i] > LARGE_BYTES &&
+            (large < 0 || f->value_lens[i] > f->value_lens[large]))
+            large = i;
+    return large;
+}
+
+static void add_head(struct words *w, const char *token, const struct finish *f,
+                     int large)
+{
+    char class[CLASS_MAX], field[JOB_NAME_MAX + 24], number[24];
+
+    if (print_class(class, f) >= CLASS_MAX) {
+        w->failed = true;
+        return;
     }
+    snprintf(field, sizeof(field), "%lld@%s", (long long)f->number, f->queue);
+    snprintf(number, sizeof(number), "%lld", (long long)number_of(f));
+    const char *parts[] = {class,     field,  token,
+                           f->job_id, number, large < 0 ? "" : f->names[large]};
+    size_t bytes = 0, count = large < 0 ? 5 : 6;
+    for (size_t i = 0; i < count; i++)
+        bytes += strlen(parts[i]);
+    words_pack_begin(w, bytes, (int)count);
+    for (size_t i = 0; i < count; i++)
+        words_packs(w, parts[i]);
+    words_pack_end(w);
 }
 
-static void add_end(struct words *w, const struct finish *f)
+/* The job hash's words, and what the kind adds to them. */
+static void add_hash(struct words *w, const char *token, const struct finish *f,
+                     int large)
 {
-    bool timed = f->execution_time > 0 && f->execution_time < 1e9;
+    bool end = f->kind == FINISH_END;
+    const char *name = end ? "token" : "status";
+    const char *value = f->kind == FINISH_RELEASE ? "queued" : "delayed";
+    size_t bytes = 0;
 
-    words_adds(w, verdict_name(f->verdict));
-    words_addi(w, timed ? llround(f->execution_time * 1e6) : 0);
-    words_adds(w, bucket_of(timed ? f->execution_time : 0));
-    words_add(w, f->dead_entry, f->dead_entry_len);
-}
-
-static void add_return(struct words *w, const struct finish *f)
-{
-    words_addi(w, f->due_ms);
-    words_adds(w, "0");
-    words_adds(w, "");
-    words_add(w, f->entry, gives_back(f->kind) ? f->entry_len : 0);
+    if (end)
+        value = token;
+    for (int i = 0; i < f->nfields; i++)
+        if (i != large)
+            bytes += strlen(f->names[i]) + f->value_lens[i];
+    words_pack_begin(w, bytes + strlen(name) + strlen(value),
+                     2 * f->nfields + 2);
+    for (int i = 0; i < f->nfields; i++) {
+        if (i == large)
+            continue;
+        words_packs(w, f->names[i]);
+        words_pack(w, f->values[i], f->value_lens[i]);
+    }
+    words_packs(w, name);
+    words_packs(w, value);
+    words_pack_end(w);
 }
 
 static void add_finish(struct words *w, const char *wid, const struct finish *f)
 {
-    static const char *const LETTERS[] = {
-        [FINISH_END] = "E",     [FINISH_RETRY] = "R",     [FINISH_DELAY] = "D",
-        [FINISH_RELEASE] = "L", [FINISH_DUPLICATE] = "U",
-    };
-    bool end = f->kind == FINISH_END;
+    char token[TOKEN_MAX + 1];
 
-    words_adds(w, LETTERS[f->kind]);
-    words_addf(w, "%lld@%s", (long long)f->number, f->queue);
-    words_addf(w, "%s.%lld", wid, (long long)f->number);
-    int token = w->count - 1;
-    words_adds(w, f->job_id);
-    add_flags(w, f);
-    if (end)
-        add_end(w, f);
-    else
-        add_return(w, f);
-    words_addi(w, writes_hash(f) ? 2 * f->nfields + (end ? 2 : 0) : 0);
+    protocol_token(token, wid, f->number);
+    int large = large_field(f);
+    add_head(w, token, f, large);
     if (writes_hash(f))
-        add_hash(w, f);
-    if (end && !w->failed) {
-        words_adds(w, "token");
-        words_add(w, w->text[token], w->size[token]);
-    }
+        add_hash(w, token, f, large);
+    else
+        words_adds(w, "");
+    if (large >= 0)
+        words_add(w, f->values[large], f->value_lens[large]);
+    if (f->kind == FINISH_END && f->dead_entry)
+        words_add(w, f->dead_entry, f->dead_entry_len);
+    else if (gives_back(f->kind))
+        words_add(w, f->entry, f->entry_len);
 }
 
 static void add_keys(struct words *w, const struct protocol *p,
@@ -168,17 +227,22 @@ static void add_keys(struct words *w, const struct protocol *p,
         add_finish_keys(w, p, &request->finishes[i]);
 }
 
+static bool finish_valid(const struct finish *f)
+{
+    return f->queue && f->job_id && f->nfields >= 0 &&
+           f->nfields <= FIELDS_MAX && (f->entry || !gives_back(f->kind));
+}
+
 static bool request_valid(const struct exchange_request *request)
 {
-    if (request->nfinishes < 0 || request->nfinishes > FINISH_MAX ||
-        request->claim < 0 || request->claim > CLAIM_MAX ||
-        request->nqueues < 0 || request->nqueues > QUEUE_NAMES_MAX ||
-        request->sequence < 1)
-        return false;
-    for (int i = 0; i < request->nfinishes; i++)
-        if (request->finishes[i].nfields > FIELDS_MAX)
-            return false;
-    return true;
+    bool valid = request->sequence >= 1 && request->nfinishes >= 0 &&
+                 request->nfinishes <= FINISH_MAX && request->claim >= 0 &&
+                 request->claim <= CLAIM_MAX && request->nqueues >= 0 &&
+                 request->nqueues <= QUEUE_NAMES_MAX;
+
+    for (int i = 0; valid && i < request->nfinishes; i++)
+        valid = finish_valid(&request->finishes[i]);
+    return valid;
 }
 
 int protocol_exchange_append(const struct protocol *p, struct redis *r,
@@ -193,7 +257,6 @@ int protocol_exchange_append(const struct protocol *p, struct redis *r,
     add_keys(&w, p, request);
     words_keys_end(&w);
     words_addi(&w, request->sequence);
-    words_adds(&w, request->wid);
     words_addi(&w, request->claim);
     words_addi(&w, request->nqueues);
     words_addi(&w, request->nfinishes);
@@ -275,10 +338,10 @@ int protocol_exchange_parse(redisReply *reply,
 {
     int rc = reply_failure(reply);
 
-    if (rc < 0)
-        return rc;
     out->nacks = out->nclaims = 0;
     out->trouble[0] = '\0';
+    if (rc < 0)
+        return rc;
     if (!reply_is_array(reply, 3))
         return -EPROTO;
     int64_t base = reply_int(reply, 0);

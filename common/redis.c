@@ -201,37 +201,50 @@ static int wait_for_bytes(struct redis *r, int64_t deadline_ms, bool *late)
     return ready == 0 ? redis_fail(r, -ETIMEDOUT, NULL) : 0;
 }
 
+/* One look at what has come. 1: the wanted reply is there. 0: look again.
+ * -EAGAIN: wait first. */
+static int look(struct redis *r, bool want_reply)
+{
+    int rc = read_some(r);
+
+    if (rc < 0)
+        return rc;
+    if (want_reply && r->replies.len > 0)
+        return 1;
+    return r->drained ? -EAGAIN : 0;
+}
+
+/* The same in both directions. 1 also: all is sent and no reply is wanted. */
+static int turn(struct redis *r, bool want_reply)
+{
+    bool fresh = unsent(r) > 0 && !r->transport.tls;
+    int rc = send_some(r);
+
+    if (rc < 0)
+        return rc == -EAGAIN ? look(r, want_reply) : rc;
+    if (!want_reply || r->replies.len > 0)
+        return 1;
+    if (fresh)
+        return -EAGAIN; /* the answer to what just left cannot be here yet */
+    return look(r, want_reply);
+}
+
 /* Sends everything, and reads until there is a reply if one is wanted. Reads
  * also while it can only send: a server that waits for us to read its replies
  * stops reading our commands. */
 static int move(struct redis *r, int64_t deadline_ms, bool want_reply)
 {
     bool late = false;
+    int rc = want_reply && r->replies.len > 0;
 
-    while (!want_reply || r->replies.len == 0) {
-        bool fresh = unsent(r) > 0 && !r->transport.tls;
-        int rc = send_some(r);
-
-        if (rc == 0 && !want_reply)
-            return 0;
-        if (rc < 0 && rc != -EAGAIN)
-            return rc;
-        /* The answer to what has just left cannot be here yet. */
-        if (rc == -EAGAIN || !fresh)
-            rc = read_some(r);
-        if (rc < 0 && rc != -EAGAIN)
-            return rc;
-        if (want_reply && r->replies.len > 0)
-            return 0;
-        if (rc == 0 && !fresh && !r->drained && !late) {
+    while (rc == 0) {
+        rc = turn(r, want_reply);
+        if (rc == 0 && !late)
             late = clock_left_ms(deadline_ms) == 0;
-            continue; /* there is more to read */
-        }
-        rc = wait_for_bytes(r, deadline_ms, &late);
-        if (rc < 0)
-            return rc;
+        else if (rc == 0 || rc == -EAGAIN)
+            rc = wait_for_bytes(r, deadline_ms, &late);
     }
-    return 0;
+    return rc < 0 ? rc : 0;
 }
 
 static redisReply *take(struct redis *r)

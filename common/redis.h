@@ -1,20 +1,25 @@
 /* common/redis.h -- one connection to Redis: plain TCP, unix socket or TLS.
  *
- * hiredis formats commands and parses replies (redisFormatCommandArgv,
- * redisReader); the transport is ours, so that every call has a deadline and
+ * hiredis parses replies (replies.h); commands are written straight into the
+ * output buffer, byte for byte as its redisFormatCommandArgv() would; the
+ * transport is ours (transport.h, tls.h), so that every call has a deadline and
  * TLS works with hiredis 0.14.
  *
  * Memory:   redis_create() makes, redis_destroy() frees. Replies are hiredis'
- *           redisReply: the caller frees with freeReplyObject().
+ *           redisReply: the caller frees with freeReplyObject(). The target
+ *           must outlive its connections.
  * Threads:  a connection belongs to one thread for life.
- * Errors:   negated errno for the transport (-ETIMEDOUT, -ECONNRESET,
- *           -ECONNREFUSED, -EPROTO for a broken reply, -EACCES for a refused
- *           password, -EKEYREJECTED for a certificate that does not fit);
- *           redis_error() says it in words, without secrets. After a transport
- *           error the connection is closed: pipelined calls are lost, and the
- *           next call fails with -ENOTCONN until redis_connect().
+ * Errors:   negated errno for the transport (-ETIMEDOUT, -ECONNRESET, -EPIPE,
+ *           -ECONNREFUSED, -EHOSTUNREACH for a name that does not resolve,
+ *           -EPROTO for a broken reply, -EACCES for a refused password,
+ *           -EINVAL for a database that is not there, -EAGAIN for a server that
+ *           is up but says "later" (loading), -EKEYREJECTED for a certificate
+ *           that does not fit); redis_error() says it in words, without
+ *           secrets. After an error the connection is closed: pipelined calls
+ *           are lost, and the next call fails with -ENOTCONN until
+ *           redis_connect().
  *           A Redis error reply ("-ERR …") is not a transport error: it comes
- * as a reply of type REDIS_REPLY_ERROR; redis_kind() classifies it.
+ *           as a reply of type REDIS_REPLY_ERROR; redis_kind() classifies it.
  */
 #ifndef COMMON_REDIS_H
 #define COMMON_REDIS_H
@@ -64,14 +69,16 @@ int redis_set_name(struct redis *redis, const char *client_name);
 int redis_connect(struct redis *redis, int64_t deadline_ms);
 void redis_close(struct redis *redis);
 bool redis_connected(const struct redis *redis);
-int64_t redis_client_id(const struct redis *redis);  /* 0: not connected */
-const char *redis_run_id(const struct redis *redis); /* "" before the first */
+int64_t redis_client_id(const struct redis *redis);  /* 0: closed, forbidden */
+const char *redis_run_id(const struct redis *redis); /* "": never, forbidden */
 
 /* What went wrong last, for people: "connect to redis://…: Connection refused".
  */
 const char *redis_error(const struct redis *redis);
 
-/* One command and its reply. A deadline is CLOCK_MONOTONIC ms. */
+/* One command and its reply. A deadline is CLOCK_MONOTONIC ms. -EBUSY while a
+ * pipeline's replies are not all taken: one of them would be mistaken for this
+ * command's. */
 int redis_call(struct redis *redis, int64_t deadline_ms, redisReply **reply_out,
                int argc, const char **argv, const size_t *lens);
 
@@ -80,7 +87,9 @@ int redis_call(struct redis *redis, int64_t deadline_ms, redisReply **reply_out,
 int redis_callv(struct redis *redis, int64_t deadline_ms,
                 redisReply **reply_out, ...) __attribute__((sentinel));
 
-/* Pipelining: append any number, flush, then as many replies in order. */
+/* Pipelining: append any number, flush, then as many replies in order. Flushing
+ * also reads, so a server that wants its replies taken first cannot block it.
+ * redis_append() copies and never touches the network. */
 int redis_append(struct redis *redis, int argc, const char **argv,
                  const size_t *lens);
 int redis_flush(struct redis *redis, int64_t deadline_ms);
@@ -90,7 +99,8 @@ int redis_reply(struct redis *redis, int64_t deadline_ms,
 /* For event loops: the descriptor to poll (-1: closed), and one non-blocking
  * step: sends what it can, reads what is there. 1: a reply was stored, 0: none
  * yet, negative: closed. wants_write says whether POLLOUT is needed. A TLS
- * connection may hold decrypted bytes: step until 0 before polling. */
+ * connection may hold decrypted bytes: step until 0 before polling (poll level-
+ * triggered: a step may leave bytes in the socket). */
 int redis_fd(const struct redis *redis);
 bool redis_wants_write(const struct redis *redis);
 int redis_step(struct redis *redis, redisReply **reply_out);

@@ -213,6 +213,8 @@ int redis_connect(struct redis *redis, int64_t deadline_ms)
         redis_fail(redis, rc, NULL);
     else
         rc = greet(redis, deadline_ms);
+    if (rc == 0)
+        redis->error[0] = '\0';
     redis->connecting = false;
     return rc;
 }

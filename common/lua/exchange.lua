@@ -3,17 +3,23 @@
 --
 -- KEYS 1 inf  2 run  3 delayed  4 dead  5 stats  6 minute stats,
 --      q private lists, q queues, then per finish: job hash and, as its flags
---      say, t: template stats, b: batch, e: events, q: queue
--- ARGV 1 sequence  2 wid  3 k  4 q  5 n  6 result ttl ms  7 dead list bound
---      8 done channel  9 minute ttl s, q queue names, then per finish:
---      kind, field, token, job id, flags, verdict or due, microseconds, bucket,
---      entry, how many hash words, hash words
+--      say, template stats, batch, events, queue
+-- ARGV 1 sequence  2 k  3 q  4 n  5 result ttl ms  6 dead list bound
+--      7 done channel  8 minute ttl s, q queue names, then per finish
+--      msgpack of class, field, token, job id, microseconds or due ms, name;
+--      msgpack of the hash's words; the value of name, if it is there; the
+--      entry, if flag y is set. Packed, because a word of its own costs Redis
+--      as much as the work; but what is large is dear to pack, as Lua hashes
+--      every byte of every string it is handed.
+--      Flags: m start-marked, s suspect, c sandbox created, d destroyed,
+--      x code started, o success, D dead, t template key, b batch key,
+--      e events key, q queue key, y entry
 -- Answer: last claim number before this call (-1: fenced), acks as digits,
 --      trouble, then queue index and entries, as often as a queue gave some.
 local c = redis.call
 local inf, run = KEYS[1], KEYS[2]
-local sequence, wid, want = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local nq, nf, ttl = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local sequence, want = tonumber(ARGV[1]), tonumber(ARGV[2])
+local nq, nf, ttl = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
 local state = c('HMGET', inf, '_', '=')
 local base = tonumber(state[1])
@@ -29,7 +35,7 @@ local function repeated()
   for index, count in runs:gmatch('(%d+):(%d+)') do
     local fields = {}
     for i = 1, tonumber(count) do
-      fields[i] = (n + i) .. '@' .. ARGV[10 + tonumber(index)]
+      fields[i] = (n + i) .. '@' .. ARGV[9 + tonumber(index)]
     end
     n = n + #fields
     answer[#answer + 1] = tonumber(index)
@@ -45,88 +51,75 @@ if record then
   end
 end
 
-local all, templates, batches, memo = {}, {}, {}, {}
-local marks, ended, acks = {}, {}, {}
+-- What finishes have in common is said once, as a class:
+-- "<kind><flags> <verdict> <bucket> <template>", so that counting a job is
+-- adding 1 to its class.
+local classes, batches, marks, ended, acks = {}, {}, {}, {}, {}
 
-local function count(template, field, by)
-  all[field] = (all[field] or 0) + by
-  if template then template[field] = (template[field] or 0) + by end
+local function class_of(text)
+  local kind, flags, verdict, bucket = text:match('^(.)(%S*) (%S*) (%S*)')
+  local class = {kind = kind, verdict = verdict, bucket = bucket, n = 0,
+                 micros = 0}
+  for letter in flags:gmatch('.') do class[letter] = true end
+  class.extra = class.b or class.e or class.q or class.y
+  classes[text] = class
+  return class
 end
 
-local function flags_of(text)
-  local set = memo[text]
-  if not set then
-    set = {}
-    for letter in text:gmatch('.') do set[letter] = true end
-    memo[text] = set
+-- name, value: the largest of the hash, if it is large. Someone may have put
+-- another type under the key: the result counts more.
+local function write_job(key, packed, name, value)
+  local answer
+  if name then
+    answer = redis.pcall('HSET', key, name, value, cmsgpack.unpack(packed))
+  else
+    answer = redis.pcall('HSET', key, cmsgpack.unpack(packed))
   end
-  return set
-end
-
--- Someone may have put another type under the name: the result counts more.
-local function write_job(key, from, to)
-  local answer = redis.pcall('HSET', key, unpack(ARGV, from, to))
-  if type(answer) == 'table' and answer.err then
-    c('DEL', key)
-    c('HSET', key, unpack(ARGV, from, to))
+  if type(answer) == 'table' and answer.err and c('DEL', key) == 1 then
+    write_job(key, packed, name, value)
   end
 end
 
-local function finish_batch(key, has)
+local function finish_batch(key, class)
   local batch = batches[key] or {done = 0, succeeded = 0, failed = 0}
+  local field = class.o and 'succeeded' or 'failed'
   batch.done = batch.done + 1
-  local field = has.o and 'succeeded' or 'failed'
   batch[field] = batch[field] + 1
   batches[key] = batch
 end
 
-local function finish_end(f, has)
-  write_job(f.job, f.from, f.to)
-  c('PEXPIRE', f.job, ttl)
-  ended[#ended + 1] = f.id
-  local t = f.template
-  count(t, 'ended', 1)
-  count(t, 'verdict:' .. f.what, 1)
-  if has.x then
-    count(t, 'total_executions', 1)
-    count(t, has.o and 'successful_executions' or 'failed_executions', 1)
-    count(t, 'total_execution_time', tonumber(f.micros))
-    count(t, f.bucket, 1)
+local function end_extras(class, batch, events, dead)
+  if dead then
+    c('LPUSH', KEYS[4], dead)
+    c('LTRIM', KEYS[4], 0, tonumber(ARGV[6]) - 1)
   end
-  if has.D then count(t, 'dead', 1) end
-  if f.what == 'rejected' then count(t, 'rejected', 1) end
-  if f.entry ~= '' then
-    c('LPUSH', KEYS[4], f.entry)
-    c('LTRIM', KEYS[4], 0, tonumber(ARGV[7]) - 1)
+  if events then
+    c('XADD', events, '*', 'type', 'end', 'verdict', class.verdict)
+    c('PEXPIRE', events, ttl)
   end
-  if f.events then
-    c('XADD', f.events, '*', 'type', 'end', 'verdict', f.what)
-    c('PEXPIRE', f.events, ttl)
-  end
-  if f.batch then finish_batch(f.batch, has) end
+  if batch then finish_batch(batch, class) end
 end
 
-local function give_back(f, has, kind)
-  local status = 'delayed'
-  if kind == 'L' then
-    c('RPUSH', f.queue, f.entry)
-    count(nil, 'released', 1)
-    status = 'queued'
-  else
-    -- The token makes the member unique, whatever the entry says.
-    local id = has.m and f.id or '-'
-    local queue = f.field:match('@(.*)$')
-    c('ZADD', KEYS[3], f.what,
-      queue .. ' ' .. f.token .. ' ' .. id .. ' ' .. f.entry)
-    count(f.template, kind == 'R' and 'retries' or 'delayed', 1)
+local function give_back(class, queue_key, field, token, id, due, entry)
+  if class.kind == 'L' then
+    c('RPUSH', queue_key, entry)
+    return
   end
-  if has.m then
-    if f.to >= f.from then write_job(f.job, f.from, f.to) end
-    c('HSET', f.job, 'status', status)
-  end
+  -- The token makes the member unique, whatever the entry says.
+  local queue = field:match('@(.*)$')
+  local owner = class.m and id or '-'
+  c('ZADD', KEYS[3], due,
+    queue .. ' ' .. token .. ' ' .. owner .. ' ' .. entry)
 end
 
-local ki, ai = 6 + 2 * nq, 9 + nq
+-- A start mark carries the token too: only a terminal status is an end.
+local OPEN = {queued = true, delayed = true, running = true}
+local function was_ended_by(job, token)
+  local now = c('HMGET', job, 'token', 'status')
+  return now[1] == token and not OPEN[now[2]]
+end
+
+local ki, ai, late = 6 + 2 * nq, 8 + nq, 0
 
 local function key_if(flag)
   if not flag then return nil end
@@ -134,49 +127,52 @@ local function key_if(flag)
   return KEYS[ki]
 end
 
-local function template_sums(key)
-  if not key then return nil end
-  templates[key] = templates[key] or {}
-  return templates[key]
-end
-
 for i = 1, nf do
-  local kind, field, token = ARGV[ai + 1], ARGV[ai + 2], ARGV[ai + 3]
-  local has = flags_of(ARGV[ai + 5])
-  local f = {field = field, token = token, id = ARGV[ai + 4],
-             what = ARGV[ai + 6], micros = ARGV[ai + 7], bucket = ARGV[ai + 8],
-             entry = ARGV[ai + 9], from = ai + 11,
-             to = ai + 10 + tonumber(ARGV[ai + 10])}
-  ai = f.to
-  f.job = key_if(true)
-  f.template = template_sums(key_if(has.t))
-  f.batch, f.events = key_if(has.b), key_if(has.e)
-  f.queue = key_if(has.q)
+  local text, field, token, id, number, name = cmsgpack.unpack(ARGV[ai + 1])
+  local packed, value, entry, batch, events, queue = ARGV[ai + 2]
+  local class = classes[text] or class_of(text)
+  ki = ki + 1
+  local job = KEYS[ki]
+  ai = ai + 2
+  if name then
+    ai = ai + 1
+    value = ARGV[ai]
+  end
+  class.template = key_if(class.t)
+  if class.extra then
+    batch, events, queue = key_if(class.b), key_if(class.e), key_if(class.q)
+    if class.y then
+      ai = ai + 1
+      entry = ARGV[ai]
+    end
+  end
 
   if base and c('HDEL', inf, field) == 1 then -- ours, and now let go
     acks[i] = '1'
-    if has.m then marks[#marks + 1] = field end
-    if has.s then marks[#marks + 1] = '!' end
-    if has.c then count(f.template, 'sandbox_created', 1) end
-    if has.d then count(f.template, 'sandbox_destroyed', 1) end
-    if kind == 'E' then
-      finish_end(f, has)
-    elseif kind == 'U' then
-      count(nil, 'duplicates', 1)
-    else
-      give_back(f, has, kind)
+    class.n = class.n + 1
+    if class.m then marks[#marks + 1] = field end
+    if class.s then marks[#marks + 1] = '!' end
+    if class.kind == 'E' then
+      class.micros = class.micros + number
+      write_job(job, packed, name, value)
+      c('PEXPIRE', job, ttl)
+      ended[#ended + 1] = id
+      if class.extra then end_extras(class, batch, events, entry) end
+    elseif class.kind ~= 'U' then
+      give_back(class, queue, field, token, id, number, entry)
+      if class.m then write_job(job, packed, name, value) end
     end
-  elseif kind == 'E' and c('HGET', f.job, 'token') == token then
+  elseif class.kind == 'E' and was_ended_by(job, token) then
     acks[i] = '2'
   else
     acks[i] = '0'
-    count(nil, 'late', 1)
+    late = late + 1
   end
 end
 if #marks > 0 then c('HDEL', run, unpack(marks)) end
 
 local answer = {base or -1, table.concat(acks), ''}
-if base and (nf > 0 or want > 0) then
+if base then
   -- One call as a rule: the lists before the one that gave are empty, and so
   -- is that one if it gave less than asked for.
   local set, runs, at, n = {'_', '', '=', ''}, {}, 0, base
@@ -192,7 +188,7 @@ if base and (nf > 0 or want > 0) then
     end
     repeat at = at + 1 until KEYS[6 + at] == got[1]
     local index, entries = (at - 1) % nq, got[2]
-    local suffix = '@' .. ARGV[10 + index]
+    local suffix = '@' .. ARGV[9 + index]
     for i = 1, #entries do
       n = n + 1
       set[#set + 1] = n .. suffix
@@ -230,13 +226,46 @@ local function write_sums(key, sums)
   return fresh
 end
 
+local all, templates = {}, {}
+if late > 0 then all.late = late end
+
+local function count(class, field, by)
+  all[field] = (all[field] or 0) + by
+  if class.template then
+    local sums = templates[class.template] or {}
+    sums[field] = (sums[field] or 0) + by
+    templates[class.template] = sums
+  end
+end
+
+local function count_end(class)
+  count(class, 'ended', class.n)
+  count(class, 'verdict:' .. class.verdict, class.n)
+  if class.x then
+    count(class, 'total_executions', class.n)
+    count(class, class.o and 'successful_executions' or 'failed_executions',
+          class.n)
+    count(class, 'total_execution_time', class.micros)
+    count(class, class.bucket, class.n)
+  end
+  if class.D then count(class, 'dead', class.n) end
+  if class.verdict == 'rejected' then count(class, 'rejected', class.n) end
+end
+
+local NAMES = {R = 'retries', D = 'delayed', L = 'released', U = 'duplicates'}
+for _, class in pairs(classes) do
+  if class.n > 0 then
+    if class.kind == 'E' then count_end(class)
+    else count(class, NAMES[class.kind], class.n) end
+    if class.c then count(class, 'sandbox_created', class.n) end
+    if class.d then count(class, 'sandbox_destroyed', class.n) end
+  end
+end
 if next(all) then
   write_sums(KEYS[5], all)
-  if write_sums(KEYS[6], all) then c('EXPIRE', KEYS[6], ARGV[9]) end
+  if write_sums(KEYS[6], all) then c('EXPIRE', KEYS[6], ARGV[8]) end
 end
-for key, sums in pairs(templates) do
-  if next(sums) then write_sums(key, sums) end
-end
+for key, sums in pairs(templates) do write_sums(key, sums) end
 for key, add in pairs(batches) do
   local now = c('HMGET', key, 'total', 'done', 'succeeded', 'failed')
   local done = (tonumber(now[2]) or 0) + add.done
@@ -249,6 +278,6 @@ for key, add in pairs(batches) do
 end
 -- The first one tells whether anybody listens.
 for i = 1, #ended do
-  if c('PUBLISH', ARGV[8], ended[i]) == 0 then break end
+  if c('PUBLISH', ARGV[7], ended[i]) == 0 then break end
 end
 return answer

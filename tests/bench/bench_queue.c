@@ -14,11 +14,11 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/must.h"
+#include "tests/support/bench_support.h"
 #include "tests/support/null_backend.h"
 #include "tests/support/redis_server.h"
 #include "worker/service.h"
 
-#define ROUNDS_MAX   9
 #define PIPELINE     500
 #define LATENCY_JOBS 1000
 #define LATENCY_RATE 200 /* jobs a second */
@@ -156,22 +156,6 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static void print_figure(const char *name, const char *unit, double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof(*v), by_size);
-    printf("{\"bench\":\"queue\",\"figure\":\"%s\",\"unit\":\"%s\","
-           "\"median\":%.3f,\"min\":%.3f,\"max\":%.3f,\"rounds\":%d}\n",
-           name, unit, v[n / 2], v[0], v[n - 1], n);
-    fflush(stdout);
-}
-
 static long long hash_size(struct bench *b, const char *key)
 {
     redisReply *reply = NULL;
@@ -196,46 +180,75 @@ static void check_delivery(struct bench *b, long long jobs)
     MUST(info_number(b, "keyspace", "expires=") >= jobs);
 }
 
-/* One round: the jobs wait, one worker drains them. */
-static double drain_round(struct bench *b, int jobs, double *calls_out,
-                          double *bytes_out)
+struct drain {
+    double rate, calls, bytes, worker_us, redis_us;
+};
+
+static double redis_cpu_seconds(struct bench *b)
 {
+    redisReply *reply = NULL;
+    double user, sys;
+
+    MUST0(redis_callv(b->redis, deadline(), &reply, "INFO", "cpu", NULL));
+    sys = atof(strstr(reply->str, "used_cpu_sys:") + 13);
+    user = atof(strstr(reply->str, "used_cpu_user:") + 14);
+    freeReplyObject(reply);
+    return user + sys;
+}
+
+/* One round: the jobs wait, one worker drains them. */
+static struct drain drain_round(struct bench *b, int jobs)
+{
+    struct drain d;
     struct service *service;
     long long before;
     int64_t start;
-    double rate;
+    double worker_s, redis_s;
 
     plain(b, "FLUSHALL", NULL);
     before = info_number(b, "memory", "used_memory:");
     push_jobs(b, jobs);
-    *bytes_out =
+    d.bytes =
         (double)(info_number(b, "memory", "used_memory:") - before) / jobs;
     plain(b, "CONFIG", "RESETSTAT");
+    worker_s = cpu_seconds();
+    redis_s = redis_cpu_seconds(b);
     start = clock_us();
     service = start_worker(b);
     while (succeeded(b) < jobs)
         usleep(2000);
-    rate = jobs / ((double)(clock_us() - start) / 1e6);
-    *calls_out = (double)all_calls(b) / jobs;
+    d.rate = jobs / ((double)(clock_us() - start) / 1e6);
+    d.worker_us = (cpu_seconds() - worker_s) * 1e6 / jobs;
+    d.redis_us = (redis_cpu_seconds(b) - redis_s) * 1e6 / jobs;
+    d.calls = (double)all_calls(b) / jobs;
     stop_worker(service);
     check_delivery(b, jobs);
-    return rate;
+    return d;
 }
 
 static void bench_drain(struct bench *b, int rounds, int jobs)
 {
-    double rate[ROUNDS_MAX], calls[ROUNDS_MAX], bytes[ROUNDS_MAX];
+    double v[5][BENCH_ROUNDS_MAX];
 
-    for (int i = 0; i < rounds; i++)
-        rate[i] = drain_round(b, jobs, &calls[i], &bytes[i]);
-    print_figure("drained", "jobs/s", rate, rounds);
-    print_figure("redis calls", "calls/job", calls, rounds);
-    print_figure("queued job", "bytes of Redis", bytes, rounds);
+    for (int i = 0; i < rounds; i++) {
+        struct drain d = drain_round(b, jobs);
+
+        v[0][i] = d.rate;
+        v[1][i] = d.calls;
+        v[2][i] = d.bytes;
+        v[3][i] = d.worker_us;
+        v[4][i] = d.redis_us;
+    }
+    bench_print("queue", "drained", "jobs/s", v[0], rounds);
+    bench_print("queue", "redis calls", "calls/job", v[1], rounds);
+    bench_print("queue", "queued job", "bytes of Redis", v[2], rounds);
+    bench_print("queue", "worker cpu", "us/job", v[3], rounds);
+    bench_print("queue", "redis cpu", "us/job", v[4], rounds);
 }
 
 static void bench_enqueue(struct bench *b, int rounds, int jobs)
 {
-    double rate[ROUNDS_MAX];
+    double rate[BENCH_ROUNDS_MAX];
 
     for (int i = 0; i < rounds; i++) {
         int64_t start;
@@ -245,7 +258,7 @@ static void bench_enqueue(struct bench *b, int rounds, int jobs)
         push_jobs(b, jobs);
         rate[i] = jobs / ((double)(clock_us() - start) / 1e6);
     }
-    print_figure("enqueued, LPUSH of 500", "jobs/s", rate, rounds);
+    bench_print("queue", "enqueued, LPUSH of 500", "jobs/s", rate, rounds);
 }
 
 /* From LPUSH to the result in its hash, at a steady rate: the done channel says
@@ -266,14 +279,14 @@ static void latency_round(struct bench *b, struct redis *news, double *p50,
         while (clock_us() - start < 1000000 / LATENCY_RATE)
             usleep(200);
     }
-    qsort(took, LATENCY_JOBS, sizeof(*took), by_size);
+    qsort(took, LATENCY_JOBS, sizeof(*took), bench_by_size);
     *p50 = took[LATENCY_JOBS / 2];
     *p99 = took[LATENCY_JOBS * 99 / 100];
 }
 
 static void bench_latency(struct bench *b, int rounds)
 {
-    double p50[ROUNDS_MAX], p99[ROUNDS_MAX];
+    double p50[BENCH_ROUNDS_MAX], p99[BENCH_ROUNDS_MAX];
     struct service *service;
     struct redis *news = NULL;
     redisReply *reply = NULL;
@@ -289,8 +302,8 @@ static void bench_latency(struct bench *b, int rounds)
         latency_round(b, news, &p50[i], &p99[i]);
     redis_destroy(news);
     stop_worker(service);
-    print_figure("push to result p50 at 200/s", "ms", p50, rounds);
-    print_figure("push to result p99 at 200/s", "ms", p99, rounds);
+    bench_print("queue", "push to result p50 at 200/s", "ms", p50, rounds);
+    bench_print("queue", "push to result p99 at 200/s", "ms", p99, rounds);
 }
 
 static void bench_idle(struct bench *b)
@@ -308,25 +321,17 @@ static void bench_idle(struct bench *b)
     calls = (double)all_calls(b) / IDLE_S;
     rss = rss_mib();
     stop_worker(service);
-    print_figure("idle worker rss", "MiB", &rss, 1);
-    print_figure("idle worker cpu", "% of a core", &cpu, 1);
-    print_figure("idle redis calls", "calls/s", &calls, 1);
-}
-
-static int from_env(const char *name, int otherwise, int most)
-{
-    const char *text = getenv(name);
-    int n = text ? atoi(text) : otherwise;
-
-    return n < 1 ? 1 : n > most ? most : n;
+    bench_print("queue", "idle worker rss", "MiB", &rss, 1);
+    bench_print("queue", "idle worker cpu", "% of a core", &cpu, 1);
+    bench_print("queue", "idle redis calls", "calls/s", &calls, 1);
 }
 
 int main(void)
 {
     static const char *const extra[] = {"--save", "", "--appendonly", "no",
                                         NULL};
-    int rounds = from_env("ROUNDS", 5, ROUNDS_MAX);
-    int jobs = from_env("JOBS", 100000, 10000000);
+    int rounds = bench_from_env("ROUNDS", 5, BENCH_ROUNDS_MAX);
+    int jobs = bench_from_env("JOBS", 100000, 10000000);
     struct bench b = {.redis = NULL};
     struct complaint why;
 

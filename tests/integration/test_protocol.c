@@ -147,8 +147,12 @@ static void claim(struct worker *w, int expected)
 }
 
 static const char *END_NAMES[] = {"status", "result"};
-static const char *END_VALUES[] = {"succeeded", "{}"};
-static const size_t END_LENS[] = {9, 2};
+#define LONG_TEXT                                                      \
+    "{\"stdout\":[\"a result is longer than what goes by itself: "     \
+    "................................................................" \
+    "...............\"]}"
+static const char *END_VALUES[] = {"succeeded", LONG_TEXT};
+static const size_t END_LENS[] = {9, sizeof(LONG_TEXT) - 1};
 
 static struct finish finish_ok(int64_t number_, const char *id)
 {
@@ -258,6 +262,38 @@ static void a_push_is_claimed_and_ends_with_its_counters(void **state)
     assert_int_equal(number("HGET {t}:stats:template:default bucket:0.25"), 1);
     assert_int_equal(audit().terminal, 1);
     assert_true(audit().balanced);
+}
+
+static void values_of_any_size_arrive_whole(void **state)
+{
+    static const size_t SIZES[] = {0, 31, 32, 128, 129, 65535, 65536, 300000};
+    const char *names[8] = {"f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7"};
+    const char *values[8];
+    struct worker w;
+    struct finish done = finish_ok(1, "w1.1");
+    char *bytes = malloc(300000);
+
+    (void)state;
+    assert_non_null(bytes);
+    for (int i = 0; i < 300000; i++)
+        bytes[i] = (char)(i * 7);
+    for (int i = 0; i < 8; i++)
+        values[i] = bytes;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a");
+    claim(&w, 1);
+    done.names = names;
+    done.values = values;
+    done.value_lens = SIZES;
+    done.nfields = 8;
+    assert_int_equal(exchange(&w, &done, 1, 0), 0);
+    for (int i = 0; i < 8; i++) {
+        AUTO_REPLY redisReply *got = ask("HGET {t}:job:w1.1 f%d", i);
+
+        assert_int_equal(got->len, SIZES[i]);
+        assert_memory_equal(got->str, bytes, SIZES[i]);
+    }
+    free(bytes);
 }
 
 static void big_counters_stay_exact(void **state)
@@ -1132,6 +1168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_push_is_claimed_and_ends_with_its_counters),
+        TEST(values_of_any_size_arrive_whole),
         TEST(big_counters_stay_exact),
         TEST(queues_are_served_in_order_and_oldest_first),
         TEST(what_a_blocked_move_took_is_claimed_first),

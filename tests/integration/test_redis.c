@@ -217,7 +217,7 @@ static void sockets_are_tuned(void **state)
 }
 
 /* The server listens on IPv4 alone; localhost may name ::1 first. */
-static void every_address_of_a_name_is_tried(void **state)
+static void a_host_may_be_a_name(void **state)
 {
     struct redis_target target;
     struct redis *r;
@@ -638,9 +638,10 @@ static void a_user_who_may_do_little_can_still_connect(void **state)
 
 struct fake {
     int listener, port;
-    const char *text; /* said after the first bytes of a client */
-    bool hang_up;     /* then */
-    size_t flood;     /* bytes of replies to send before reading on */
+    const char *text;    /* said after the first bytes of a client */
+    bool hang_up;        /* then */
+    size_t flood;        /* bytes of replies to send before reading on */
+    const char *goodbye; /* said to the second bytes, before hanging up */
     pthread_t thread;
 };
 
@@ -676,6 +677,10 @@ static void *run_fake(void *arg)
     send_all(fd, f->text, strlen(f->text));
     if (f->hang_up)
         return NULL;
+    if (f->goodbye && recv(fd, in, sizeof(in), 0) > 0) {
+        send_all(fd, f->goodbye, strlen(f->goodbye));
+        return NULL;
+    }
     if (f->flood > 0 && recv(fd, in, sizeof(in), 0) > 0)
         send_flood(fd, f->flood);
     while (recv(fd, in, sizeof(in), 0) > 0)
@@ -743,6 +748,42 @@ static void a_full_server_is_heard_before_it_hangs_up(void **state)
         connect_to_fake("-ERR max number of clients reached\r\n", true, error),
         -ECONNREFUSED);
     assert_non_null(strstr(error, "max number of clients reached"));
+}
+
+/* Sends one PING and waits until the kernel knows what became of it. */
+static void ping_and_watch(struct redis *r, short events)
+{
+    const char *argv[] = {"PING"};
+    struct pollfd pfd = {.fd = redis_fd(r), .events = events};
+
+    assert_int_equal(redis_append(r, 1, argv, NULL), 0);
+    assert_int_equal(redis_flush(r, in_ms(LONG_MS)), 0);
+    assert_int_equal(poll(&pfd, 1, LONG_MS), 1);
+}
+
+static void last_words_are_heard_after_a_broken_pipe(void **state)
+{
+    struct fake f = {.text = NAMED, .goodbye = "-ERR goodbye\r\n"};
+    struct redis_target target;
+    const char *argv[] = {"PING"};
+    char url[64];
+    struct redis *r;
+    redisReply *reply = NULL;
+
+    (void)state;
+    fake_start(&f, url);
+    r = connected(url, &target);
+    ping_and_watch(r, POLLRDHUP); /* answered, and hung up */
+    ping_and_watch(r, 0);         /* reset: POLLERR */
+    assert_int_equal(redis_append(r, 1, argv, NULL), 0);
+    assert_int_equal(redis_flush(r, in_ms(LONG_MS)), 0);
+    assert_int_equal(redis_reply(r, in_ms(LONG_MS), &reply), 0);
+    assert_string_equal(reply->str, "ERR goodbye");
+    freeReplyObject(reply);
+    assert_int_not_equal(redis_reply(r, in_ms(LONG_MS), &reply), 0);
+    assert_false(redis_connected(r));
+    discard(r, &target);
+    fake_stop(&f);
 }
 
 static void what_does_not_speak_redis_is_told_so(void **state)
@@ -848,7 +889,7 @@ int main(void)
         cmocka_unit_test(it_knows_itself_and_the_server),
         cmocka_unit_test(a_client_name_is_made_fit_for_redis),
         cmocka_unit_test(sockets_are_tuned),
-        cmocka_unit_test(every_address_of_a_name_is_tried),
+        cmocka_unit_test(a_host_may_be_a_name),
         cmocka_unit_test(a_database_is_selected),
         cmocka_unit_test(ten_thousand_big_values_go_through_one_pipeline),
         cmocka_unit_test(a_large_value_comes_whole),
@@ -867,6 +908,7 @@ int main(void)
         GUARDED(a_user_who_may_do_little_can_still_connect),
         cmocka_unit_test(a_server_that_is_loading_means_later),
         cmocka_unit_test(a_full_server_is_heard_before_it_hangs_up),
+        cmocka_unit_test(last_words_are_heard_after_a_broken_pipe),
         cmocka_unit_test(what_does_not_speak_redis_is_told_so),
         cmocka_unit_test(a_listener_that_never_answers_costs_the_deadline),
         cmocka_unit_test(a_connection_gone_silent_costs_the_deadline),

@@ -311,7 +311,38 @@ static void a_pipeline_of_big_values_goes_through_tls(void **state)
     discard(&c);
 }
 
-/* Appends while earlier writes are stuck half way, as a busy worker does. */
+/* Appends while a write is stuck half way in a record: the rest of it then
+ * lies elsewhere in memory. */
+static void a_stuck_write_goes_on_from_a_grown_buffer(void **state)
+{
+    enum { COMMANDS = 12, BYTES = 2 << 20 };
+    char *value = calloc(1, BYTES);
+    const char *argv[] = {"ECHO", value};
+    const size_t lens[] = {4, BYTES};
+    redisReply *reply = NULL;
+    struct client c;
+
+    (void)state;
+    connect_client(&c, "localhost", good.tls_port, "ca", NULL);
+    kill(good.pid, SIGSTOP);
+    for (int i = 0; i < COMMANDS; i++) {
+        memcpy(value, &i, sizeof(i));
+        assert_int_equal(redis_append(c.r, 2, argv, lens), 0);
+        assert_int_equal(redis_step(c.r, &reply), 0);
+    }
+    assert_true(redis_wants_write(c.r));
+    kill(good.pid, SIGCONT);
+    for (int i = 0; i < COMMANDS; i++) {
+        if (redis_reply(c.r, in_ms(LONG_MS), &reply) != 0)
+            fail_msg("%s", redis_error(c.r));
+        assert_memory_equal(reply->str, &i, sizeof(i));
+        freeReplyObject(reply);
+    }
+    free(value);
+    discard(&c);
+}
+
+/* Appends between steps, as a busy worker does. */
 static void steps_never_stall_on_tls(void **state)
 {
     enum { COMMANDS = 400, BYTES = 30000 };
@@ -386,6 +417,7 @@ int main(void)
         cmocka_unit_test(plain_text_to_a_tls_port_fails_in_words),
         cmocka_unit_test(a_handshake_that_never_comes_costs_the_deadline),
         cmocka_unit_test(a_pipeline_of_big_values_goes_through_tls),
+        cmocka_unit_test(a_stuck_write_goes_on_from_a_grown_buffer),
         cmocka_unit_test(steps_never_stall_on_tls),
         cmocka_unit_test(a_killed_tls_server_raises_no_signal),
     };

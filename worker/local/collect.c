@@ -181,12 +181,13 @@ static bool has_position(const struct positions *p, size_t i)
     return p->bits[i / 64] >> (i % 64) & 1;
 }
 
-/* `**` may also stand for nothing, so being there is being behind it. */
+/* `**` may also stand for nothing, so being there is being behind it; but as
+ * the last it wants something below. */
 static void add_position(struct positions *p, const struct glob *g, size_t i)
 {
     for (;;) {
         p->bits[i / 64] |= UINT64_C(1) << (i % 64);
-        if (i == g->nparts || !is_any_folders(g->parts[i]))
+        if (i + 1 >= g->nparts || !is_any_folders(g->parts[i]))
             return;
         i++;
     }
@@ -207,8 +208,11 @@ static struct positions advance(const struct glob *g,
         if (!has_position(from, i))
             continue;
         if (is_any_folders(g->parts[i])) {
-            if (name[0] != '.')
-                add_position(&to, g, i);
+            if (name[0] == '.')
+                continue;
+            add_position(&to, g, i);
+            if (i + 1 == g->nparts)
+                add_position(&to, g, i + 1);
         } else if (part_matches(g->parts[i], name)) {
             add_position(&to, g, i + 1);
         }
@@ -216,7 +220,6 @@ static struct positions advance(const struct glob *g,
     return to;
 }
 
-/* A last `**` means every file below. */
 static bool is_match(const struct glob *g, const struct positions *p)
 {
     return has_position(p, g->nparts);

@@ -106,7 +106,7 @@ static bool is_base64(const char *text, size_t size)
         return false;
     if (end > at && end[-1] == '=')
         end--;
-    if (end > at && end[-1] == '=' && end[0] == '=')
+    if (end > at && end[-1] == '=')
         end--;
     while (at < end && base64_char(*at))
         at++;

@@ -154,9 +154,10 @@ def take_result_fd():
 def set_up_streams():
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            # Any text can be printed, and a line is out as soon as it ends.
+            # Any text can be printed, and a line is out as soon as it ends,
+            # but not each piece of it (as python -u would have it).
             stream.reconfigure(encoding="utf-8", errors="backslashreplace",
-                               line_buffering=True)
+                               line_buffering=True, write_through=False)
 
 
 def set_up_main(source, name):
@@ -201,8 +202,6 @@ def compile_parts(source):
     first = compile(tree, CODE_NAME, "exec", flags, dont_inherit=True)
     if last is None:
         return [first, None]
-    # What the first part imports from __future__ holds for the second.
-    flags |= first.co_flags & 0x1FE0000
     return [first, compile(_ast.Expression(last.value), CODE_NAME, "eval",
                            flags, dont_inherit=True)]
 

@@ -45,6 +45,7 @@ static const struct queue_share QUEUES[] = {{.name = "default"}};
 static struct {
     pthread_t thread;
     atomic_bool stop, held; /* held: claims nothing */
+    atomic_bool go;         /* slow jobs may go on */
     struct redis *redis;
     char wid[WORKER_ID_MAX + 1];
     int64_t sequence;
@@ -90,6 +91,8 @@ static void play(const struct job *job, const char *id, struct outcome *o)
             piece(id, "stdout", "three\n", 8);
         piece(id, "stderr", "oops\n", 0);
     }
+    while (says(job, "slowly") && !atomic_load(&worker.go))
+        poll(NULL, 0, 3);
     if (says(job, "value"))
         strbuf_adds(&o->results,
                     "{\"text\":\"a  b\",\"html\":\"<b>a</b>\","
@@ -450,6 +453,20 @@ static void run_shows_streamed_output_and_a_summary(void **state)
     assert_said(err, "cgroup v9 of the test");
 }
 
+static void run_shows_output_before_the_job_has_ended(void **state)
+{
+    struct proc p = {0};
+    bool early;
+
+    (void)state;
+    cli_start(&p, "streamed slowly", "run", "-", NULL);
+    early = proc_says(&p, "one\n", 5000);
+    atomic_store(&worker.go, true);
+    assert_int_equal(proc_wait(&p, CLI_MS), 0);
+    proc_stop(&p);
+    assert_true(early);
+}
+
 static void run_shows_the_logs_of_a_worker_that_does_not_stream(void **state)
 {
     (void)state;
@@ -536,6 +553,23 @@ static void run_saves_files_and_pictures_below_the_folder_only(void **state)
     assert_int_not_equal(access(target_path, F_OK), 0);
     assert_said(err, "result 1: text, html");
     assert_said(err, "a  b");
+}
+
+static void run_saves_nothing_through_a_linked_folder(void **state)
+{
+    char dir[300], outside[300], link_path[320], leaked[400];
+
+    (void)state;
+    snprintf(dir, sizeof(dir), "%s/linked", folder);
+    snprintf(outside, sizeof(outside), "%s/outside", folder);
+    snprintf(link_path, sizeof(link_path), "%s/sub", dir);
+    snprintf(leaked, sizeof(leaked), "%s/a.txt", outside);
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_int_equal(mkdir(outside, 0755), 0);
+    assert_int_equal(symlink(outside, link_path), 0);
+    assert_int_equal(cli("files", "run", "-", "--save", dir, NULL), 4);
+    assert_said(err, "cannot write");
+    assert_int_not_equal(access(leaked, F_OK), 0);
 }
 
 static void text_from_jobs_cannot_steer_the_terminal(void **state)
@@ -793,6 +827,7 @@ static void doctor_names_a_redis_that_may_evict(void **state)
     assert_said(out, "fix: redis-cli CONFIG SET maxmemory-policy noeviction");
     assert_int_equal(cli(NULL, "doctor", "--json", NULL), 4);
     assert_string_equal(member(out, "safe"), "false");
+    assert_said(out, "{\"name\":\"eviction\",\"state\":\"bad\"");
     say("CONFIG", "SET", "maxmemory", "0");
     say("CONFIG", "SET", "maxmemory-policy", "noeviction");
     cli(NULL, "doctor", NULL);
@@ -843,11 +878,13 @@ int main(void)
         cmocka_unit_test(help_and_version_exit_0_whatever_else_is_wrong),
         cmocka_unit_test(an_absent_redis_exits_4_without_its_password),
         cmocka_unit_test(run_shows_streamed_output_and_a_summary),
+        cmocka_unit_test(run_shows_output_before_the_job_has_ended),
         cmocka_unit_test(run_shows_the_logs_of_a_worker_that_does_not_stream),
         cmocka_unit_test(run_completes_a_stream_that_was_cut_short),
         cmocka_unit_test(run_as_json_prints_the_result_alone),
         cmocka_unit_test(every_verdict_has_its_exit_code),
         cmocka_unit_test(run_saves_files_and_pictures_below_the_folder_only),
+        cmocka_unit_test(run_saves_nothing_through_a_linked_folder),
         cmocka_unit_test(text_from_jobs_cannot_steer_the_terminal),
         cmocka_unit_test(the_same_id_is_not_run_again),
         cmocka_unit_test(ctrl_c_leaves_the_job_and_says_its_id),

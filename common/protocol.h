@@ -216,9 +216,10 @@ enum ack {
 /* Redis does each sequence number of an incarnation exactly once: a repeat gets
  * the stored acks (DONE as AGAIN) and the same claims again. So an incarnation
  * has one exchange under way at a time, and resends it unchanged until it is
- * answered. A number that skips one is fenced: Redis forgot what it had
- * answered (a crash, a failover), so whoever is fenced had better also reap its
- * own old wid by force: nobody else may know yet. */
+ * answered (an error reply is no answer). A number that skips
+ * one is fenced: Redis forgot what it had answered (a crash, a failover), so
+ * whoever is fenced had better also reap its own old wid by force: nobody else
+ * may know yet. */
 struct exchange_request {
     const char *wid;
     int64_t sequence; /* 1, 2, 3… per incarnation; a resend keeps it */

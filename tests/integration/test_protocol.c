@@ -1117,6 +1117,45 @@ static void a_peer_without_a_connection_is_found_and_cut_off(void **state)
     assert_string_equal(missing[0], "w2");
 }
 
+static void the_prefix_is_all_an_acl_must_allow(void **state)
+{
+    struct worker w;
+    struct redis *main_connection = redis, *other = NULL;
+    struct finish done = finish_ok(1, "j");
+    struct enqueue job = plain_job("j");
+    char missing[1][WORKER_ID_MAX + 1];
+    int count = -1;
+    AUTO_REPLY redisReply *ok = NULL;
+
+    (void)state;
+    say("ACL SETUSER u on >x resetkeys ~{t}:* resetchannels &{t}:* +@all "
+        "-client|list -client|kill");
+    MUST0(redis_create(&target, NULL, &other));
+    MUST0(redis_connect(other, soon()));
+    MUST0(redis_callv(other, soon(), &ok, "AUTH", "u", "x", NULL));
+    assert_int_equal(ok->type, REDIS_REPLY_STATUS);
+    redis = other;
+    worker_begin(&w, "w1");
+    assert_int_equal(enqueue(&job), ENQUEUE_ACCEPTED);
+    claim(&w, 1);
+    done.started = true;
+    done.events = true;
+    done.batch_id = "b";
+    assert_int_equal(
+        start_plain(&w, 1, "j", envelope_of(w.reply->claims[0].entry).parent),
+        START_OK);
+    assert_int_equal(exchange(&w, &done, 1, 1), 0);
+    assert_int_equal(w.reply->acks[0], ACK_DONE);
+    assert_int_equal(protocol_probe_peers(&protocol, redis, soon(), "me",
+                                          missing, 1, &count),
+                     -ENOTSUP);
+    assert_int_equal(reap("w1", true), 0);
+    assert_true(audit().balanced);
+    redis = main_connection;
+    redis_destroy(other);
+    say("ACL DELUSER u");
+}
+
 /* ---- a Redis in trouble ------------------------------------------------ */
 
 static void a_full_redis_still_finishes_jobs(void **state)
@@ -1295,6 +1334,7 @@ int main(void)
         TEST(leaving_needs_empty_hands),
         TEST(another_protocol_version_is_named),
         TEST(a_peer_without_a_connection_is_found_and_cut_off),
+        TEST(the_prefix_is_all_an_acl_must_allow),
         TEST(a_full_redis_still_finishes_jobs),
         TEST(forgotten_scripts_are_sent_as_text),
         TEST(a_job_costs_few_calls),

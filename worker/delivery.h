@@ -21,6 +21,7 @@
 #include "common/protocol.h"
 #include "common/settings.h"
 #include "common/template.h"
+#include "worker/cache.h"
 
 #define DELIVERY_FIELDS_MAX 20
 
@@ -78,6 +79,10 @@ struct delivery {
     size_t lens[DELIVERY_FIELDS_MAX];
     struct strbuf dead;
     struct strbuf new_entry;
+
+    char cache_key[CACHE_KEY_MAX + 1]; /* "": it did not ask for the cache */
+    char *kept;                        /* the cached result, or NULL */
+    size_t kept_len;
 };
 
 /* Takes the claim's entry over. NULL: no memory (the claim keeps its entry). */
@@ -100,6 +105,9 @@ int64_t delivery_due_ms(const struct delivery *d, int64_t redis_now_ms);
 /* Fills `finish` with a terminal result. worker/backend for the result.
  * -ENOMEM: the delivery is then released instead. */
 int delivery_end(struct delivery *d, struct outcome *o, const char *backend);
+
+/* Fills `finish` from d->kept. -EINVAL if that is not a result: run the job. */
+int delivery_end_cached(struct delivery *d, const char *backend);
 
 /* Fills `finish`: another try after capibox's own failure, due in delay_ms. */
 int delivery_retry(struct delivery *d, const struct outcome *o,

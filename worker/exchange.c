@@ -260,9 +260,30 @@ static int take_finished(struct exchange *x)
     return n;
 }
 
+static bool worth_keeping(const struct delivery *d)
+{
+    const struct finish *f = &d->finish;
+
+    return d->cache_key[0] && f->kind == FINISH_END && f->success &&
+           !f->cached &&
+           f->value_lens[f->nfields - 1] <= CACHE_RESULT_BYTES_MAX;
+}
+
+/* Before the finish: a result that comes too late is as good for the next. */
+static int send_keeps(struct exchange *x)
+{
+    int rc = 0;
+
+    for (int i = 0; i < x->request.nfinishes && rc == 0; i++)
+        if (worth_keeping(x->finishing[i]) && !calls_full(x))
+            rc = calls_add(x, (struct call){.kind = CALL_KEEP,
+                                            .delivery = x->finishing[i]});
+    return rc;
+}
+
 static int send_exchange(struct exchange *x)
 {
-    int claim = jobs_to_claim(x);
+    int claim = jobs_to_claim(x), rc, kept;
 
     if (x->exchanging || (claim <= 0 && !x->finished.first))
         return 0;
@@ -278,7 +299,9 @@ static int send_exchange(struct exchange *x)
     };
     x->wakes_sent = x->wakes;
     x->exchanging = true;
-    return calls_add(x, (struct call){.kind = CALL_EXCHANGE});
+    kept = send_keeps(x);
+    rc = calls_add(x, (struct call){.kind = CALL_EXCHANGE});
+    return kept < 0 ? kept : rc;
 }
 
 /* ---- identity ---------------------------------------------------------- */

@@ -24,13 +24,16 @@ enum call_kind {
     CALL_EXCHANGE,
     CALL_START,
     CALL_UNSUSPECT,
+    CALL_LOOKUP,
+    CALL_KEEP,
+
     CALL_PIECE,
     CALL_UNBLOCK
 };
 
 struct call {
     enum call_kind kind;
-    struct delivery *delivery;  /* START, UNSUSPECT */
+    struct delivery *delivery;  /* START, UNSUSPECT, LOOKUP, KEEP */
     struct output_piece *piece; /* PIECE: owned */
     int64_t client_id;          /* UNBLOCK */
 };

@@ -245,7 +245,13 @@ void jobs_start_answer(struct exchange *x, struct delivery *d,
 
 static int send_start(struct exchange *x, struct delivery *d)
 {
-    return calls_add(x, (struct call){.kind = CALL_START, .delivery = d});
+    int rc = 0;
+
+    if (d->cache_key[0]) /* answered before the start: see delivery_check() */
+        rc = calls_add(x, (struct call){.kind = CALL_LOOKUP, .delivery = d});
+    if (rc == 0)
+        rc = calls_add(x, (struct call){.kind = CALL_START, .delivery = d});
+    return rc;
 }
 
 static int send_checked(struct exchange *x)

@@ -187,6 +187,10 @@ static void execute(struct worker *w, struct delivery *d)
     int64_t memory = d->spec.limits.memory_bytes;
     int rc = outcome_init(&x.outcome, (size_t)d->spec.limits.output_bytes);
 
+    if (d->job->callback_url)
+        outcome_warn(&x.outcome, "callback_url: this version sends no "
+                                 "callbacks; wait for the id on the done "
+                                 "channel, or read the job's hash");
     if (rc == 0) {
         rc = admission_enter(&w->admission, memory, not_ours, &x);
         if (rc == 0) {
@@ -254,6 +258,21 @@ static bool check(struct worker *w, struct delivery *d)
     return true;
 }
 
+/* False if what was kept is of no use: then it runs. */
+static bool end_cached(struct worker *w, struct delivery *d)
+{
+    int rc = delivery_end_cached(d, w->ops->name);
+
+    if (rc == -EINVAL) {
+        free(d->kept);
+        d->kept = NULL;
+        d->stage = DELIVERY_CLEARED;
+        return false;
+    }
+    hand_over(w, d, rc);
+    return true;
+}
+
 static void process(struct worker *w, struct delivery *d)
 {
     if (!incarnation_holds(&w->self, d->generation)) {
@@ -269,6 +288,8 @@ static void process(struct worker *w, struct delivery *d)
         return;
     if (d->early != VERDICT_NONE)
         end_early(w, d);
+    else if (d->kept && end_cached(w, d))
+        return;
     else
         execute(w, d);
 }

@@ -844,6 +844,60 @@ static void a_killed_sandboxd_takes_its_sandboxes_along(void **state)
     check(LANGUAGE_BASH, "echo x", VERDICT_OK, "[\"x\\n\"]");
 }
 
+static void kill_all_needs_no_sandboxd_that_answers(void **state)
+{
+    struct run r;
+    pthread_t thread;
+
+    (void)state;
+    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    MUST0(pthread_create(&thread, NULL, go_thread, &r));
+    assert_true(wait_until(mark_is_there, NULL, 5000));
+    MUST0(kill(find_sandboxd(getpid()), SIGSTOP));
+    assert_int_equal(backend_local.kill_all(backend, clock_ms() + 2000), 0);
+    MUST0(pthread_join(thread, NULL));
+    assert_int_equal(r.rc, -ECANCELED);
+    expect_verdict(&r, VERDICT_NONE);
+    done(&r);
+    assert_true(wait_until(mark_is_gone, NULL, LEFTOVER_MS));
+    backend_local.resume(backend);
+    check(LANGUAGE_BASH, "echo x", VERDICT_OK, "[\"x\\n\"]");
+}
+
+static void a_hung_sandboxd_cannot_keep_code_running(void **state)
+{
+    struct run r;
+    pthread_t thread;
+    pid_t sandboxd;
+
+    (void)state;
+    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    r.spec.limits.timeout_ms = 1000;
+    MUST0(pthread_create(&thread, NULL, go_thread, &r));
+    assert_true(wait_until(mark_is_there, NULL, 5000));
+    sandboxd = find_sandboxd(getpid());
+    MUST0(kill(sandboxd, SIGSTOP));
+    /* The sandbox's own init has a clock, too. */
+    assert_true(wait_until(mark_is_gone, NULL, 8000));
+    MUST0(kill(sandboxd, SIGCONT));
+    MUST0(pthread_join(thread, NULL));
+    expect_verdict(&r, VERDICT_TIMEOUT);
+    done(&r);
+}
+
+static void a_flood_of_results_is_ended(void **state)
+{
+    struct run r;
+
+    (void)state;
+    prepare(&r, LANGUAGE_PYTHON,
+            "import os\nwhile True: os.write(3, b'R\\xff\\xff\\0\\0' * 9999)");
+    go(&r);
+    expect_verdict(&r, VERDICT_OUTPUT_LIMIT);
+    assert_int_equal(r.o.nresults, 0);
+    done(&r);
+}
+
 /* A worker of its own that is killed while its sandbox runs. */
 static pid_t start_worker(void)
 {
@@ -993,6 +1047,9 @@ int main(void)
         cmocka_unit_test(an_interrupted_run_is_cancelled_or_given_up),
         cmocka_unit_test(kill_all_ends_every_run_until_resume),
         cmocka_unit_test(a_killed_sandboxd_takes_its_sandboxes_along),
+        cmocka_unit_test(kill_all_needs_no_sandboxd_that_answers),
+        cmocka_unit_test(a_hung_sandboxd_cannot_keep_code_running),
+        cmocka_unit_test(a_flood_of_results_is_ended),
         cmocka_unit_test(a_killed_worker_leaves_nothing),
         cmocka_unit_test(nothing_is_left_after_many_runs),
     };

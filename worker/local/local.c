@@ -30,6 +30,7 @@
 
 #define CREATE_MS_MAX  30000
 #define DESTROY_MS_MAX 10000
+#define PING_MS_MAX    2000
 #define CREATED_FDS    5 /* the four pipes and the home folder */
 
 enum interruption { NOT_INTERRUPTED, CANCELLED, ABANDONED };
@@ -331,6 +332,22 @@ static int await_created(struct sandbox *sb, struct outcome *o)
     return -EPROTO;
 }
 
+/* No answer can mean a sandbox whose processes will not die, or a sandboxd that
+ * hangs: one that does not even refuse an empty request is replaced. */
+static void replace_if_hung(struct backend *be)
+{
+    struct wire_word empty = {0};
+    struct pollfd answer = {.events = POLLIN};
+
+    answer.fd = link_job(&be->link);
+    if (answer.fd < 0)
+        return;
+    if (io_send_fds(answer.fd, &empty, sizeof(empty), NULL, 0) == 0 &&
+        poll(&answer, 1, PING_MS_MAX) == 0)
+        link_kill(&be->link);
+    close(answer.fd);
+}
+
 static const char *explain_failure(int error)
 {
     switch (error) {
@@ -345,7 +362,7 @@ static const char *explain_failure(int error)
     }
 }
 
-/* Our failure, not the program's. */
+/* Our failure, not the program's; or nobody's, when the run was given up. */
 static int fail(struct outcome *o, enum verdict verdict, int rc)
 {
     o->verdict = rc == -ECANCELED ? VERDICT_NONE : verdict;
@@ -382,6 +399,8 @@ static int local_create(struct backend *be, const struct job *job,
     o->timings.create = (double)(clock_us() - start) / 1e6;
     if (rc < 0) {
         free_sandbox(sb); /* closing its socket makes sandboxd clean up */
+        if (rc == -ETIMEDOUT)
+            replace_if_hung(be);
         return fail(o, VERDICT_SETUP_FAILED, rc);
     }
     *sandbox_out = sb;
@@ -454,6 +473,10 @@ static int local_run(struct sandbox *sb, const struct run_sink *sink,
     };
     o->code_started = true;
     int rc = pump_run(&pump, o, &ended);
+    if (rc == -ETIMEDOUT)
+        replace_if_hung(sb->backend);
+    if (rc < 0 && atomic_load(&sb->interrupted) == ABANDONED)
+        rc = -ECANCELED;
     if (rc < 0)
         return fail(o, VERDICT_BACKEND_ERROR, rc);
     delist(sb);

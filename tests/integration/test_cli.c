@@ -31,7 +31,7 @@ static struct redis_server server;
 static struct redis_target target;
 static struct protocol protocol;
 static struct redis *redis;
-static char folder[] = "/tmp/capibox-cli-XXXXXX";
+static char folder[300];
 
 static int64_t soon(void)
 {
@@ -427,6 +427,8 @@ static void help_and_version_exit_0_whatever_else_is_wrong(void **state)
     assert_int_equal(cli(NULL, "run", "--help", NULL), 0);
     assert_said(out, "--memory MB");
     assert_int_equal(cli(NULL, "--help", "--queues", "no good", NULL), 0);
+    assert_int_equal(cli(NULL, "help", "batch", NULL), 0);
+    assert_said(out, "--no-wait");
     assert_int_equal(cli(NULL, "--version", NULL), 0);
     assert_said(out, "capibox ");
 }
@@ -439,6 +441,19 @@ static void an_absent_redis_exits_4_without_its_password(void **state)
                      4);
     assert_not_said(err, "secret");
     assert_said(err, "127.0.0.1:1");
+}
+
+static void an_answer_that_cannot_be_written_is_no_success(void **state)
+{
+    const char *argv[] = {"/bin/sh", "-c", "exec \"$0\" --help > /dev/full",
+                          proc_program("capibox"), NULL};
+    const struct proc_start start_how = {.argv = argv, .env = environment()};
+
+    (void)state;
+    free(out);
+    free(err);
+    assert_int_equal(proc_run(&start_how, CLI_MS, &out, &err), 4);
+    assert_said(err, "cannot write the answer");
 }
 
 /* ---- run ---------------------------------------------------------------- */
@@ -529,7 +544,7 @@ static char *read_saved(const char *dir, const char *name)
 
 static void run_saves_files_and_pictures_below_the_folder_only(void **state)
 {
-    char dir[300], target_path[320], link_path[320];
+    char dir[400], target_path[420], link_path[420];
     AUTO_FREE char *evil = NULL;
     AUTO_FREE char *sub = NULL;
     AUTO_FREE char *png = NULL;
@@ -557,7 +572,7 @@ static void run_saves_files_and_pictures_below_the_folder_only(void **state)
 
 static void run_saves_nothing_through_a_linked_folder(void **state)
 {
-    char dir[300], outside[300], link_path[320], leaked[400];
+    char dir[400], outside[400], link_path[420], leaked[420];
 
     (void)state;
     snprintf(dir, sizeof(dir), "%s/linked", folder);
@@ -843,8 +858,9 @@ static int begin(void **state)
     struct complaint why;
 
     (void)state;
-    MUST(mkdtemp(folder) != NULL);
     redis_server_start(&server, extra);
+    snprintf(folder, sizeof(folder), "%s/cli", server.dir);
+    MUST0(mkdir(folder, 0755));
     MUST0(settings_init(&s));
     MUST0(redis_target_parse(server.url, &s, &target, &why));
     settings_fini(&s);
@@ -857,8 +873,6 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-    char command[100];
-
     (void)state;
     worker_stop();
     redis_destroy(redis);
@@ -866,8 +880,7 @@ static int end(void **state)
     redis_server_stop(&server);
     free(out);
     free(err);
-    snprintf(command, sizeof(command), "rm -rf %s", folder);
-    return system(command);
+    return 0;
 }
 
 int main(void)
@@ -877,6 +890,7 @@ int main(void)
         cmocka_unit_test(verbs_of_later_versions_say_so),
         cmocka_unit_test(help_and_version_exit_0_whatever_else_is_wrong),
         cmocka_unit_test(an_absent_redis_exits_4_without_its_password),
+        cmocka_unit_test(an_answer_that_cannot_be_written_is_no_success),
         cmocka_unit_test(run_shows_streamed_output_and_a_summary),
         cmocka_unit_test(run_shows_output_before_the_job_has_ended),
         cmocka_unit_test(run_shows_the_logs_of_a_worker_that_does_not_stream),

@@ -618,7 +618,7 @@ static void ctrl_c_leaves_the_job_and_says_its_id(void **state)
     cli_start(&p, "quiet", "run", "-", "--id", "left", NULL);
     while (number("EXISTS", "job", "left") == 0)
         poll(NULL, 0, 5);
-    /* The handler is set right after the enqueue; until then it may miss. */
+    /* Between enqueue and the next words it may still say "submitting". */
     poll(NULL, 0, 200);
     proc_signal(&p, SIGINT);
     assert_int_equal(proc_wait(&p, CLI_MS), 130);

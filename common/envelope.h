@@ -15,8 +15,9 @@
  *      the job's hash
  *   u  due time of a delay already honoured (unix ms)
  *
- * Anything that does not match exactly is raw text. A forged prefix can harm
- * only its own job.
+ * Fields come in any order, each at most once, none empty; numbers are plain
+ * digits, i is a job id, p is of A-Za-z0-9._:-@/ . Anything that does not match
+ * exactly is raw text. A forged prefix can harm only its own job.
  */
 #ifndef COMMON_ENVELOPE_H
 #define COMMON_ENVELOPE_H
@@ -44,7 +45,8 @@ struct envelope {
  * there is no prefix. Never fails. */
 size_t envelope_parse(const char *entry, size_t size, struct envelope *e);
 
-/* Appends "!…|" (nothing for an all-zero envelope). */
+/* Appends "!…|" (nothing for an all-zero envelope). What could not be read back
+ * (a negative number, an unusable id) is left out. */
 void envelope_print(const struct envelope *e, struct strbuf *out);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * One line an event, as text or as one JSON object (setting CAPIBOX_LOG).
  * User-controlled text is escaped (control bytes, newlines, invalid UTF-8), so
- * a job cannot forge a line. Secrets must never be passed in.
+ * a job cannot forge a line. A line ends after 8 KiB with "…" (JSON lines also
+ * say "cut":true). Secrets must never be passed in.
  *
  * Threads:  any thread; each line is one write(2).
  * Errors:   none: a line that cannot be written is dropped.

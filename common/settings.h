@@ -91,6 +91,10 @@ int settings_from_args(struct settings *s, enum settings_for who, int *argc_io,
 int settings_check(const struct settings *s, enum settings_for who,
                    struct complaint *why);
 
+/* Sandboxes at a time: the setting, else by backend (the cores this process may
+ * use x 2 for local, 64 for e2b). */
+int settings_concurrency(const struct settings *s);
+
 /* The table as --help prints it: flag, environment, default, range, help. */
 void settings_print(FILE *out, enum settings_for who);
 

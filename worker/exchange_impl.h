@@ -25,7 +25,8 @@ enum call_kind {
     CALL_START,
     CALL_UNSUSPECT,
     CALL_PIECE,
-    CALL_UNBLOCK
+    CALL_UNBLOCK,
+    CALL_VOID /* its delivery is gone: only the reply is still due */
 };
 
 struct call {
@@ -108,6 +109,8 @@ int calls_resend_all(struct exchange *x);
 int calls_answer(struct exchange *x, redisReply *reply);
 /* Forgets all: their incarnation is gone. */
 void calls_forget(struct exchange *x);
+/* The delivery is about to be freed: no call may mention it any more. */
+void calls_disown(struct exchange *x, const struct delivery *d);
 
 /* exchange_jobs.c */
 void list_init(struct delivery_list *list);

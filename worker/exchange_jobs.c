@@ -106,6 +106,7 @@ static void route_one(struct exchange *x, struct delivery *d)
 {
     if (d->generation != x->generation || d->stage == DELIVERY_ABANDONED) {
         leave_seat(x, d);
+        calls_disown(x, d); /* its start mark may still be under way */
         x->slots--;
         jobs_forget(x, d);
     } else if (d->stage == DELIVERY_CHECKED) {
@@ -317,6 +318,9 @@ static int mark_running(struct exchange *x, bool *more)
     for (struct delivery *d = x->oldest; d && rc == 0; d = d->younger) {
         int phase = atomic_load(&d->phase);
 
+        /* Killed with its identity: its number may be another job's now. */
+        if (d->generation != x->generation)
+            continue;
         if (phase == PHASE_RUNNING && !d->must_start && !calls_full(x) &&
             atomic_load(&d->running_since_us) <= since &&
             atomic_compare_exchange_strong(&d->phase, &phase, PHASE_MARKED))

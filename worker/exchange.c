@@ -368,9 +368,11 @@ static int poll_timeout(const struct exchange *x)
 {
     int timeout = -1;
 
+    if (!x->live)
+        return -1; /* nothing is done until the keeper wakes us */
     if (x->tick_ms)
         timeout = sooner(timeout, x->tick_ms);
-    if (x->live && !redis_connected(x->redis))
+    if (!redis_connected(x->redis))
         timeout = sooner(timeout, x->retry_at_ms);
     if (x->call_count > 0 && redis_connected(x->redis))
         timeout = sooner(timeout, x->answered_ms + SILENCE_MS + 1);
@@ -390,13 +392,13 @@ static void wait_for_news(struct exchange *x)
 {
     struct pollfd fds[2 + QUEUE_NAMES_MAX];
     uint64_t count;
-    int n = 2;
+    int n = x->live ? 2 : 1; /* else what they say goes unheard */
 
     fds[0] = (struct pollfd){.fd = x->w->outbox.wake, .events = POLLIN};
     fds[1] = (struct pollfd){.fd = redis_fd(x->redis), .events = POLLIN};
     if (redis_wants_write(x->redis))
         fds[1].events |= POLLOUT;
-    for (int i = 0; i < x->w->settings->nqueues; i++) {
+    for (int i = 0; x->live && i < x->w->settings->nqueues; i++) {
         const struct blocked *b = &x->blocked[i];
 
         if (!b->waiting)

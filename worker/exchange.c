@@ -17,6 +17,8 @@
 #define CONNECT_MS 2000 /* one try; then the backoff */
 /* A silent connection is dead after this: half-open TCP, a hung server. */
 #define SILENCE_MS 5000
+/* A blocking move of a lost connection is surely over this long after. */
+#define LOOK_SLACK_MS 1000
 
 static bool draining(const struct exchange *x)
 {
@@ -103,10 +105,21 @@ static bool silent(const struct exchange *x)
 static void drop_blocked(struct exchange *x, struct blocked *b)
 {
     redis_close(b->redis);
-    /* A move that was under way may still have happened: look. */
+    /* A move that was under way may have happened: look. Or may yet happen: a
+     * server that has not seen the end of the connection goes on blocking. */
     x->wakes += b->waiting;
+    if (b->waiting)
+        x->look_at_ms = clock_ms() + PROTOCOL_BLOCK_S * 1000 + LOOK_SLACK_MS;
     b->waiting = b->unblocked = false;
     b->retry_at_ms = clock_ms() + backoff_next_ms(&b->backoff);
+}
+
+static void look_again(struct exchange *x)
+{
+    if (!x->look_at_ms || clock_ms() < x->look_at_ms)
+        return;
+    x->look_at_ms = 0;
+    x->wakes += x->w->settings->nqueues;
 }
 
 static int begin_block(struct exchange *x, struct blocked *b, const char *queue)
@@ -231,15 +244,16 @@ static void order_queues(struct exchange *x)
 
 static int jobs_to_claim(const struct exchange *x)
 {
-    int room = jobs_room(x);
+    int room = draining(x) ? 0 : jobs_room(x);
+    /* What the blocking moves brought nobody else can see: without room for it
+     * it is given back. */
+    int claim = x->wakes;
 
     if (x->w->settings->nqueues == 0)
         return 0;
-    if (draining(x) || room <= 0)
-        return x->wakes; /* what the blocking moves brought is given back */
-    if (!x->maybe_more && x->wakes == 0)
-        return 0;
-    return room < CLAIM_MAX ? room : CLAIM_MAX;
+    if (room > claim && (x->maybe_more || x->wakes > 0))
+        claim = room;
+    return claim < CLAIM_MAX ? claim : CLAIM_MAX;
 }
 
 static int take_finished(struct exchange *x)
@@ -293,6 +307,7 @@ static void forget_identity(struct exchange *x)
         x->blocked[i].waiting = x->blocked[i].unblocked = false;
     }
     x->wakes = 0;
+    x->look_at_ms = 0;
     x->sequence = 0;
 }
 
@@ -345,6 +360,7 @@ static int send_all(struct exchange *x)
 {
     int rc = connect_main(x);
 
+    look_again(x);
     if (rc == 0)
         rc = jobs_tick(x);
     if (rc == 0)
@@ -372,6 +388,8 @@ static int poll_timeout(const struct exchange *x)
         return -1; /* nothing is done until the keeper wakes us */
     if (x->tick_ms)
         timeout = sooner(timeout, x->tick_ms);
+    if (x->look_at_ms)
+        timeout = sooner(timeout, x->look_at_ms);
     if (!redis_connected(x->redis))
         timeout = sooner(timeout, x->retry_at_ms);
     if (x->call_count > 0 && redis_connected(x->redis))

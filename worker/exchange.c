@@ -513,7 +513,7 @@ int exchange_start(struct worker *w, struct exchange **exchange_out)
     list_init(&x->checked);
     list_init(&x->suspects);
     x->pieces_last = &x->pieces;
-    x->mean_us = 1e6; /* until known: claim nothing ahead */
+    x->mean_us = EXCHANGE_MEAN_US;
     rc = create_connections(x);
     if (rc == 0)
         rc = -pthread_create(&x->thread, NULL, exchange_main, x);

@@ -19,6 +19,8 @@
 #define EXCHANGE_AHEAD_US  2000
 #define EXCHANGE_AHEAD_MAX 256
 #define EXCHANGE_TICK_MS   20
+/* A job's length while nothing is known: claim nothing ahead. */
+#define EXCHANGE_MEAN_US 1e6
 
 enum call_kind {
     CALL_EXCHANGE,
@@ -124,8 +126,6 @@ void jobs_start_answer(struct exchange *x, struct delivery *d,
 int jobs_send_marks(struct exchange *x);
 /* Clock-driven: late start marks, stale claims, the seat's probation. */
 int jobs_tick(struct exchange *x);
-/* Not yet looked at: back to the queues (claimed before that time). */
-void jobs_give_back(struct exchange *x, int64_t claimed_before_us);
 /* The incarnation is gone: nothing of it may be written any more. */
 void jobs_abandon(struct exchange *x);
 /* How many more jobs there is room for. */

@@ -53,6 +53,7 @@ struct delivery {
     size_t body_len;
     int64_t claimed_us;  /* CLOCK_MONOTONIC */
     double claimed_unix; /* unix s */
+    int64_t queued_us;   /* when it was last put into the runqueue */
 
     enum delivery_stage stage;
     struct template_set *templates;

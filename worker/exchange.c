@@ -17,6 +17,8 @@
 #define CONNECT_MS 2000 /* one try; then the backoff */
 /* A silent connection is dead after this: half-open TCP, a hung server. */
 #define SILENCE_MS 5000
+/* A blocking move of a lost connection is surely over this long after. */
+#define LOOK_SLACK_MS 1000
 
 static bool draining(const struct exchange *x)
 {
@@ -103,10 +105,21 @@ static bool silent(const struct exchange *x)
 static void drop_blocked(struct exchange *x, struct blocked *b)
 {
     redis_close(b->redis);
-    /* A move that was under way may still have happened: look. */
+    /* A move that was under way may have happened: look. Or may yet happen: a
+     * server that has not seen the end of the connection goes on blocking. */
     x->wakes += b->waiting;
+    if (b->waiting)
+        x->look_at_ms = clock_ms() + PROTOCOL_BLOCK_S * 1000 + LOOK_SLACK_MS;
     b->waiting = b->unblocked = false;
     b->retry_at_ms = clock_ms() + backoff_next_ms(&b->backoff);
+}
+
+static void look_again(struct exchange *x)
+{
+    if (!x->look_at_ms || clock_ms() < x->look_at_ms)
+        return;
+    x->look_at_ms = 0;
+    x->wakes += x->w->settings->nqueues;
 }
 
 static int begin_block(struct exchange *x, struct blocked *b, const char *queue)
@@ -231,15 +244,16 @@ static void order_queues(struct exchange *x)
 
 static int jobs_to_claim(const struct exchange *x)
 {
-    int room = jobs_room(x);
+    int room = draining(x) ? 0 : jobs_room(x);
+    /* What the blocking moves brought nobody else can see: without room for it
+     * it is given back. */
+    int claim = x->wakes;
 
     if (x->w->settings->nqueues == 0)
         return 0;
-    if (draining(x) || room <= 0)
-        return x->wakes; /* what the blocking moves brought is given back */
-    if (!x->maybe_more && x->wakes == 0)
-        return 0;
-    return room < CLAIM_MAX ? room : CLAIM_MAX;
+    if (room > claim && (x->maybe_more || x->wakes > 0))
+        claim = room;
+    return claim < CLAIM_MAX ? claim : CLAIM_MAX;
 }
 
 static int take_finished(struct exchange *x)
@@ -316,6 +330,7 @@ static void forget_identity(struct exchange *x)
         x->blocked[i].waiting = x->blocked[i].unblocked = false;
     }
     x->wakes = 0;
+    x->look_at_ms = 0;
     x->sequence = 0;
 }
 
@@ -368,6 +383,7 @@ static int send_all(struct exchange *x)
 {
     int rc = connect_main(x);
 
+    look_again(x);
     if (rc == 0)
         rc = jobs_tick(x);
     if (rc == 0)
@@ -391,9 +407,13 @@ static int poll_timeout(const struct exchange *x)
 {
     int timeout = -1;
 
+    if (!x->live)
+        return -1; /* nothing is done until the keeper wakes us */
     if (x->tick_ms)
         timeout = sooner(timeout, x->tick_ms);
-    if (x->live && !redis_connected(x->redis))
+    if (x->look_at_ms)
+        timeout = sooner(timeout, x->look_at_ms);
+    if (!redis_connected(x->redis))
         timeout = sooner(timeout, x->retry_at_ms);
     if (x->call_count > 0 && redis_connected(x->redis))
         timeout = sooner(timeout, x->answered_ms + SILENCE_MS + 1);
@@ -413,13 +433,13 @@ static void wait_for_news(struct exchange *x)
 {
     struct pollfd fds[2 + QUEUE_NAMES_MAX];
     uint64_t count;
-    int n = 2;
+    int n = x->live ? 2 : 1; /* else what they say goes unheard */
 
     fds[0] = (struct pollfd){.fd = x->w->outbox.wake, .events = POLLIN};
     fds[1] = (struct pollfd){.fd = redis_fd(x->redis), .events = POLLIN};
     if (redis_wants_write(x->redis))
         fds[1].events |= POLLOUT;
-    for (int i = 0; i < x->w->settings->nqueues; i++) {
+    for (int i = 0; x->live && i < x->w->settings->nqueues; i++) {
         const struct blocked *b = &x->blocked[i];
 
         if (!b->waiting)
@@ -516,7 +536,7 @@ int exchange_start(struct worker *w, struct exchange **exchange_out)
     list_init(&x->checked);
     list_init(&x->suspects);
     x->pieces_last = &x->pieces;
-    x->mean_us = 1e6; /* until known: claim nothing ahead */
+    x->mean_us = EXCHANGE_MEAN_US;
     rc = create_connections(x);
     if (rc == 0)
         rc = -pthread_create(&x->thread, NULL, exchange_main, x);

@@ -30,7 +30,7 @@ void exchange_fenced(struct exchange *x)
     if (!x->live)
         return;
     x->live = false;
-    atomic_store(&x->w->self.fenced, true);
+    atomic_store(&x->w->self.fenced, x->generation);
     wake_fd(x->w->keeper_wake_fd);
 }
 
@@ -336,7 +336,7 @@ static void sync_identity(struct exchange *x)
         name_connections(x);
         x->maybe_more = true;
     }
-    x->live = live && !atomic_load(&x->w->self.fenced);
+    x->live = live && atomic_load(&x->w->self.fenced) != generation;
 }
 
 /* ---- the loop ---------------------------------------------------------- */

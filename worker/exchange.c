@@ -19,6 +19,9 @@
 #define SILENCE_MS 5000
 /* A blocking move of a lost connection is surely over this long after. */
 #define LOOK_SLACK_MS 1000
+/* Large results do not all go in one call: Redis does nothing else meanwhile.
+ */
+#define FINISH_BYTES_MAX (16u << 20)
 
 static bool draining(const struct exchange *x)
 {
@@ -30,7 +33,7 @@ void exchange_fenced(struct exchange *x)
     if (!x->live)
         return;
     x->live = false;
-    atomic_store(&x->w->self.fenced, true);
+    atomic_store(&x->w->self.fenced, x->generation);
     wake_fd(x->w->keeper_wake_fd);
 }
 
@@ -38,17 +41,22 @@ void exchange_fenced(struct exchange *x)
 
 static void lost_connection(struct exchange *x, int rc)
 {
+    /* Still connected: it was an answer that we can't use. */
+    const char *error =
+        redis_connected(x->redis) ? protocol_error() : redis_error(x->redis);
+
+    if (rc == -ESTALE) { /* scripts forgotten: say them in full, at once */
+        x->by_text = true;
+        x->retry_at_ms = 0;
+        redis_close(x->redis);
+        return;
+    }
     if (!x->down)
-        log_warn("queue connection lost, retrying",
-                 LOG_S("error", redis_error(x->redis)),
+        log_warn("queue connection lost, retrying", LOG_S("error", error),
                  LOG_S("reason", strerror(-rc)), LOG_END);
     x->down = true;
     redis_close(x->redis);
     x->retry_at_ms = clock_ms() + backoff_next_ms(&x->backoff);
-    if (rc == -ESTALE) { /* scripts forgotten: say them in full, at once */
-        x->by_text = true;
-        x->retry_at_ms = 0;
-    }
 }
 
 static int connect_main(struct exchange *x)
@@ -256,13 +264,20 @@ static int jobs_to_claim(const struct exchange *x)
     return claim < CLAIM_MAX ? claim : CLAIM_MAX;
 }
 
+static size_t finish_bytes(const struct delivery *d)
+{
+    return d->text.len + d->dead.len + d->new_entry.len;
+}
+
 static int take_finished(struct exchange *x)
 {
+    size_t bytes = 0;
     int n = 0;
 
-    while (n < FINISH_MAX && x->finished.first) {
+    while (n < FINISH_MAX && x->finished.first && bytes < FINISH_BYTES_MAX) {
         struct delivery *d = x->finished.first;
 
+        bytes += finish_bytes(d);
         x->finished.first = d->next;
         d->finish.started = d->started;
         d->finish.suspect = d->seated;
@@ -359,7 +374,7 @@ static void sync_identity(struct exchange *x)
         name_connections(x);
         x->maybe_more = true;
     }
-    x->live = live && !atomic_load(&x->w->self.fenced);
+    x->live = live && atomic_load(&x->w->self.fenced) != generation;
 }
 
 /* ---- the loop ---------------------------------------------------------- */
@@ -449,15 +464,23 @@ static void wait_for_news(struct exchange *x)
             fds[n].events |= POLLOUT;
         n++;
     }
-    if (poll(fds, (nfds_t)n, poll_timeout(x)) > 0 && (fds[0].revents & POLLIN))
+    if (poll(fds, (nfds_t)n, poll_timeout(x)) <= 0)
+        return;
+    if (x->live && (fds[1].revents & POLLOUT))
+        x->answered_ms = clock_ms(); /* it still takes what we send */
+    if (fds[0].revents & POLLIN)
         while (read(x->w->outbox.wake, &count, sizeof(count)) > 0)
             ;
 }
 
 static bool all_done(const struct exchange *x)
 {
-    return draining(x) && x->held == 0 && x->call_count == 0 &&
-           !any_waiting(x) && x->wakes == 0 && !x->pieces;
+    if (!draining(x) || x->held > 0 || x->exchanging)
+        return false;
+    /* With Redis away nothing but a held job is worth waiting for. */
+    if (!x->live || x->down)
+        return true;
+    return x->call_count == 0 && !any_waiting(x) && x->wakes == 0 && !x->pieces;
 }
 
 static int talk(struct exchange *x)
@@ -565,9 +588,9 @@ int exchange_join(struct exchange *x)
     atomic_store(&x->quit, true);
     exchange_poke(x);
     MUST0(pthread_join(x->thread, NULL));
+    held = x->held;
     calls_forget(x);
     jobs_abandon(x);
-    held = x->held;
     while (x->oldest)
         jobs_forget(x, x->oldest);
     destroy(x);

@@ -142,6 +142,14 @@ static void release_now(struct exchange *x, struct delivery *d)
     list_add(&x->finished, d);
 }
 
+/* What is compared with times made elsewhere must not be our own clock's. */
+static void use_redis_clock(const struct exchange *x, struct delivery *d)
+{
+    int64_t offset_ms = atomic_load(&x->w->self.redis_offset_ms);
+
+    d->claimed_unix = (double)(d->claimed_us + offset_ms * 1000) / 1e6;
+}
+
 /* Takes a chain, oldest first. What is given back last is served first. */
 static void release_all(struct exchange *x, struct delivery *first)
 {
@@ -185,6 +193,7 @@ void jobs_claimed(struct exchange *x, const struct exchange_reply *reply)
             free(claim.entry);
             continue;
         }
+        use_redis_clock(x, d);
         hold(x, d);
         if (i >= room || atomic_load(&x->w->stopping) != STOP_NOT) {
             *surplus_last = d;

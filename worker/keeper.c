@@ -15,13 +15,14 @@
 #include "common/must.h"
 #include "worker/redis_check.h"
 
-#define SWEEP_MS        1000 /* a dead host is found within lease + this */
-#define GRAVES_SOON_MS  2000 /* after a reaping, for GRAVES_ALERT_MS */
-#define GRAVES_ALERT_MS 30000
-#define GRAVES_LATER_MS 60000
-#define KILL_MS         2000 /* to see the last user process gone */
-#define PEERS_MAX       64   /* silent peers looked at in one probe */
-#define LEAVE_MS        2000
+#define SWEEP_MS          1000 /* a dead host is found within lease + this */
+#define GRAVES_SOON_MS    2000 /* after a reaping, for GRAVES_ALERT_MS */
+#define GRAVES_ALERT_MS   30000
+#define GRAVES_LATER_MS   60000
+#define RETRIES_PER_LEASE 20
+#define KILL_MS           2000 /* to see the last user process gone */
+#define PEERS_MAX         64   /* silent peers looked at in one probe */
+#define LEAVE_MS          2000
 
 typedef char worker_id[WORKER_ID_MAX + 1];
 
@@ -58,9 +59,18 @@ static int64_t margin_ms(const struct keeper *k)
     return lease_ms(k) / 5;
 }
 
+static int64_t fence_at_ms(const struct keeper *k)
+{
+    return k->renewed_ms + lease_ms(k) - margin_ms(k);
+}
+
+/* No call may keep us from killing the sandboxes in time. */
 static int64_t call_deadline(const struct keeper *k)
 {
-    return clock_ms() + lease_ms(k) / 5;
+    int64_t deadline = clock_ms() + lease_ms(k) / 5;
+
+    return k->registered && fence_at_ms(k) < deadline ? fence_at_ms(k)
+                                                      : deadline;
 }
 
 static struct worker_card card_of(const struct keeper *k)
@@ -89,6 +99,8 @@ static struct worker_card card_of(const struct keeper *k)
 
 static void lost(struct keeper *k, int rc)
 {
+    int64_t wait;
+
     if (!k->down)
         log_warn("redis unreachable, retrying",
                  LOG_S("redis", k->w->target->shown),
@@ -96,7 +108,11 @@ static void lost(struct keeper *k, int rc)
                  LOG_S("reason", strerror(-rc)), LOG_END);
     k->down = true;
     redis_close(k->redis);
-    k->retry_at_ms = clock_ms() + backoff_next_ms(&k->backoff);
+    wait = backoff_next_ms(&k->backoff);
+    /* Sleeping through the lease would kill jobs that Redis came back for. */
+    if (wait > lease_ms(k) / RETRIES_PER_LEASE)
+        wait = lease_ms(k) / RETRIES_PER_LEASE;
+    k->retry_at_ms = clock_ms() + wait;
 }
 
 /* After a restart of Redis every lease looks over: give all one lease to renew
@@ -125,6 +141,7 @@ static bool connected(struct keeper *k)
         return false;
     }
     note_server(k);
+    k->beat_at_ms = 0; /* at once: peers probe the connections on our card */
     if (!k->checked)
         redis_check(k->redis, clock_ms() + REDIS_CALL_TIMEOUT_MS);
     k->checked = true;
@@ -137,6 +154,48 @@ static void all_well(struct keeper *k)
         log_info("redis is back", LOG_S("redis", k->w->target->shown), LOG_END);
     k->down = false;
     backoff_reset(&k->backoff);
+}
+
+/* ---- what a heartbeat tells ------------------------------------------- */
+
+static void reap(struct keeper *k, const char *wid, bool force, const char *why)
+{
+    int64_t moved = 0;
+    int rc = protocol_reap(&k->w->protocol, k->redis, call_deadline(k), wid,
+                           force, &moved);
+
+    if (rc == -EBUSY)
+        return; /* it renewed just now */
+    if (rc < 0) {
+        lost(k, rc);
+        return;
+    }
+    k->alert_until_ms = clock_ms() + GRAVES_ALERT_MS;
+    k->graves_at_ms = clock_ms() + GRAVES_SOON_MS;
+    log_warn("dead worker's jobs are back in their queues", LOG_S("dead", wid),
+             LOG_I("jobs", moved), LOG_S("why", why), LOG_END);
+}
+
+static void use_beat(struct keeper *k, const struct heartbeat *beat,
+                     int64_t sent)
+{
+    int64_t now = clock_ms(), pause = lease_ms(k) / 4;
+
+    k->renewed_ms = sent;
+    k->peers = beat->peers;
+    if (k->peers > 0 && pause > SWEEP_MS)
+        pause = SWEEP_MS;
+    k->beat_at_ms = sent + pause;
+    atomic_store(&k->w->self.redis_offset_ms, beat->redis_ms - now);
+    if (beat->next_due_ms) {
+        int64_t due = now + beat->next_due_ms - beat->redis_ms;
+
+        if (!k->promote_at_ms || due < k->promote_at_ms)
+            k->promote_at_ms = due;
+    }
+    if (beat->expired[0] && strcmp(beat->expired, k->wid) != 0 &&
+        now >= k->no_reaping_before_ms)
+        reap(k, beat->expired, false, "lease over");
 }
 
 /* ---- identity ---------------------------------------------------------- */
@@ -152,13 +211,40 @@ static void announce(const struct keeper *k)
         log_warn("the supervisor is gone", LOG_END);
 }
 
+/* Our own former identity: its sandboxes are dead, so its jobs need not wait
+ * for anybody to notice. */
+static bool bring_back_own(struct keeper *k)
+{
+    int64_t moved = 0;
+    int rc;
+
+    if (!k->wid[0])
+        return true;
+    rc = protocol_reap(&k->w->protocol, k->redis, call_deadline(k), k->wid,
+                       true, &moved);
+    if (rc < 0) {
+        lost(k, rc);
+        return false;
+    }
+    k->wid[0] = '\0';
+    k->alert_until_ms = clock_ms() + GRAVES_ALERT_MS;
+    if (moved)
+        log_info("own jobs are back in their queues", LOG_I("jobs", moved),
+                 LOG_END);
+    return true;
+}
+
 static void become_someone(struct keeper *k)
 {
     struct worker_card card;
+    struct heartbeat answer;
     char name[WORKER_ID_MAX + 16];
     int64_t sent = clock_ms();
-    int rc = protocol_make_worker_id(k->wid);
+    int rc;
 
+    if (!bring_back_own(k))
+        return;
+    rc = protocol_make_worker_id(k->wid);
     card = card_of(k);
     snprintf(name, sizeof(name), "capibox:%s", k->wid);
     if (rc == 0)
@@ -166,6 +252,12 @@ static void become_someone(struct keeper *k)
     if (rc == 0)
         rc = protocol_register(&k->w->protocol, k->redis, call_deadline(k),
                                &card);
+    /* The first heartbeat learns the clock: no due time is made without. */
+    if (rc == 0)
+        rc = protocol_heartbeat(&k->w->protocol, k->redis, call_deadline(k),
+                                &card, &answer);
+    if (rc == 0 && answer.fenced)
+        rc = -ESTALE;
     if (rc < 0) {
         lost(k, rc);
         return;
@@ -173,11 +265,9 @@ static void become_someone(struct keeper *k)
     all_well(k);
     announce(k);
     k->registered = true;
-    k->renewed_ms = sent;
-    k->beat_at_ms = 0; /* the first heartbeat learns the clock and the peers */
     k->graves_at_ms = 0;
+    use_beat(k, &answer, sent);
     k->w->ops->resume(k->w->backend);
-    atomic_store(&k->w->self.fenced, false);
     incarnation_set(&k->w->self, k->wid, true);
     wake_fd(k->w->outbox.wake);
     log_info("worker registered", LOG_S("worker", k->wid),
@@ -206,48 +296,11 @@ static void stop_being(struct keeper *k, const char *why)
 
 /* ---- duties ------------------------------------------------------------ */
 
-static void reap(struct keeper *k, const char *wid, bool force, const char *why)
-{
-    int64_t moved = 0;
-    int rc = protocol_reap(&k->w->protocol, k->redis, call_deadline(k), wid,
-                           force, &moved);
-
-    if (rc == -EBUSY)
-        return; /* it renewed just now */
-    if (rc < 0) {
-        lost(k, rc);
-        return;
-    }
-    k->alert_until_ms = clock_ms() + GRAVES_ALERT_MS;
-    k->graves_at_ms = clock_ms() + GRAVES_SOON_MS;
-    log_warn("dead worker's jobs are back in their queues", LOG_S("dead", wid),
-             LOG_I("jobs", moved), LOG_S("why", why), LOG_END);
-}
-
-static void use_beat(struct keeper *k, const struct heartbeat *beat,
-                     int64_t sent)
-{
-    int64_t now = clock_ms();
-
-    k->renewed_ms = sent;
-    k->peers = beat->peers;
-    atomic_store(&k->w->self.redis_offset_ms, beat->redis_ms - now);
-    if (beat->next_due_ms) {
-        int64_t due = now + beat->next_due_ms - beat->redis_ms;
-
-        if (!k->promote_at_ms || due < k->promote_at_ms)
-            k->promote_at_ms = due;
-    }
-    if (beat->expired[0] && strcmp(beat->expired, k->wid) != 0 &&
-        now >= k->no_reaping_before_ms)
-        reap(k, beat->expired, false, "lease over");
-}
-
 static void beat(struct keeper *k)
 {
     struct worker_card card = card_of(k);
     struct heartbeat answer;
-    int64_t sent = clock_ms(), pause = lease_ms(k) / 4;
+    int64_t sent = clock_ms();
     int rc = protocol_heartbeat(&k->w->protocol, k->redis, call_deadline(k),
                                 &card, &answer);
 
@@ -261,9 +314,6 @@ static void beat(struct keeper *k)
         return;
     }
     use_beat(k, &answer, sent);
-    if (k->peers > 0 && pause > SWEEP_MS)
-        pause = SWEEP_MS;
-    k->beat_at_ms = sent + pause;
 }
 
 static bool was_silent(const struct keeper *k, const char *wid)
@@ -341,11 +391,15 @@ static void visit_graves(struct keeper *k)
 
 static void check_lease(struct keeper *k)
 {
+    worker_id wid;
+    uint64_t generation;
+
     if (!k->registered)
         return;
-    if (atomic_load(&k->w->self.fenced))
+    incarnation_get(&k->w->self, wid, &generation);
+    if (atomic_load(&k->w->self.fenced) == generation)
         stop_being(k, "fenced by a peer");
-    else if (clock_ms() - k->renewed_ms > lease_ms(k) - margin_ms(k))
+    else if (clock_ms() > fence_at_ms(k))
         stop_being(k, "lease could not be renewed in time");
 }
 
@@ -371,8 +425,8 @@ static int next_ms(const struct keeper *k)
 
     if (!redis_connected(k->redis)) {
         next = k->retry_at_ms;
-        if (k->registered && k->renewed_ms + lease_ms(k) - margin_ms(k) < next)
-            next = k->renewed_ms + lease_ms(k) - margin_ms(k) + 1;
+        if (k->registered && fence_at_ms(k) < next)
+            next = fence_at_ms(k) + 1;
         return clock_left_ms(next);
     }
     if (!k->registered)
@@ -388,7 +442,7 @@ static int next_ms(const struct keeper *k)
 
 static void keep(struct keeper *k)
 {
-    struct pollfd fd = {.fd = k->w->keeper_wake_fd, .events = POLLIN};
+    struct pollfd fds[2] = {{.fd = k->w->keeper_wake_fd, .events = POLLIN}};
     uint64_t count;
 
     check_lease(k);
@@ -398,9 +452,13 @@ static void keep(struct keeper *k)
         duties(k);
     }
     check_lease(k);
-    if (poll(&fd, 1, next_ms(k)) > 0) {
-        if (read(fd.fd, &count, sizeof(count)) < 0)
-            return;
+    /* Nothing is asked now: what comes is the end of the connection. */
+    fds[1] = (struct pollfd){.fd = redis_fd(k->redis), .events = POLLIN};
+    if (poll(fds, 2, next_ms(k)) <= 0)
+        return;
+    if (fds[1].revents)
+        k->beat_at_ms = 0;
+    if (read(k->w->keeper_wake_fd, &count, sizeof(count)) > 0) {
         /* A job was put off: it may be due before all others. */
         if (!k->promote_at_ms || k->promote_at_ms > clock_ms())
             k->promote_at_ms = clock_ms();

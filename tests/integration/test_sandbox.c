@@ -313,11 +313,11 @@ static void a_timeout_keeps_what_was_printed(void **state)
     (void)state;
     prepare(&r, LANGUAGE_PYTHON,
             "import signal, time\nfor s in (1, 2, 15, 24): "
-            "signal.signal(s, signal.SIG_IGN)\nprint('a', end='')\n"
+            "signal.signal(s, signal.SIG_IGN)\nprint('a')\n"
             "while True: time.sleep(1)");
     r.spec.limits.timeout_ms = 1500; /* enough for a slow start of python */
     go(&r);
-    expect(&r, VERDICT_TIMEOUT, "[\"a\"]");
+    expect(&r, VERDICT_TIMEOUT, "[\"a\\n\"]");
     assert_true(r.o.timings.run > 1.49 && r.o.timings.run < 4);
     done(&r);
 }

@@ -634,6 +634,28 @@ static void a_missing_interpreter_is_named(void **state)
     done(&r);
 }
 
+/* A virtual environment of a template's own. */
+static void an_interpreter_outside_usr_is_shown_with_its_tree(void **state)
+{
+    struct run r;
+
+    (void)state;
+    if (system("test -w /opt && mkdir -p /opt/capibox-test/v/bin && "
+               "ln -sf /usr/bin/python3 /opt/capibox-test/v/bin/python && "
+               "echo home = /usr/bin > /opt/capibox-test/v/pyvenv.cfg") != 0) {
+        print_message("SKIP: /opt is not writable\n");
+        return;
+    }
+    prepare(&r, LANGUAGE_PYTHON,
+            "import sys, os; print(sys.prefix, os.listdir('/opt/capibox-test'),"
+            " os.access('/opt/capibox-test/v', os.W_OK))");
+    r.spec.interpreter = "/opt/capibox-test/v/bin/python";
+    go(&r);
+    MUST0(system("rm -rf /opt/capibox-test"));
+    expect(&r, VERDICT_OK, "[\"/opt/capibox-test/v ['v'] False\\n\"]");
+    done(&r);
+}
+
 static void hostile_file_names_end_the_setup(void **state)
 {
     static const char *const names[] = {"../x", "a/../../x", "/x",
@@ -1041,6 +1063,7 @@ int main(void)
         cmocka_unit_test(a_foreign_system_call_table_kills),
         cmocka_unit_test(nothing_stays_for_the_next_job),
         cmocka_unit_test(a_missing_interpreter_is_named),
+        cmocka_unit_test(an_interpreter_outside_usr_is_shown_with_its_tree),
         cmocka_unit_test(hostile_file_names_end_the_setup),
         cmocka_unit_test(too_little_memory_fails_with_a_word),
         cmocka_unit_test(twenty_run_side_by_side),

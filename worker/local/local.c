@@ -131,6 +131,18 @@ static int64_t choose_budget(const struct settings *settings,
                                           : host->memory_budget;
 }
 
+/* Waits are measured on the clock that never jumps: fencing depends on it. */
+static void init_lock(struct backend *be)
+{
+    pthread_condattr_t attr;
+
+    MUST0(pthread_mutex_init(&be->lock, NULL));
+    MUST0(pthread_condattr_init(&attr));
+    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+    MUST0(pthread_cond_init(&be->changed, &attr));
+    pthread_condattr_destroy(&attr);
+}
+
 static int local_open(const struct settings *settings,
                       struct backend **backend_out, struct complaint *why)
 {
@@ -154,8 +166,7 @@ static int local_open(const struct settings *settings,
     if (rc < 0)
         goto undo_drivers;
     be->memory_budget = choose_budget(settings, &host);
-    MUST0(pthread_mutex_init(&be->lock, NULL));
-    MUST0(pthread_cond_init(&be->changed, NULL));
+    init_lock(be);
     *backend_out = be;
     return 0;
 
@@ -561,7 +572,7 @@ static bool wait_none_locked(struct backend *be, int64_t deadline_ms)
 {
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     int64_t ns = until.tv_nsec + (int64_t)clock_left_ms(deadline_ms) * 1000000;
     until.tv_sec += ns / 1000000000;
     until.tv_nsec = ns % 1000000000;

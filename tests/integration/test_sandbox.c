@@ -19,7 +19,8 @@
 #include "tests/support/proc.h"
 #include "worker/backend.h"
 
-#define LEFTOVER_MS 3000
+#define LEFTOVER_MS  3000
+#define CGROUP_DEPTH 8
 
 static struct settings settings;
 static struct backend *backend;
@@ -847,23 +848,47 @@ static bool mark_is_there(void *ctx)
     return count_processes(MARK) > 0;
 }
 
+/* Cgroups whose name starts so. */
+static int count_cgroups(const char *prefix, const char *dir, int depth)
+{
+    DIR *d = depth > 0 ? opendir(dir) : NULL;
+    int count = 0;
+
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        char path[1024];
+
+        if (e->d_type != DT_DIR || e->d_name[0] == '.')
+            continue;
+        count += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+        snprintf(path, sizeof(path), "%.700s/%.255s", dir, e->d_name);
+        count += count_cgroups(prefix, path, depth - 1);
+    }
+    if (d)
+        closedir(d);
+    return count;
+}
+
 static void a_killed_sandboxd_takes_its_sandboxes_along(void **state)
 {
     struct run r;
     pthread_t thread;
+    char folder[32];
 
     (void)state;
     prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
     MUST0(pthread_create(&thread, NULL, go_thread, &r));
     assert_true(wait_until(mark_is_there, NULL, 5000));
-    MUST0(kill(find_sandboxd(getpid()), SIGKILL));
+    pid_t sandboxd = find_sandboxd(getpid());
+    snprintf(folder, sizeof(folder), "capibox-%d-", sandboxd);
+    MUST0(kill(sandboxd, SIGKILL));
     MUST0(pthread_join(thread, NULL));
     expect_verdict(&r, VERDICT_BACKEND_ERROR);
     assert_true(r.rc < 0);
     done(&r);
     assert_true(wait_until(mark_is_gone, NULL, LEFTOVER_MS));
-    /* The next job gets a new one. */
+    /* The next job gets a new one, which tidies up after the dead one. */
     check(LANGUAGE_BASH, "echo x", VERDICT_OK, "[\"x\\n\"]");
+    assert_int_equal(count_cgroups(folder, "/sys/fs/cgroup", CGROUP_DEPTH), 0);
 }
 
 static void kill_all_needs_no_sandboxd_that_answers(void **state)
@@ -968,30 +993,10 @@ static int count_fds(void)
     return count;
 }
 
-/* Folders "local-…" below any cgroup of ours. */
-static int count_cgroups(const char *dir, int depth)
-{
-    DIR *d = depth > 0 ? opendir(dir) : NULL;
-    int count = 0;
-
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        char path[1024];
-
-        if (e->d_type != DT_DIR || e->d_name[0] == '.')
-            continue;
-        count += strncmp(e->d_name, "local-", 6) == 0;
-        snprintf(path, sizeof(path), "%.700s/%.255s", dir, e->d_name);
-        count += count_cgroups(path, depth - 1);
-    }
-    if (d)
-        closedir(d);
-    return count;
-}
-
 static bool no_cgroup_is_left(void *ctx)
 {
     (void)ctx;
-    return count_cgroups("/sys/fs/cgroup", 8) == 0;
+    return count_cgroups("local-", "/sys/fs/cgroup", CGROUP_DEPTH) == 0;
 }
 
 static void nothing_is_left_after_many_runs(void **state)

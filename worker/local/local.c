@@ -390,6 +390,22 @@ static int reject_network(struct outcome *o)
     return 0;
 }
 
+/* A sandboxd that died a moment ago may still take a job socket; the second
+ * time its end is known and there is a new one. */
+static int make(struct sandbox *sb, const struct job *job,
+                const struct spec *spec, struct outcome *o)
+{
+    int rc = -EPIPE;
+
+    for (int i = 0; i < 2 && rc == -EPIPE; i++) {
+        close_fd(&sb->job_fd);
+        rc = send_create(sb, job, spec);
+        if (rc == 0)
+            rc = await_created(sb, o);
+    }
+    return rc;
+}
+
 static int local_create(struct backend *be, const struct job *job,
                         const struct spec *spec, struct sandbox **sandbox_out,
                         struct outcome *o)
@@ -404,9 +420,7 @@ static int local_create(struct backend *be, const struct job *job,
         return fail(o, VERDICT_SETUP_FAILED, -ENOMEM);
     int rc = enlist(be, sb);
     if (rc == 0)
-        rc = send_create(sb, job, spec);
-    if (rc == 0)
-        rc = await_created(sb, o);
+        rc = make(sb, job, spec, o);
     o->timings.create = (double)(clock_us() - start) / 1e6;
     if (rc < 0) {
         free_sandbox(sb); /* closing its socket makes sandboxd clean up */

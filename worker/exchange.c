@@ -59,6 +59,51 @@ static void lost_connection(struct exchange *x, int rc)
     x->retry_at_ms = clock_ms() + backoff_next_ms(&x->backoff);
 }
 
+/* The number of the last exchange Redis knows of; 0: of none. */
+static int recorded_sequence(struct exchange *x, int64_t *sequence_out)
+{
+    char key[KEY_MAX];
+    redisReply *reply = NULL;
+    int rc = redis_callv(x->redis, clock_ms() + CONNECT_MS, &reply, "HGET",
+                         protocol_key(&x->w->protocol, key, "inf", x->wid), "=",
+                         NULL);
+
+    if (rc < 0)
+        return rc;
+    if (reply->type == REDIS_REPLY_ERROR)
+        rc = -EAGAIN;
+    *sequence_out = reply->type == REDIS_REPLY_STRING ? atoll(reply->str) : 0;
+    freeReplyObject(reply);
+    return rc;
+}
+
+/* Another server, or the same one restarted, may have lost what was confirmed:
+ * finished jobs are in flight again, numbers of claims are given out twice.
+ * None of that can be told apart under this identity. */
+static int check_memory(struct exchange *x)
+{
+    int64_t recorded = 0;
+    const char *run_id = redis_run_id(x->redis);
+    bool same = strcmp(x->run_id, run_id) == 0;
+    int rc;
+
+    if (same || x->confirmed == 0) {
+        snprintf(x->run_id, sizeof(x->run_id), "%s", run_id);
+        return 0;
+    }
+    rc = recorded_sequence(x, &recorded);
+    if (rc < 0)
+        return rc;
+    snprintf(x->run_id, sizeof(x->run_id), "%s", run_id);
+    if (recorded < x->confirmed) {
+        log_error("Redis came back without what it had confirmed",
+                  LOG_S("worker", x->wid), LOG_I("confirmed", x->confirmed),
+                  LOG_I("remembered", recorded), LOG_END);
+        exchange_fenced(x);
+    }
+    return 0;
+}
+
 static int connect_main(struct exchange *x)
 {
     int rc;
@@ -67,6 +112,8 @@ static int connect_main(struct exchange *x)
         return 0;
     rc = redis_connect(x->redis, clock_ms() + CONNECT_MS);
     if (rc == 0)
+        rc = check_memory(x);
+    if (rc == 0 && x->live)
         rc = calls_resend_all(x);
     if (rc < 0)
         return rc;
@@ -346,7 +393,7 @@ static void forget_identity(struct exchange *x)
     }
     x->wakes = 0;
     x->look_at_ms = 0;
-    x->sequence = 0;
+    x->sequence = x->confirmed = 0;
 }
 
 static void name_connections(struct exchange *x)
@@ -398,6 +445,8 @@ static int send_all(struct exchange *x)
 {
     int rc = connect_main(x);
 
+    if (!x->live)
+        return rc;
     look_again(x);
     if (rc == 0)
         rc = jobs_tick(x);

@@ -177,6 +177,7 @@ static int answer_exchange(struct exchange *x, redisReply *reply)
         return rc;
     pop(x);
     x->exchanging = false;
+    x->confirmed = x->request.sequence;
     say_trouble(x);
     jobs_finished(x, &x->reply);
     if (x->reply.fenced) {

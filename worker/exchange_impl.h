@@ -67,7 +67,8 @@ struct exchange {
     struct redis *redis;
     struct backoff backoff;
     int64_t retry_at_ms;
-    bool down;    /* said so */
+    bool down; /* said so */
+    char run_id[48];
     bool by_text; /* resend scripts as text */
     struct blocked blocked[QUEUE_NAMES_MAX];
 
@@ -83,7 +84,7 @@ struct exchange {
     struct finish finishes[FINISH_MAX];
     struct delivery *finishing[FINISH_MAX];
     int wakes_sent;
-    int64_t sequence;
+    int64_t sequence, confirmed; /* of exchanges: last made, last answered */
     struct exchange_reply reply;
     char trouble[128]; /* the last one said */
 

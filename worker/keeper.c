@@ -34,6 +34,7 @@ struct keeper {
     struct backoff backoff;
     bool down, checked, probe_forbidden;
     worker_id wid;
+    worker_id former; /* given up, its sandboxes seen dead; or "" */
     bool registered;
     char host[65];
     char run_id[48];
@@ -270,6 +271,10 @@ static void become_someone(struct keeper *k)
     k->w->ops->resume(k->w->backend);
     incarnation_set(&k->w->self, k->wid, true);
     wake_fd(k->w->outbox.wake);
+    /* What it held need not wait for its lease. */
+    if (k->former[0])
+        reap(k, k->former, true, "it was ours, and is dead");
+    k->former[0] = '\0';
     log_info("worker registered", LOG_S("worker", k->wid),
              LOG_S("backend", k->w->ops->name),
              LOG_I("concurrency", k->w->concurrency),
@@ -291,6 +296,7 @@ static void stop_being(struct keeper *k, const char *why)
     if (rc < 0)
         log_error("sandboxes not seen dead in time",
                   LOG_S("reason", strerror(-rc)), LOG_END);
+    snprintf(k->former, sizeof(k->former), "%s", rc < 0 ? "" : k->wid);
     wake_fd(k->w->outbox.wake);
 }
 
@@ -398,7 +404,7 @@ static void check_lease(struct keeper *k)
         return;
     incarnation_get(&k->w->self, wid, &generation);
     if (atomic_load(&k->w->self.fenced) == generation)
-        stop_being(k, "fenced by a peer");
+        stop_being(k, "its claims are not its own any more");
     else if (clock_ms() > fence_at_ms(k))
         stop_being(k, "lease could not be renewed in time");
 }

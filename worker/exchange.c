@@ -36,17 +36,19 @@ void exchange_fenced(struct exchange *x)
 
 static void lost_connection(struct exchange *x, int rc)
 {
+    redis_close(x->redis);
+    if (rc == -ESTALE) { /* scripts forgotten: say them in full, at once; a new
+                            Redis knows none, so this is no trouble to tell */
+        x->by_text = true;
+        x->retry_at_ms = 0;
+        return;
+    }
     if (!x->down)
         log_warn("queue connection lost, retrying",
                  LOG_S("error", redis_error(x->redis)),
                  LOG_S("reason", strerror(-rc)), LOG_END);
     x->down = true;
-    redis_close(x->redis);
     x->retry_at_ms = clock_ms() + backoff_next_ms(&x->backoff);
-    if (rc == -ESTALE) { /* scripts forgotten: say them in full, at once */
-        x->by_text = true;
-        x->retry_at_ms = 0;
-    }
 }
 
 static int connect_main(struct exchange *x)

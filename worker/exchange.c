@@ -45,7 +45,8 @@ static void lost_connection(struct exchange *x, int rc)
     const char *error =
         redis_connected(x->redis) ? protocol_error() : redis_error(x->redis);
 
-    if (rc == -ESTALE) { /* scripts forgotten: say them in full, at once */
+    if (rc == -ESTALE) { /* scripts forgotten: say them in full, at once; a new
+                            Redis knows none, so this is no trouble to tell */
         x->by_text = true;
         x->retry_at_ms = 0;
         redis_close(x->redis);

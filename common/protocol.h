@@ -190,6 +190,7 @@ struct finish {
     int nfields;
     enum verdict verdict;
     bool code_started, success;
+    bool cached; /* taken from an identical job's result */
     bool sandbox_created, sandbox_destroyed; /* for every kind */
     double execution_time;
     const char *template_id; /* NULL: no template counters */
@@ -215,7 +216,10 @@ enum ack {
 /* Redis does each sequence number of an incarnation exactly once: a repeat gets
  * the stored acks (DONE as AGAIN) and the same claims again. So an incarnation
  * has one exchange under way at a time, and resends it unchanged until it is
- * answered. */
+ * answered (an error reply is no answer). A number that skips
+ * one is fenced: Redis forgot what it had answered (a crash, a failover), so
+ * whoever is fenced had better also reap its own old wid by force: nobody else
+ * may know yet. */
 struct exchange_request {
     const char *wid;
     int64_t sequence; /* 1, 2, 3… per incarnation; a resend keeps it */
@@ -282,6 +286,12 @@ int protocol_start_append(const struct protocol *p, struct redis *r,
                           bool by_text);
 int protocol_start_parse(redisReply *reply, enum start_answer *answer_out);
 
+/* P:cache:<key>: GET, and SET with the result TTL. */
+int protocol_cache_get_append(const struct protocol *p, struct redis *r,
+                              const char *key);
+int protocol_cache_set_append(const struct protocol *p, struct redis *r,
+                              const char *key, const char *result, size_t size);
+
 /* BLMOVE queue -> P:p:<wid>:<queue>, PROTOCOL_BLOCK_S: a wake-up. What it moved
  * is claimed by the next exchange, which serves the private lists first. */
 int protocol_block_append(const struct protocol *p, struct redis *r,
@@ -316,8 +326,8 @@ int protocol_enqueue(const struct protocol *p, struct redis *r,
                      int64_t deadline_ms, const struct enqueue *e,
                      enum enqueue_answer *answer_out);
 
-/* The same, pipelined: any number appended, then as many replies parsed. -ESTALE
- * from parse: append them again by_text. Repeats need the nonce. */
+/* The same, pipelined: any number appended, then as many replies parsed.
+ * -ESTALE from parse: append them again by_text. Repeats need the nonce. */
 int protocol_enqueue_append(const struct protocol *p, struct redis *r,
                             const struct enqueue *e, bool by_text);
 int protocol_enqueue_parse(redisReply *reply, enum enqueue_answer *answer_out);
@@ -327,13 +337,18 @@ int protocol_batch_create(const struct protocol *p, struct redis *r,
                           int64_t deadline_ms, const char *batch_id,
                           int64_t total);
 
-/* The books, read-only and O(workers + queues). balanced: claims == running +
- * terminal + duplicates + given_back, exact at any moment. */
+/* The books, read-only and O(workers + queues), exact at any moment.
+ *
+ * accepted: every entry that was ever pushed, told from where it went: waiting
+ * ones, and claims that were not given back. terminal is told from the counters
+ * that results are written with. balanced: accepted == queued + private +
+ * delayed + running + terminal + duplicates. */
 struct audit {
     int64_t queued, delayed, running, private_; /* private_: in P:p lists */
     int64_t terminal, duplicates;
     int64_t claims, given_back; /* released, retried, delayed, recovered */
-    int64_t accepted;           /* by enqueue; bare pushes are not counted */
+    int64_t accepted;
+    int64_t enqueued; /* of these through protocol_enqueue(), not a bare push */
     bool balanced;
 };
 int protocol_audit(const struct protocol *p, struct redis *r,

@@ -97,6 +97,7 @@ static int print_class(char out[CLASS_MAX], const struct finish *f)
         {f->sandbox_created, 'c'},
         {f->sandbox_destroyed, 'd'},
         {f->code_started, 'x'},
+        {f->cached, 'h'},
         {f->success, 'o'},
         {end && strcmp(verdict_status(f->verdict), "dead") == 0, 'D'},
         {f->template_id != NULL, 't'},
@@ -431,5 +432,28 @@ int protocol_event_append(const struct protocol *p, struct redis *r,
     words_add(&w, data, size);
     words_adds(&w, "offset");
     words_addi(&w, (int64_t)offset);
+    return words_append(&w, r);
+}
+
+int protocol_cache_get_append(const struct protocol *p, struct redis *r,
+                              const char *key)
+{
+    AUTO_WORDS struct words w = {0};
+
+    words_adds(&w, "GET");
+    words_key(&w, p, "cache", key);
+    return words_append(&w, r);
+}
+
+int protocol_cache_set_append(const struct protocol *p, struct redis *r,
+                              const char *key, const char *result, size_t size)
+{
+    AUTO_WORDS struct words w = {0};
+
+    words_adds(&w, "SET");
+    words_key(&w, p, "cache", key);
+    words_add(&w, result, size);
+    words_adds(&w, "EX");
+    words_addi(&w, p->result_ttl_s);
     return words_append(&w, r);
 }

@@ -113,6 +113,10 @@ static int dispatch(const struct settings *s, int argc, char **argv)
         text_say("say what to do: %s --help lists the verbs", argv[0]);
         return EXITS_USAGE;
     }
+    if (!strcmp(argv[1], "help")) {
+        argv[1] = argv[0];
+        return help(argc - 1, argv + 1);
+    }
     verb = verbs_find(argv[1]);
     if (verb)
         return act(s, verb, argc - 2, argv + 2);
@@ -121,6 +125,17 @@ static int dispatch(const struct settings *s, int argc, char **argv)
         return EXITS_USAGE;
     }
     return unknown_verb(argv[1]);
+}
+
+/* An answer that did not arrive is no success, e.g. on a full disk. A reader
+ * that left (head) knows why. */
+static int finish_output(int rc)
+{
+    bool lost = fflush(stdout) != 0;
+
+    if (lost && errno != EPIPE)
+        text_say("cannot write the answer: %s", strerror(errno));
+    return (lost || ferror(stdout)) && rc == EXITS_OK ? EXITS_CAPIBOX : rc;
 }
 
 int main(int argc, char **argv)
@@ -133,11 +148,7 @@ int main(int argc, char **argv)
     rc = prepare(&s, &argc, argv);
     if (rc < 0)
         rc = dispatch(&s, argc, argv);
-    if (fflush(stdout) != 0 && rc == EXITS_OK) {
-        if (errno != EPIPE)
-            text_say("cannot write the answer: %s", strerror(errno));
-        rc = EXITS_CAPIBOX;
-    }
+    rc = finish_output(rc);
     settings_fini(&s);
     return rc;
 }

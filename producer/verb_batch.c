@@ -367,6 +367,7 @@ static int batch(struct batch *b)
         return EXITS_CAPIBOX;
     }
     b->client = &c;
+    interrupt_says("interrupted while submitting batch %s", b->id);
     rc = submit(b);
     if (rc == EXITS_OK && b->options->no_wait)
         print_id(b);

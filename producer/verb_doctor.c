@@ -20,6 +20,7 @@
 #include "producer/text.h"
 #include "producer/verbs.h"
 
+#define NAME_WIDTH        17
 #define PROBE_MS          30000
 #define PROBE_BYTES_MAX   (1u << 20)
 #define IMPORT_MS         20000
@@ -34,6 +35,24 @@ struct doctor {
     cJSON *checks;
     int bad;
 };
+
+static void show(const struct doctor *d, enum state state, const char *name,
+                 const char *text, const char *fix)
+{
+    if (d->settings->json)
+        return;
+    printf("%-5s ", state == STATE_BAD ? "BAD" : state_names[state]);
+    text_put(stdout, name, -1);
+    for (size_t pad = strlen(name); *text && pad < NAME_WIDTH + 2; pad++)
+        putchar(' ');
+    text_put(stdout, text, -1);
+    putchar('\n');
+    if (*fix && state != STATE_OK) {
+        printf("%*sfix: ", NAME_WIDTH + 8, "");
+        text_put(stdout, fix, -1);
+        putchar('\n');
+    }
+}
 
 /* fix: what to do, "" if there is nothing. */
 __attribute__((format(printf, 5, 6))) static void
@@ -51,47 +70,32 @@ check(struct doctor *d, enum state state, const char *name, const char *fix,
     cJSON_AddStringToObject(json, "name", name);
     cJSON_AddStringToObject(json, "state", state_names[state]);
     cJSON_AddStringToObject(json, "detail", text);
-    cJSON_AddStringToObject(json, "fix", fix);
+    cJSON_AddStringToObject(json, "fix", state == STATE_OK ? "" : fix);
     cJSON_AddItemToArray(d->checks, json);
-    if (d->settings->json)
-        return;
-    printf("%-5s %-12s ", state == STATE_BAD ? "BAD" : state_names[state],
-           name);
-    text_put(stdout, text, -1);
-    putchar('\n');
-    if (*fix && state != STATE_OK) {
-        printf("%-18s fix: ", "");
-        text_put(stdout, fix, -1);
-        putchar('\n');
-    }
+    show(d, state, name, text, fix);
 }
 
 /* ---- the sandbox: what sandboxd says of this host ----------------------- */
 
-static void probe_lines(const cJSON *json, int indent)
+/* Its "checks": {ok, needed, what, detail, fix}. Those that are fine are only
+ * shown (the JSON has them under "sandbox"), the others are ours, too. */
+static void take_probe(struct doctor *d, const cJSON *probe)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, json)
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(probe, "checks"))
     {
-        printf("%*s", indent, "");
-        if (item->string)
-            text_put(stdout, item->string, -1);
-        if (cJSON_IsObject(item) || cJSON_IsArray(item)) {
-            puts(item->string ? ":" : "-");
-            probe_lines(item, indent + 2);
-            continue;
-        }
-        fputs(item->string ? ": " : "", stdout);
-        if (cJSON_IsString(item))
-            text_put(stdout, item->valuestring, -1);
-        else if (cJSON_IsBool(item))
-            fputs(cJSON_IsTrue(item) ? "yes" : "no", stdout);
-        else if (cJSON_IsNumber(item))
-            printf("%.15g", item->valuedouble);
+        const char *what = render_text(item, "what");
+        const char *detail = render_text(item, "detail");
+        bool needed =
+            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "needed"));
+
+        if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "ok")))
+            show(d, STATE_OK, what, detail, "");
         else
-            putchar('-');
-        putchar('\n');
+            check(d, needed ? STATE_BAD : STATE_NOTE, what,
+                  render_text(item, "fix"), "%s",
+                  *detail ? detail : "not there");
     }
 }
 
@@ -124,16 +128,17 @@ static cJSON *check_sandbox(struct doctor *d)
                     &code);
     if (rc == 0)
         probe = cJSON_Parse(text);
-    if (!probe)
+    if (!probe) {
         check(d, STATE_BAD, "sandbox", "run it by hand: it says more",
               "%s --probe --json: %s", path,
               rc < 0 ? strerror(-rc) : "no JSON came out");
-    else if (code != 0)
-        check(d, STATE_BAD, "sandbox", "see below",
-              "this host cannot confine code as the templates want");
-    else
-        check(d, STATE_OK, "sandbox", "",
-              "this host can confine code; how, is below");
+        return NULL;
+    }
+    check(d, code == 0 ? STATE_OK : STATE_BAD, "sandbox",
+          "mend what is BAD below; --allow-degraded runs code without limits",
+          "%s (rung %s)", render_text(probe, "meaning"),
+          render_text(probe, "rung"));
+    take_probe(d, probe);
     return probe;
 }
 
@@ -429,9 +434,6 @@ static void verdict(struct doctor *d, cJSON *probe)
     cJSON *all;
 
     if (!d->settings->json) {
-        if (probe)
-            puts("\nsandbox on this host:");
-        probe_lines(probe, 2);
         puts(d->bad ? "\nA worker would NOT run jobs safely here."
                     : "\nA worker would run jobs safely here.");
         cJSON_Delete(probe);

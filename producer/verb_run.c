@@ -133,8 +133,10 @@ static int run(struct client *c, const struct settings *s,
 {
     struct follow f;
     struct client_job job = {0};
-    int rc = enqueue(c, j, o);
+    int rc;
 
+    interrupt_says("interrupted while submitting job %s", j->id);
+    rc = enqueue(c, j, o);
     if (rc != EXITS_OK)
         return rc;
     interrupt_says("interrupted; job %s goes on (capibox wait %s)", j->id,

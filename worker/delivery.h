@@ -21,6 +21,7 @@
 #include "common/protocol.h"
 #include "common/settings.h"
 #include "common/template.h"
+#include "worker/cache.h"
 
 #define DELIVERY_FIELDS_MAX 20
 
@@ -51,7 +52,8 @@ struct delivery {
     const char *body; /* inside entry */
     size_t body_len;
     int64_t claimed_us;  /* CLOCK_MONOTONIC */
-    double claimed_unix; /* unix s */
+    double claimed_unix; /* unix s, Redis' clock once it is known */
+    int64_t queued_us;   /* when it was last put into the runqueue */
 
     enum delivery_stage stage;
     struct template_set *templates;
@@ -78,6 +80,10 @@ struct delivery {
     size_t lens[DELIVERY_FIELDS_MAX];
     struct strbuf dead;
     struct strbuf new_entry;
+
+    char cache_key[CACHE_KEY_MAX + 1]; /* "": it did not ask for the cache */
+    char *kept;                        /* the cached result, or NULL */
+    size_t kept_len;
 };
 
 /* Takes the claim's entry over. NULL: no memory (the claim keeps its entry). */
@@ -91,6 +97,9 @@ void delivery_destroy(struct delivery *d);
 int delivery_check(struct delivery *d, struct template_set *templates,
                    const struct settings *settings);
 
+/* Its `expires_in` is over now. */
+bool delivery_expired(const struct delivery *d);
+
 /* Attempts used before this one. */
 int delivery_attempts_used(const struct delivery *d);
 
@@ -100,6 +109,9 @@ int64_t delivery_due_ms(const struct delivery *d, int64_t redis_now_ms);
 /* Fills `finish` with a terminal result. worker/backend for the result.
  * -ENOMEM: the delivery is then released instead. */
 int delivery_end(struct delivery *d, struct outcome *o, const char *backend);
+
+/* Fills `finish` from d->kept. -EINVAL if that is not a result: run the job. */
+int delivery_end_cached(struct delivery *d, const char *backend);
 
 /* Fills `finish`: another try after capibox's own failure, due in delay_ms. */
 int delivery_retry(struct delivery *d, const struct outcome *o,

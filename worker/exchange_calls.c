@@ -10,8 +10,8 @@
 
 bool calls_full(const struct exchange *x)
 {
-    /* One place is kept for the exchange itself. */
-    return x->call_count >= EXCHANGE_CALLS_MAX - 1;
+    /* Room for a lookup with its start, and for the exchange itself. */
+    return x->call_count >= EXCHANGE_CALLS_MAX - 3;
 }
 
 /* Fields of the hash while the job runs. */
@@ -83,6 +83,22 @@ static int send_unblock(struct exchange *x, int64_t client_id)
     return redis_append(x->redis, 3, argv, NULL);
 }
 
+/* The result is the last of the values. */
+static int send_keep(struct exchange *x, const struct delivery *d)
+{
+    int last = d->finish.nfields - 1;
+
+    return protocol_cache_set_append(&x->w->protocol, x->redis, d->cache_key,
+                                     d->values[last], d->lens[last]);
+}
+
+static int send_ping(struct exchange *x)
+{
+    const char *argv[] = {"PING"};
+
+    return redis_append(x->redis, 1, argv, NULL);
+}
+
 static int send_call(struct exchange *x, const struct call *call)
 {
     const struct output_piece *piece = call->piece;
@@ -93,6 +109,11 @@ static int send_call(struct exchange *x, const struct call *call)
                                         x->by_text);
     case CALL_START:
         return send_start(x, call->delivery);
+    case CALL_LOOKUP:
+        return protocol_cache_get_append(&x->w->protocol, x->redis,
+                                         call->delivery->cache_key);
+    case CALL_KEEP:
+        return send_keep(x, call->delivery);
     case CALL_UNSUSPECT:
         return send_unsuspect(x, call->delivery);
     case CALL_PIECE:
@@ -101,6 +122,8 @@ static int send_call(struct exchange *x, const struct call *call)
                                      piece->data, piece->size, piece->offset);
     case CALL_UNBLOCK:
         return send_unblock(x, call->client_id);
+    case CALL_VOID:
+        return send_ping(x);
     }
     return -EINVAL;
 }
@@ -154,6 +177,7 @@ static int answer_exchange(struct exchange *x, redisReply *reply)
         return rc;
     pop(x);
     x->exchanging = false;
+    x->confirmed = x->request.sequence;
     say_trouble(x);
     jobs_finished(x, &x->reply);
     if (x->reply.fenced) {
@@ -179,6 +203,17 @@ static int answer_start(struct exchange *x, redisReply *reply)
     return 0;
 }
 
+/* Takes the text over; no answer is a miss. */
+static void take_kept(struct delivery *d, redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_STRING)
+        return;
+    free(d->kept);
+    d->kept = reply->str;
+    d->kept_len = (size_t)reply->len;
+    reply->str = NULL;
+}
+
 int calls_answer(struct exchange *x, redisReply *reply)
 {
     const struct call *call = &x->calls[x->call_at];
@@ -195,9 +230,21 @@ int calls_answer(struct exchange *x, redisReply *reply)
         return -ESTALE;
     if (kind == REDIS_LATER || kind == REDIS_MOVED)
         return -EAGAIN;
+    if (call->kind == CALL_LOOKUP)
+        take_kept(call->delivery, reply);
     /* Live output that a full Redis refuses is only not live. */
     free(pop(x).piece);
     return 0;
+}
+
+void calls_disown(struct exchange *x, const struct delivery *d)
+{
+    for (int i = 0; i < x->call_count; i++) {
+        struct call *call = &x->calls[(x->call_at + i) % EXCHANGE_CALLS_MAX];
+
+        if (call->delivery == d)
+            *call = (struct call){.kind = CALL_VOID};
+    }
 }
 
 void calls_forget(struct exchange *x)

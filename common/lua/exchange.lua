@@ -12,7 +12,7 @@
 --      as much as the work; but what is large is dear to pack, as Lua hashes
 --      every byte of every string it is handed.
 --      Flags: m start-marked, s suspect, c sandbox created, d destroyed,
---      x code started, o success, D dead, t template key, b batch key,
+--      x code started, h from the cache, o success, D dead, t template key, b batch key,
 --      e events key, q queue key, y entry
 -- Answer: last claim number before this call (-1: fenced), acks as digits,
 --      trouble, then queue index and entries, as often as a queue gave some.
@@ -43,13 +43,15 @@ local function repeated()
   end
   return answer
 end
-if record then
-  local last = tonumber(record:match('^%d+'))
-  if sequence == last then return repeated() end
-  if sequence < last then
-    return redis.error_reply('ERR exchange ' .. ARGV[1] .. ' is over')
-  end
+local last = record and tonumber(record:match('^%d+')) or 0
+if sequence == last then return repeated() end
+if sequence < last then
+  return redis.error_reply('ERR exchange ' .. ARGV[1] .. ' is over')
 end
+-- A gap: Redis lost what it had answered (a crash, a failover) and would hand
+-- out the same claim numbers again. What this incarnation holds in its memory
+-- is no longer what it holds here.
+if sequence > last + 1 then base = nil end
 
 -- What finishes have in common is said once, as a class:
 -- "<kind><flags> <verdict> <bucket> <template>", so that counting a job is
@@ -249,6 +251,7 @@ local function count_end(class)
     count(class, class.bucket, class.n)
   end
   if class.D then count(class, 'dead', class.n) end
+  if class.h then count(class, 'cache_hits', class.n) end
   if class.verdict == 'rejected' then count(class, 'rejected', class.n) end
 end
 

@@ -31,7 +31,7 @@ static struct redis_server server;
 static struct redis_target target;
 static struct protocol protocol;
 static struct redis *redis;
-static char folder[] = "/tmp/capibox-cli-XXXXXX";
+static char folder[300];
 
 static int64_t soon(void)
 {
@@ -45,6 +45,7 @@ static const struct queue_share QUEUES[] = {{.name = "default"}};
 static struct {
     pthread_t thread;
     atomic_bool stop, held; /* held: claims nothing */
+    atomic_bool go;         /* slow jobs may go on */
     struct redis *redis;
     char wid[WORKER_ID_MAX + 1];
     int64_t sequence;
@@ -90,6 +91,8 @@ static void play(const struct job *job, const char *id, struct outcome *o)
             piece(id, "stdout", "three\n", 8);
         piece(id, "stderr", "oops\n", 0);
     }
+    while (says(job, "slowly") && !atomic_load(&worker.go))
+        poll(NULL, 0, 3);
     if (says(job, "value"))
         strbuf_adds(&o->results,
                     "{\"text\":\"a  b\",\"html\":\"<b>a</b>\","
@@ -424,6 +427,8 @@ static void help_and_version_exit_0_whatever_else_is_wrong(void **state)
     assert_int_equal(cli(NULL, "run", "--help", NULL), 0);
     assert_said(out, "--memory MB");
     assert_int_equal(cli(NULL, "--help", "--queues", "no good", NULL), 0);
+    assert_int_equal(cli(NULL, "help", "batch", NULL), 0);
+    assert_said(out, "--no-wait");
     assert_int_equal(cli(NULL, "--version", NULL), 0);
     assert_said(out, "capibox ");
 }
@@ -438,6 +443,19 @@ static void an_absent_redis_exits_4_without_its_password(void **state)
     assert_said(err, "127.0.0.1:1");
 }
 
+static void an_answer_that_cannot_be_written_is_no_success(void **state)
+{
+    const char *argv[] = {"/bin/sh", "-c", "exec \"$0\" --help > /dev/full",
+                          proc_program("capibox"), NULL};
+    const struct proc_start start_how = {.argv = argv, .env = environment()};
+
+    (void)state;
+    free(out);
+    free(err);
+    assert_int_equal(proc_run(&start_how, CLI_MS, &out, &err), 4);
+    assert_said(err, "cannot write the answer");
+}
+
 /* ---- run ---------------------------------------------------------------- */
 
 static void run_shows_streamed_output_and_a_summary(void **state)
@@ -448,6 +466,20 @@ static void run_shows_streamed_output_and_a_summary(void **state)
     assert_said(err, "oops\n");
     assert_said(err, "ok in 250 ms, peak memory 12.5 MB");
     assert_said(err, "cgroup v9 of the test");
+}
+
+static void run_shows_output_before_the_job_has_ended(void **state)
+{
+    struct proc p = {0};
+    bool early;
+
+    (void)state;
+    cli_start(&p, "streamed slowly", "run", "-", NULL);
+    early = proc_says(&p, "one\n", 5000);
+    atomic_store(&worker.go, true);
+    assert_int_equal(proc_wait(&p, CLI_MS), 0);
+    proc_stop(&p);
+    assert_true(early);
 }
 
 static void run_shows_the_logs_of_a_worker_that_does_not_stream(void **state)
@@ -512,7 +544,7 @@ static char *read_saved(const char *dir, const char *name)
 
 static void run_saves_files_and_pictures_below_the_folder_only(void **state)
 {
-    char dir[300], target_path[320], link_path[320];
+    char dir[400], target_path[420], link_path[420];
     AUTO_FREE char *evil = NULL;
     AUTO_FREE char *sub = NULL;
     AUTO_FREE char *png = NULL;
@@ -536,6 +568,23 @@ static void run_saves_files_and_pictures_below_the_folder_only(void **state)
     assert_int_not_equal(access(target_path, F_OK), 0);
     assert_said(err, "result 1: text, html");
     assert_said(err, "a  b");
+}
+
+static void run_saves_nothing_through_a_linked_folder(void **state)
+{
+    char dir[400], outside[400], link_path[420], leaked[420];
+
+    (void)state;
+    snprintf(dir, sizeof(dir), "%s/linked", folder);
+    snprintf(outside, sizeof(outside), "%s/outside", folder);
+    snprintf(link_path, sizeof(link_path), "%s/sub", dir);
+    snprintf(leaked, sizeof(leaked), "%s/a.txt", outside);
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_int_equal(mkdir(outside, 0755), 0);
+    assert_int_equal(symlink(outside, link_path), 0);
+    assert_int_equal(cli("files", "run", "-", "--save", dir, NULL), 4);
+    assert_said(err, "cannot write");
+    assert_int_not_equal(access(leaked, F_OK), 0);
 }
 
 static void text_from_jobs_cannot_steer_the_terminal(void **state)
@@ -569,7 +618,7 @@ static void ctrl_c_leaves_the_job_and_says_its_id(void **state)
     cli_start(&p, "quiet", "run", "-", "--id", "left", NULL);
     while (number("EXISTS", "job", "left") == 0)
         poll(NULL, 0, 5);
-    /* The handler is set right after the enqueue; until then it may miss. */
+    /* Between enqueue and the next words it may still say "submitting". */
     poll(NULL, 0, 200);
     proc_signal(&p, SIGINT);
     assert_int_equal(proc_wait(&p, CLI_MS), 130);
@@ -793,6 +842,7 @@ static void doctor_names_a_redis_that_may_evict(void **state)
     assert_said(out, "fix: redis-cli CONFIG SET maxmemory-policy noeviction");
     assert_int_equal(cli(NULL, "doctor", "--json", NULL), 4);
     assert_string_equal(member(out, "safe"), "false");
+    assert_said(out, "{\"name\":\"eviction\",\"state\":\"bad\"");
     say("CONFIG", "SET", "maxmemory", "0");
     say("CONFIG", "SET", "maxmemory-policy", "noeviction");
     cli(NULL, "doctor", NULL);
@@ -808,8 +858,9 @@ static int begin(void **state)
     struct complaint why;
 
     (void)state;
-    MUST(mkdtemp(folder) != NULL);
     redis_server_start(&server, extra);
+    snprintf(folder, sizeof(folder), "%s/cli", server.dir);
+    MUST0(mkdir(folder, 0755));
     MUST0(settings_init(&s));
     MUST0(redis_target_parse(server.url, &s, &target, &why));
     settings_fini(&s);
@@ -822,8 +873,6 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-    char command[100];
-
     (void)state;
     worker_stop();
     redis_destroy(redis);
@@ -831,8 +880,7 @@ static int end(void **state)
     redis_server_stop(&server);
     free(out);
     free(err);
-    snprintf(command, sizeof(command), "rm -rf %s", folder);
-    return system(command);
+    return 0;
 }
 
 int main(void)
@@ -842,12 +890,15 @@ int main(void)
         cmocka_unit_test(verbs_of_later_versions_say_so),
         cmocka_unit_test(help_and_version_exit_0_whatever_else_is_wrong),
         cmocka_unit_test(an_absent_redis_exits_4_without_its_password),
+        cmocka_unit_test(an_answer_that_cannot_be_written_is_no_success),
         cmocka_unit_test(run_shows_streamed_output_and_a_summary),
+        cmocka_unit_test(run_shows_output_before_the_job_has_ended),
         cmocka_unit_test(run_shows_the_logs_of_a_worker_that_does_not_stream),
         cmocka_unit_test(run_completes_a_stream_that_was_cut_short),
         cmocka_unit_test(run_as_json_prints_the_result_alone),
         cmocka_unit_test(every_verdict_has_its_exit_code),
         cmocka_unit_test(run_saves_files_and_pictures_below_the_folder_only),
+        cmocka_unit_test(run_saves_nothing_through_a_linked_folder),
         cmocka_unit_test(text_from_jobs_cannot_steer_the_terminal),
         cmocka_unit_test(the_same_id_is_not_run_again),
         cmocka_unit_test(ctrl_c_leaves_the_job_and_says_its_id),

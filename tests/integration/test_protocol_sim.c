@@ -582,6 +582,21 @@ static void free_claims(struct exchange_reply *reply)
         free(reply->claims[--reply->nclaims].entry);
 }
 
+static void note_reply(struct sim *s, struct worker *w,
+                       const struct exchange_reply *reply)
+{
+    /* Refused as a whole: asked again, it is refused again. */
+    if (w->executed && !w->executed_fenced)
+        compare_repeat(s, w, reply);
+    else
+        note_first(s, w, reply);
+    if (reply->fenced != w->fenced)
+        wrong(s, "%s: fenced %d, told %d", w->wid, w->fenced, reply->fenced);
+    if (w->executed_fenced)
+        for (int i = 0; i < reply->nacks; i++)
+            s->totals.late += reply->acks[i] == ACK_LATE;
+}
+
 static void send_exchange(struct sim *s, struct worker *w)
 {
     struct exchange_reply reply;
@@ -593,16 +608,7 @@ static void send_exchange(struct sim *s, struct worker *w)
         wrong(s, "exchange: %s", protocol_error());
         return;
     }
-    /* Refused as a whole: asked again, it is refused again. */
-    if (w->executed && !w->executed_fenced)
-        compare_repeat(s, w, &reply);
-    else
-        note_first(s, w, &reply);
-    if (reply.fenced != w->fenced)
-        wrong(s, "%s: fenced %d, told %d", w->wid, w->fenced, reply.fenced);
-    if (w->executed_fenced)
-        for (int i = 0; i < reply.nacks; i++)
-            s->totals.late += reply.acks[i] == ACK_LATE;
+    note_reply(s, w, &reply);
     if (!s->faults || !chance(s, 12)) { /* else the reply was lost */
         forget_request(w);
         keep_claims(s, w, &reply);
@@ -747,6 +753,8 @@ static void bury(struct sim *s, struct worker *w)
 
 static void try_to_leave(struct sim *s, struct worker *w)
 {
+    if (!s->faults)
+        return; /* the last one stays to the end */
     int rc = protocol_leave(s->p, redis, soon(), w->wid);
 
     if (rc == 0 && w->nheld > 0 && !w->fenced)
@@ -759,32 +767,45 @@ static void try_to_leave(struct sim *s, struct worker *w)
     }
 }
 
+static void exchange_some(struct sim *s, struct worker *w)
+{
+    prepare_exchange(s, w);
+    send_exchange(s, w);
+}
+
+static void move_one(struct sim *s, struct worker *w)
+{
+    blocked_move(s, w);
+}
+
+/* What a worker does on a roll of 100: the first row it may take. */
+static const struct {
+    uint32_t below;
+    bool needs_claims, only_poisoned;
+    void (*take)(struct sim *s, struct worker *w);
+} ACTIONS[] = {
+    {45, false, false, exchange_some}, {65, true, false, start_one},
+    {80, true, true, run_one},         {84, false, true, pass_probation},
+    {90, false, false, move_one},      {94, false, false, beat},
+    {97, false, false, straggle},      {100, false, false, try_to_leave},
+};
+
 static void act(struct sim *s, struct worker *w)
 {
     uint32_t what = roll(s, 100);
+    size_t i = 0;
 
     if (w->pending) {
         send_exchange(s, w);
-    } else if (s->poisoned && chance(s, 50) && poison_strikes(s, w)) {
         return;
-    } else if (what < 45) {
-        prepare_exchange(s, w);
-        send_exchange(s, w);
-    } else if (what < 65 && w->nheld > 0) {
-        start_one(s, w);
-    } else if (what < 80 && w->nheld > 0 && s->poisoned) {
-        run_one(s, w);
-    } else if (what < 84 && s->poisoned) {
-        pass_probation(s, w);
-    } else if (what < 90) {
-        blocked_move(s, w);
-    } else if (what < 94) {
-        beat(s, w);
-    } else if (what < 97) {
-        straggle(s, w);
-    } else if (s->faults) {
-        try_to_leave(s, w);
     }
+    if (s->poisoned && chance(s, 50) && poison_strikes(s, w))
+        return;
+    while (what >= ACTIONS[i].below ||
+           (ACTIONS[i].needs_claims && w->nheld == 0) ||
+           (ACTIONS[i].only_poisoned && !s->poisoned))
+        i++;
+    ACTIONS[i].take(s, w);
 }
 
 /* ---- reapers and the rest ---------------------------------------------- */
@@ -927,10 +948,10 @@ static void check_books(struct sim *s)
               (long long)(a.queued + a.delayed + a.running + a.private_),
               (long long)present);
     if (a.terminal != s->totals.ended || a.duplicates != s->totals.dropped ||
-        a.accepted != s->totals.accepted)
+        a.enqueued != s->totals.accepted)
         wrong(s, "books: %lld ended, %lld dropped, %lld accepted",
               (long long)a.terminal, (long long)a.duplicates,
-              (long long)a.accepted);
+              (long long)a.enqueued);
 }
 
 static const char *PLACES =
@@ -1096,6 +1117,21 @@ static void reap_expired(struct sim *s, const struct worker *by)
         wrong(s, "last reaping: %s", protocol_error());
 }
 
+static void drain_step(struct sim *s, struct worker *w, int turn)
+{
+    if (!w->alive) {
+        freeReplyObject(ask("ZADD {t}:wk XX 1 %s", w->wid));
+        be_born(s, w);
+    }
+    act(s, w);
+    if (turn % 4 == 0 && w->alive)
+        reap_expired(s, w);
+    if (turn % 8 == 0) {
+        promote(s);
+        visit_graves(s);
+    }
+}
+
 static void drain(struct sim *s)
 {
     struct worker *w = &s->workers[0];
@@ -1104,25 +1140,13 @@ static void drain(struct sim *s)
     s->faults = false;
     end_all_leases(s);
     be_born(s, w);
-    for (; !s->why[0] && any_present(s) && left > 0; left--) {
-        if (!w->alive) {
-            freeReplyObject(ask("ZADD {t}:wk XX 1 %s", w->wid));
-            be_born(s, w);
-        }
-        act(s, w);
-        if (left % 4 == 0)
-            reap_expired(s, w);
-        if (left % 8 == 0) {
-            promote(s);
-            visit_graves(s);
-        }
-    }
-    if (!s->why[0] && left == 0)
+    while (!s->why[0] && any_present(s) && left > 0)
+        drain_step(s, w, left--);
+    if (left == 0)
         wrong(s, "never came to rest");
-    for (int i = 0; i < 2 * WORKERS && !s->why[0] && w->alive; i++)
+    for (int i = 0; i < 2 * WORKERS && !s->why[0]; i++)
         reap_expired(s, w);
-    if (!s->why[0] && w->alive &&
-        protocol_leave(s->p, redis, soon(), w->wid) < 0)
+    if (!s->why[0] && protocol_leave(s->p, redis, soon(), w->wid) < 0)
         wrong(s, "the last worker may not leave");
 }
 

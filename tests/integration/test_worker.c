@@ -307,6 +307,42 @@ static void a_huge_or_deep_job_is_rejected_and_disturbs_nobody(void **state)
     assert_ends_well(pid);
 }
 
+static void an_identical_job_is_answered_from_the_cache(void **state)
+{
+    static const char job[] =
+        "{\"id\":\"%s\",\"code\":\"print %s\",\"cache\":true,"
+        "\"metadata\":{\"big\":12345678901234567890}}";
+    char text[512];
+    pid_t pid;
+
+    (void)state;
+    null_backend_share();
+    pid = one_worker();
+    for (int i = 1; i <= 3; i++) {
+        char id[8];
+
+        snprintf(id, sizeof(id), "c%d", i);
+        /* The first two are alike, the third is not. */
+        snprintf(text, sizeof(text), job, id, i < 3 ? "same" : "other");
+        rig_push(&rig, "default", text);
+        assert_true(rig_wait_job(&rig, id, "status", "succeeded"));
+    }
+    assert_int_equal(null_backend_runs(), 2);
+    assert_non_null(strstr(rig_job(&rig, "c1", "result"), "\"cached\":false"));
+    assert_non_null(strstr(rig_job(&rig, "c2", "result"), "\"cached\":true"));
+    assert_non_null(strstr(rig_job(&rig, "c2", "result"), "\"job_id\":\"c2\""));
+    assert_non_null(
+        strstr(rig_job(&rig, "c2", "result"), "\"stdout\":[\"same\"]"));
+    assert_non_null(strstr(rig_job(&rig, "c2", "result"),
+                           "\"metadata\":{\"big\":12345678901234567890}"));
+    assert_non_null(strstr(rig_job(&rig, "c3", "result"), "\"cached\":false"));
+    assert_int_equal(rig_stat(&rig, "cache_hits"), 1);
+    assert_int_equal(rig_stat(&rig, "total_executions"), 2);
+    assert_int_equal(rig_stat(&rig, "verdict:ok"), 3);
+    assert_true(rig_settled(&rig));
+    assert_ends_well(pid);
+}
+
 /* ---- capibox's own failures -------------------------------------------- */
 
 static void our_failure_is_retried_until_the_attempts_are_used(void **state)
@@ -598,6 +634,7 @@ int main(void)
         WITH_RIG(a_bad_job_does_not_touch_the_good_one_with_its_id),
         WITH_RIG(bad_jobs_are_rejected_by_name_and_kept),
         WITH_RIG(a_huge_or_deep_job_is_rejected_and_disturbs_nobody),
+        WITH_RIG(an_identical_job_is_answered_from_the_cache),
         WITH_RIG(our_failure_is_retried_until_the_attempts_are_used),
         WITH_RIG(draining_finishes_what_runs_and_leaves_the_rest),
         WITH_RIG(past_the_grace_jobs_return_with_their_attempt_refunded),

@@ -30,6 +30,7 @@
 
 #define CREATE_MS_MAX  30000
 #define DESTROY_MS_MAX 10000
+#define PING_MS_MAX    2000
 #define CREATED_FDS    5 /* the four pipes and the home folder */
 
 enum interruption { NOT_INTERRUPTED, CANCELLED, ABANDONED };
@@ -130,6 +131,18 @@ static int64_t choose_budget(const struct settings *settings,
                                           : host->memory_budget;
 }
 
+/* Waits are measured on the clock that never jumps: fencing depends on it. */
+static void init_lock(struct backend *be)
+{
+    pthread_condattr_t attr;
+
+    MUST0(pthread_mutex_init(&be->lock, NULL));
+    MUST0(pthread_condattr_init(&attr));
+    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+    MUST0(pthread_cond_init(&be->changed, &attr));
+    pthread_condattr_destroy(&attr);
+}
+
 static int local_open(const struct settings *settings,
                       struct backend **backend_out, struct complaint *why)
 {
@@ -153,8 +166,7 @@ static int local_open(const struct settings *settings,
     if (rc < 0)
         goto undo_drivers;
     be->memory_budget = choose_budget(settings, &host);
-    MUST0(pthread_mutex_init(&be->lock, NULL));
-    MUST0(pthread_cond_init(&be->changed, NULL));
+    init_lock(be);
     *backend_out = be;
     return 0;
 
@@ -331,6 +343,22 @@ static int await_created(struct sandbox *sb, struct outcome *o)
     return -EPROTO;
 }
 
+/* No answer can mean a sandbox whose processes will not die, or a sandboxd that
+ * hangs: one that does not even refuse an empty request is replaced. */
+static void replace_if_hung(struct backend *be)
+{
+    struct wire_word empty = {0};
+    struct pollfd answer = {.events = POLLIN};
+
+    answer.fd = link_job(&be->link);
+    if (answer.fd < 0)
+        return;
+    if (io_send_fds(answer.fd, &empty, sizeof(empty), NULL, 0) == 0 &&
+        poll(&answer, 1, PING_MS_MAX) == 0)
+        link_kill(&be->link);
+    close(answer.fd);
+}
+
 static const char *explain_failure(int error)
 {
     switch (error) {
@@ -345,7 +373,7 @@ static const char *explain_failure(int error)
     }
 }
 
-/* Our failure, not the program's. */
+/* Our failure, not the program's; or nobody's, when the run was given up. */
 static int fail(struct outcome *o, enum verdict verdict, int rc)
 {
     o->verdict = rc == -ECANCELED ? VERDICT_NONE : verdict;
@@ -362,6 +390,22 @@ static int reject_network(struct outcome *o)
     return 0;
 }
 
+/* A sandboxd that died a moment ago may still take a job socket; the second
+ * time its end is known and there is a new one. */
+static int make(struct sandbox *sb, const struct job *job,
+                const struct spec *spec, struct outcome *o)
+{
+    int rc = -EPIPE;
+
+    for (int i = 0; i < 2 && rc == -EPIPE; i++) {
+        close_fd(&sb->job_fd);
+        rc = send_create(sb, job, spec);
+        if (rc == 0)
+            rc = await_created(sb, o);
+    }
+    return rc;
+}
+
 static int local_create(struct backend *be, const struct job *job,
                         const struct spec *spec, struct sandbox **sandbox_out,
                         struct outcome *o)
@@ -376,12 +420,12 @@ static int local_create(struct backend *be, const struct job *job,
         return fail(o, VERDICT_SETUP_FAILED, -ENOMEM);
     int rc = enlist(be, sb);
     if (rc == 0)
-        rc = send_create(sb, job, spec);
-    if (rc == 0)
-        rc = await_created(sb, o);
+        rc = make(sb, job, spec, o);
     o->timings.create = (double)(clock_us() - start) / 1e6;
     if (rc < 0) {
         free_sandbox(sb); /* closing its socket makes sandboxd clean up */
+        if (rc == -ETIMEDOUT)
+            replace_if_hung(be);
         return fail(o, VERDICT_SETUP_FAILED, rc);
     }
     *sandbox_out = sb;
@@ -454,6 +498,10 @@ static int local_run(struct sandbox *sb, const struct run_sink *sink,
     };
     o->code_started = true;
     int rc = pump_run(&pump, o, &ended);
+    if (rc == -ETIMEDOUT)
+        replace_if_hung(sb->backend);
+    if (rc < 0 && atomic_load(&sb->interrupted) == ABANDONED)
+        rc = -ECANCELED;
     if (rc < 0)
         return fail(o, VERDICT_BACKEND_ERROR, rc);
     delist(sb);
@@ -538,7 +586,7 @@ static bool wait_none_locked(struct backend *be, int64_t deadline_ms)
 {
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     int64_t ns = until.tv_nsec + (int64_t)clock_left_ms(deadline_ms) * 1000000;
     until.tv_sec += ns / 1000000000;
     until.tv_nsec = ns % 1000000000;

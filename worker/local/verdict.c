@@ -20,12 +20,9 @@ static enum verdict by_status(const struct wire_ended *e)
     return e->exit_code == 0 ? VERDICT_OK : VERDICT_USER_ERROR;
 }
 
-enum verdict verdict_decide(const struct wire_ended *e)
+/* A limit that was met, or VERDICT_NONE. */
+static enum verdict by_limits(const struct wire_ended *e)
 {
-    if (e->reason == WIRE_ABANDON)
-        return VERDICT_NONE;
-    if (e->exec_error)
-        return VERDICT_SETUP_FAILED;
     if (e->oom_kills > 0 || e->reason == WIRE_OOM)
         return VERDICT_OOM;
     if (e->reason == WIRE_OUTPUT)
@@ -34,6 +31,19 @@ enum verdict verdict_decide(const struct wire_ended *e)
         return VERDICT_DISK_LIMIT;
     if (!succeeded(e) && e->pids_refused > 0)
         return VERDICT_PIDS_LIMIT;
+    return VERDICT_NONE;
+}
+
+enum verdict verdict_decide(const struct wire_ended *e)
+{
+    enum verdict limit = by_limits(e);
+
+    if (e->reason == WIRE_ABANDON)
+        return VERDICT_NONE;
+    if (e->exec_error)
+        return VERDICT_SETUP_FAILED;
+    if (limit != VERDICT_NONE)
+        return limit;
     if (e->reason == WIRE_TIMEOUT)
         return VERDICT_TIMEOUT;
     if (e->reason == WIRE_CANCEL)

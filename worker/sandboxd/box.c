@@ -243,6 +243,9 @@ static void on_death(struct box *b)
     unwatch(b, BOX_OOM);
     b->state = BOX_DEAD;
     b->wake_ms = NEVER;
+    if (!b->killed && info.si_code == CLD_EXITED &&
+        info.si_status == INIT_TIMED_OUT)
+        b->reason = WIRE_TIMEOUT; /* we slept through it */
     if (before == BOX_CREATING && !b->leaving && !b->ended_sent)
         tell_stillborn(b);
     else if (before != BOX_CREATING)

@@ -542,6 +542,14 @@ static void sweep(const char *base)
         closedir(dir);
 }
 
+static bool file_exists(const char *dir, const char *file)
+{
+    char path[PATH_MAX];
+
+    return path_print(path, sizeof(path), "%s/%s", dir, file) &&
+           access(path, F_OK) == 0;
+}
+
 /* Moves a process to the leaf, so that its cgroup may have limits below. */
 static int move_to_leaf(const char *base, pid_t pid)
 {
@@ -565,26 +573,92 @@ static int hand_down(const char *base)
     return io_write_file(path, "+memory +pids +cpu");
 }
 
-/* A v2 cgroup with processes in it answers EBUSY; our own two can move, those
- * of others are not ours to move. */
-static int hand_down_from_own(const char *base)
+static bool program_of(pid_t pid, char *out)
 {
-    int rc = hand_down(base);
+    char path[64];
 
-    if (rc != -EBUSY)
+    snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+    ssize_t len = readlink(path, out, PATH_MAX - 1);
+    if (len < 0)
+        return false;
+    out[len] = '\0';
+    return true;
+}
+
+/* This process, its worker, and others of that program (a supervisor, a second
+ * worker of the same service). */
+static bool is_ours(pid_t pid)
+{
+    char own[PATH_MAX], other[PATH_MAX];
+
+    return pid == getpid() || pid == getppid() ||
+           (program_of(getppid(), own) && program_of(pid, other) &&
+            strcmp(own, other) == 0);
+}
+
+/* Moves all processes of base to its leaf, if they are all ours. */
+static int move_ours_to_leaf(const char *base)
+{
+    char path[PATH_MAX];
+    char *text;
+    int rc = 0;
+
+    if (!path_print(path, sizeof(path), "%s/cgroup.procs", base))
+        return -ENAMETOOLONG;
+    rc = io_read_file(path, TEXT_BYTES_MAX, &text, NULL);
+    if (rc < 0)
         return rc;
-    if (move_to_leaf(base, getpid()) == 0)
-        move_to_leaf(base, getppid());
-    return hand_down(base);
+    for (int pass = 0; pass < 2; pass++) {
+        for (char *at = text; *at && rc == 0; at += *at == '\n') {
+            pid_t pid = (pid_t)strtol(at, &at, 10);
+
+            at += strcspn(at, "\n");
+            if (pass == 0)
+                rc = is_ours(pid) ? 0 : -EBUSY;
+            else
+                rc = move_to_leaf(base, pid);
+        }
+    }
+    free(text);
+    return rc;
+}
+
+static void cut_last(char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    if (slash)
+        *slash = '\0';
+}
+
+/* A v2 cgroup with processes in it answers EBUSY. If those are ours alone (a
+ * service), they move to a leaf. Else (a login session) the nearest cgroup
+ * above it that hands controllers down is taken, which root may do. */
+static int choose_v2_base(struct cgroup_place *v2)
+{
+    char path[CGROUP_PATH_MAX];
+    int rc = hand_down(v2->path), first = rc;
+
+    if (rc == -EBUSY && move_ours_to_leaf(v2->path) == 0)
+        rc = hand_down(v2->path);
+    memcpy(path, v2->path, sizeof(path));
+    while (rc < 0) {
+        cut_last(path);
+        if (!file_exists(path, "cgroup.subtree_control"))
+            return first;
+        rc = hand_down(path);
+    }
+    memcpy(v2->path, path, sizeof(path));
+    return 0;
 }
 
 /* The worker (and we) may be in the leaf already. */
 static void leave_leaf(struct cgroup_place *place)
 {
-    char *slash = strrchr(place->path, '/');
+    const char *slash = strrchr(place->path, '/');
 
     if (slash && strcmp(slash + 1, V2_LEAF) == 0)
-        *slash = '\0';
+        cut_last(place->path);
 }
 
 static bool v2_has(const char *base, const char *controller)
@@ -634,38 +708,34 @@ refuse(struct cgroup_host *host, enum controller which, const char *fmt, ...)
     host->places[which].version = 0;
 }
 
-/* On v2, as long as our own cgroup may hand the controller down. CPU is counted
- * there where it is limited. */
+/* On v2; base_error says why its cgroups cannot be used, 0 if they can. CPU is
+ * counted there where it is limited. */
 static bool find_on_v2(struct cgroup_host *host, enum controller which,
-                       const struct cgroup_place *v2)
+                       const struct cgroup_place *v2, int base_error)
 {
     if (!v2->version || which == CONTROLLER_CPUACCT ||
         !v2_has(v2->path, names[which])) {
         refuse(host, which, "no cgroup controller %s here", names[which]);
         return false;
     }
-    int rc = hand_down_from_own(v2->path);
-    if (rc < 0) {
+    if (base_error < 0) {
         refuse(host, which, "%s: %s (cgroup v2 %.100s)",
-               rc == -EBUSY ? "its cgroup holds other processes"
-                            : "its cgroup is not delegated",
-               strerror(-rc), v2->path);
+               base_error == -EBUSY ? "its cgroup holds other processes"
+                                    : "its cgroup is not delegated",
+               strerror(-base_error), v2->path);
         return false;
     }
     host->places[which] = *v2;
     return true;
 }
 
-static void find_controller(struct cgroup_host *host, enum controller which,
-                            const struct host_texts *t,
-                            const struct cgroup_place *v2, const char *own)
+/* Makes this sandboxd's folder where the controller is. */
+static void settle(struct cgroup_host *host, enum controller which,
+                   const char *own)
 {
     struct cgroup_place *place = &host->places[which];
-
-    if (!cgroup_locate(t->self_cgroup, t->mountinfo, names[which], place) &&
-        !find_on_v2(host, which, v2))
-        return;
     int rc = make_own_folder(place, own);
+
     if (rc < 0)
         refuse(host, which, "cannot make a cgroup: %s (below %.100s)",
                strerror(-rc), place->path);
@@ -673,12 +743,28 @@ static void find_controller(struct cgroup_host *host, enum controller which,
         hand_down(place->path);
 }
 
-static bool file_exists(const char *dir, const char *file)
+/* v1 where it is mounted, else v2. */
+static void find_controllers(struct cgroup_host *host,
+                             const struct host_texts *t, const char *own)
 {
-    char path[PATH_MAX];
+    struct cgroup_place v2 = {0};
+    bool on_v1 = true;
+    int error = 0;
 
-    return path_print(path, sizeof(path), "%s/%s", dir, file) &&
-           access(path, F_OK) == 0;
+    for (int i = 0; i < CONTROLLER_COUNT; i++)
+        on_v1 = cgroup_locate(t->self_cgroup, t->mountinfo, names[i],
+                              &host->places[i]) &&
+                on_v1;
+    if (!on_v1 && cgroup_locate(t->self_cgroup, t->mountinfo, "", &v2)) {
+        leave_leaf(&v2);
+        error = choose_v2_base(&v2);
+    }
+    for (int i = 0; i < CONTROLLER_COUNT; i++) {
+        enum controller which = (enum controller)i;
+
+        if (host->places[i].version || find_on_v2(host, which, &v2, error))
+            settle(host, which, own);
+    }
 }
 
 /* Whether swap can be limited. A v2 root has no such file, but our folder is
@@ -696,7 +782,6 @@ static bool has_swap_limit(const struct cgroup_host *host)
 void cgroup_host_open(struct cgroup_host *host)
 {
     struct host_texts t = {0};
-    struct cgroup_place v2;
     char own[CGROUP_NAME_MAX];
 
     *host = (struct cgroup_host){0};
@@ -712,10 +797,7 @@ void cgroup_host_open(struct cgroup_host *host)
         free(t.self_cgroup);
         return;
     }
-    if (cgroup_locate(t.self_cgroup, t.mountinfo, "", &v2))
-        leave_leaf(&v2);
-    for (int i = 0; i < CONTROLLER_COUNT; i++)
-        find_controller(host, (enum controller)i, &t, &v2, own);
+    find_controllers(host, &t, own);
     host->memory_swap = has_swap_limit(host);
     free(t.self_cgroup);
     free(t.mountinfo);

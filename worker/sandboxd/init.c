@@ -23,12 +23,10 @@
 #include "worker/sandboxd/seccomp.h"
 #include "worker/sandboxd/unpack.h"
 
-#define RESULT_FD       3
-#define ABOVE_STDIO     10
-#define BACKSTOP_MS     2000 /* past the timeout: sandboxd must be hung */
-#define HOST_NAME       "sandbox"
-#define EXIT_SETUP      70
-#define EXIT_LEASH_GONE 71
+#define RESULT_FD   3
+#define ABOVE_STDIO 10
+#define BACKSTOP_MS 2000 /* past the timeout: sandboxd must be hung */
+#define HOST_NAME   "sandbox"
 
 static int compare_ints(const void *a, const void *b)
 {
@@ -57,7 +55,7 @@ static void say(const struct init_plan *p, const struct leash_message *m,
                 int fd)
 {
     if (io_send_fds(p->leash_fd, m, sizeof(*m), &fd, fd >= 0) < 0)
-        _exit(EXIT_LEASH_GONE);
+        _exit(INIT_LEASH_GONE);
 }
 
 /* Waits for one word of sandboxd; its end of file is ours. */
@@ -67,7 +65,7 @@ static void await(const struct init_plan *p, uint32_t kind)
 
     if (io_recv_fds(p->leash_fd, &m, sizeof(m), NULL, 0) != sizeof(m) ||
         m.kind != kind)
-        _exit(EXIT_LEASH_GONE);
+        _exit(INIT_LEASH_GONE);
 }
 
 /* Raw calls: this process has one thread, whatever libc believes. */
@@ -145,7 +143,7 @@ static void fail(const struct init_plan *p, const struct step *why)
     struct leash_message m = {.kind = LEASH_FAILED, .step = *why};
 
     say(p, &m, -1);
-    _exit(EXIT_SETUP);
+    _exit(INIT_FAILED);
 }
 
 static void reset_signals(void)
@@ -231,9 +229,11 @@ static int watch(const struct init_plan *p, int child_fd, pid_t program)
         int left = clock_left_ms(deadline);
 
         if (poll(fds, 2, left) < 0 && errno != EINTR)
-            _exit(EXIT_LEASH_GONE);
-        if (left == 0 || (fds[0].revents & (POLLHUP | POLLERR)))
-            _exit(EXIT_LEASH_GONE);
+            _exit(INIT_LEASH_GONE);
+        if (fds[0].revents & (POLLHUP | POLLERR))
+            _exit(INIT_LEASH_GONE);
+        if (left == 0)
+            _exit(INIT_TIMED_OUT);
         if (fds[1].revents & POLLIN)
             (void)!read(child_fd, &info, sizeof(info));
         if (reap(program, &status))

@@ -23,6 +23,11 @@
 
 #define SANDBOX_UID 1000 /* inside; also the gid */
 
+/* How the init itself exits; 0 after EXITED. */
+#define INIT_FAILED     70 /* after FAILED */
+#define INIT_LEASH_GONE 71
+#define INIT_TIMED_OUT  72 /* nobody killed it in time */
+
 enum leash_kind {
     LEASH_GO = 1,
     LEASH_READY,

@@ -48,6 +48,7 @@ static void add_box(struct daemon *d, int job_fd)
 
 static void abandon_all(struct daemon *d)
 {
+    epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, d->control_fd, NULL);
     close(d->control_fd);
     d->control_fd = -1;
     d->give_up_ms = clock_ms() + GIVE_UP_MS;

@@ -19,7 +19,8 @@
 #include "tests/support/proc.h"
 #include "worker/backend.h"
 
-#define LEFTOVER_MS 3000
+#define LEFTOVER_MS  3000
+#define CGROUP_DEPTH 8
 
 static struct settings settings;
 static struct backend *backend;
@@ -313,12 +314,12 @@ static void a_timeout_keeps_what_was_printed(void **state)
     (void)state;
     prepare(&r, LANGUAGE_PYTHON,
             "import signal, time\nfor s in (1, 2, 15, 24): "
-            "signal.signal(s, signal.SIG_IGN)\nprint('a', end='')\n"
+            "signal.signal(s, signal.SIG_IGN)\nprint('a')\n"
             "while True: time.sleep(1)");
-    r.spec.limits.timeout_ms = 700;
+    r.spec.limits.timeout_ms = 1500; /* enough for a slow start of python */
     go(&r);
-    expect(&r, VERDICT_TIMEOUT, "[\"a\"]");
-    assert_true(r.o.timings.run > 0.69 && r.o.timings.run < 2);
+    expect(&r, VERDICT_TIMEOUT, "[\"a\\n\"]");
+    assert_true(r.o.timings.run > 1.49 && r.o.timings.run < 4);
     done(&r);
 }
 
@@ -634,6 +635,28 @@ static void a_missing_interpreter_is_named(void **state)
     done(&r);
 }
 
+/* A virtual environment of a template's own. */
+static void an_interpreter_outside_usr_is_shown_with_its_tree(void **state)
+{
+    struct run r;
+
+    (void)state;
+    if (system("test -w /opt && mkdir -p /opt/capibox-test/v/bin && "
+               "ln -sf /usr/bin/python3 /opt/capibox-test/v/bin/python && "
+               "echo home = /usr/bin > /opt/capibox-test/v/pyvenv.cfg") != 0) {
+        print_message("SKIP: /opt is not writable\n");
+        return;
+    }
+    prepare(&r, LANGUAGE_PYTHON,
+            "import sys, os; print(sys.prefix, os.listdir('/opt/capibox-test'),"
+            " os.access('/opt/capibox-test/v', os.W_OK))");
+    r.spec.interpreter = "/opt/capibox-test/v/bin/python";
+    go(&r);
+    MUST0(system("rm -rf /opt/capibox-test"));
+    expect(&r, VERDICT_OK, "[\"/opt/capibox-test/v ['v'] False\\n\"]");
+    done(&r);
+}
+
 static void hostile_file_names_end_the_setup(void **state)
 {
     static const char *const names[] = {"../x", "a/../../x", "/x",
@@ -825,23 +848,47 @@ static bool mark_is_there(void *ctx)
     return count_processes(MARK) > 0;
 }
 
+/* Cgroups whose name starts so. */
+static int count_cgroups(const char *prefix, const char *dir, int depth)
+{
+    DIR *d = depth > 0 ? opendir(dir) : NULL;
+    int count = 0;
+
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        char path[1024];
+
+        if (e->d_type != DT_DIR || e->d_name[0] == '.')
+            continue;
+        count += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+        snprintf(path, sizeof(path), "%.700s/%.255s", dir, e->d_name);
+        count += count_cgroups(prefix, path, depth - 1);
+    }
+    if (d)
+        closedir(d);
+    return count;
+}
+
 static void a_killed_sandboxd_takes_its_sandboxes_along(void **state)
 {
     struct run r;
     pthread_t thread;
+    char folder[32];
 
     (void)state;
     prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
     MUST0(pthread_create(&thread, NULL, go_thread, &r));
     assert_true(wait_until(mark_is_there, NULL, 5000));
-    MUST0(kill(find_sandboxd(getpid()), SIGKILL));
+    pid_t sandboxd = find_sandboxd(getpid());
+    snprintf(folder, sizeof(folder), "capibox-%d-", sandboxd);
+    MUST0(kill(sandboxd, SIGKILL));
     MUST0(pthread_join(thread, NULL));
     expect_verdict(&r, VERDICT_BACKEND_ERROR);
     assert_true(r.rc < 0);
     done(&r);
     assert_true(wait_until(mark_is_gone, NULL, LEFTOVER_MS));
-    /* The next job gets a new one. */
+    /* The next job gets a new one, which tidies up after the dead one. */
     check(LANGUAGE_BASH, "echo x", VERDICT_OK, "[\"x\\n\"]");
+    assert_int_equal(count_cgroups(folder, "/sys/fs/cgroup", CGROUP_DEPTH), 0);
 }
 
 static void kill_all_needs_no_sandboxd_that_answers(void **state)
@@ -946,30 +993,10 @@ static int count_fds(void)
     return count;
 }
 
-/* Folders "local-…" below any cgroup of ours. */
-static int count_cgroups(const char *dir, int depth)
-{
-    DIR *d = depth > 0 ? opendir(dir) : NULL;
-    int count = 0;
-
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        char path[1024];
-
-        if (e->d_type != DT_DIR || e->d_name[0] == '.')
-            continue;
-        count += strncmp(e->d_name, "local-", 6) == 0;
-        snprintf(path, sizeof(path), "%.700s/%.255s", dir, e->d_name);
-        count += count_cgroups(path, depth - 1);
-    }
-    if (d)
-        closedir(d);
-    return count;
-}
-
 static bool no_cgroup_is_left(void *ctx)
 {
     (void)ctx;
-    return count_cgroups("/sys/fs/cgroup", 8) == 0;
+    return count_cgroups("local-", "/sys/fs/cgroup", CGROUP_DEPTH) == 0;
 }
 
 static void nothing_is_left_after_many_runs(void **state)
@@ -1041,6 +1068,7 @@ int main(void)
         cmocka_unit_test(a_foreign_system_call_table_kills),
         cmocka_unit_test(nothing_stays_for_the_next_job),
         cmocka_unit_test(a_missing_interpreter_is_named),
+        cmocka_unit_test(an_interpreter_outside_usr_is_shown_with_its_tree),
         cmocka_unit_test(hostile_file_names_end_the_setup),
         cmocka_unit_test(too_little_memory_fails_with_a_word),
         cmocka_unit_test(twenty_run_side_by_side),

@@ -197,6 +197,8 @@ static void an_interpreters_tree_shows_no_more_than_a_language(void **state)
     assert_int_equal(mounts_tree_of("/home/me/bin/python", tree, 256), -EINVAL);
     assert_int_equal(mounts_tree_of("/opt/bin/python", tree, 256), -EINVAL);
     assert_int_equal(mounts_tree_of("/root/bin/python", tree, 256), -EINVAL);
+    assert_int_equal(mounts_tree_of("/tmp/a/b/bin/python", tree, 256), -EINVAL);
+    assert_int_equal(mounts_tree_of("/home/user/v/bin/py", tree, 256), -EINVAL);
     assert_int_equal(mounts_tree_of("/python", tree, 256), -EINVAL);
     assert_int_equal(mounts_tree_of("/opt/a/../../etc/x", tree, 256), -EINVAL);
 }

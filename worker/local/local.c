@@ -131,6 +131,18 @@ static int64_t choose_budget(const struct settings *settings,
                                           : host->memory_budget;
 }
 
+/* Waits are measured on the clock that never jumps: fencing depends on it. */
+static void init_lock(struct backend *be)
+{
+    pthread_condattr_t attr;
+
+    MUST0(pthread_mutex_init(&be->lock, NULL));
+    MUST0(pthread_condattr_init(&attr));
+    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+    MUST0(pthread_cond_init(&be->changed, &attr));
+    pthread_condattr_destroy(&attr);
+}
+
 static int local_open(const struct settings *settings,
                       struct backend **backend_out, struct complaint *why)
 {
@@ -154,8 +166,7 @@ static int local_open(const struct settings *settings,
     if (rc < 0)
         goto undo_drivers;
     be->memory_budget = choose_budget(settings, &host);
-    MUST0(pthread_mutex_init(&be->lock, NULL));
-    MUST0(pthread_cond_init(&be->changed, NULL));
+    init_lock(be);
     *backend_out = be;
     return 0;
 
@@ -379,6 +390,22 @@ static int reject_network(struct outcome *o)
     return 0;
 }
 
+/* A sandboxd that died a moment ago may still take a job socket; the second
+ * time its end is known and there is a new one. */
+static int make(struct sandbox *sb, const struct job *job,
+                const struct spec *spec, struct outcome *o)
+{
+    int rc = -EPIPE;
+
+    for (int i = 0; i < 2 && rc == -EPIPE; i++) {
+        close_fd(&sb->job_fd);
+        rc = send_create(sb, job, spec);
+        if (rc == 0)
+            rc = await_created(sb, o);
+    }
+    return rc;
+}
+
 static int local_create(struct backend *be, const struct job *job,
                         const struct spec *spec, struct sandbox **sandbox_out,
                         struct outcome *o)
@@ -393,9 +420,7 @@ static int local_create(struct backend *be, const struct job *job,
         return fail(o, VERDICT_SETUP_FAILED, -ENOMEM);
     int rc = enlist(be, sb);
     if (rc == 0)
-        rc = send_create(sb, job, spec);
-    if (rc == 0)
-        rc = await_created(sb, o);
+        rc = make(sb, job, spec, o);
     o->timings.create = (double)(clock_us() - start) / 1e6;
     if (rc < 0) {
         free_sandbox(sb); /* closing its socket makes sandboxd clean up */
@@ -561,7 +586,7 @@ static bool wait_none_locked(struct backend *be, int64_t deadline_ms)
 {
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     int64_t ns = until.tv_nsec + (int64_t)clock_left_ms(deadline_ms) * 1000000;
     until.tv_sec += ns / 1000000000;
     until.tv_nsec = ns % 1000000000;

@@ -573,23 +573,54 @@ static int hand_down(const char *base)
     return io_write_file(path, "+memory +pids +cpu");
 }
 
-/* Is nobody in there but this process and its worker? */
-static bool only_ours(const char *base)
+static bool program_of(pid_t pid, char *out)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+    ssize_t len = readlink(path, out, PATH_MAX - 1);
+    if (len < 0)
+        return false;
+    out[len] = '\0';
+    return true;
+}
+
+/* This process, its worker, and others of that program (a supervisor, a second
+ * worker of the same service). */
+static bool is_ours(pid_t pid)
+{
+    char own[PATH_MAX], other[PATH_MAX];
+
+    return pid == getpid() || pid == getppid() ||
+           (program_of(getppid(), own) && program_of(pid, other) &&
+            strcmp(own, other) == 0);
+}
+
+/* Moves all processes of base to its leaf, if they are all ours. */
+static int move_ours_to_leaf(const char *base)
 {
     char path[PATH_MAX];
     char *text;
-    bool ours = true;
+    int rc = 0;
 
-    if (!path_print(path, sizeof(path), "%s/cgroup.procs", base) ||
-        io_read_file(path, TEXT_BYTES_MAX, &text, NULL) < 0)
-        return false;
-    for (char *at = text; *at && ours; at += *at == '\n') {
-        long pid = strtol(at, &at, 10);
-        ours = pid == getpid() || pid == getppid();
-        at += strcspn(at, "\n");
+    if (!path_print(path, sizeof(path), "%s/cgroup.procs", base))
+        return -ENAMETOOLONG;
+    rc = io_read_file(path, TEXT_BYTES_MAX, &text, NULL);
+    if (rc < 0)
+        return rc;
+    for (int pass = 0; pass < 2; pass++) {
+        for (char *at = text; *at && rc == 0; at += *at == '\n') {
+            pid_t pid = (pid_t)strtol(at, &at, 10);
+
+            at += strcspn(at, "\n");
+            if (pass == 0)
+                rc = is_ours(pid) ? 0 : -EBUSY;
+            else
+                rc = move_to_leaf(base, pid);
+        }
     }
     free(text);
-    return ours;
+    return rc;
 }
 
 static void cut_last(char *path)
@@ -608,11 +639,8 @@ static int choose_v2_base(struct cgroup_place *v2)
     char path[CGROUP_PATH_MAX];
     int rc = hand_down(v2->path), first = rc;
 
-    if (rc == -EBUSY && only_ours(v2->path) &&
-        move_to_leaf(v2->path, getpid()) == 0) {
-        move_to_leaf(v2->path, getppid());
+    if (rc == -EBUSY && move_ours_to_leaf(v2->path) == 0)
         rc = hand_down(v2->path);
-    }
     memcpy(path, v2->path, sizeof(path));
     while (rc < 0) {
         cut_last(path);

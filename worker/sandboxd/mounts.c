@@ -192,6 +192,21 @@ static bool is_below(const char *path, const char *folder)
     return strncmp(path, folder, len) == 0 && path[len] == '/';
 }
 
+/* Folders that a sandbox has of its own: what the host has there cannot be
+ * shown as well. */
+static bool is_hidden(const char *path)
+{
+    static const char *const hidden[] = {
+        "/tmp", "/var/tmp", "/dev",      "/proc", "/run",
+        "/etc", "/sys",     MOUNTS_HOME, OLD,     DISK,
+    };
+
+    for (size_t i = 0; i < COUNT(hidden); i++)
+        if (is_below(path, hidden[i]))
+            return true;
+    return false;
+}
+
 /* Cuts the last component off; "" at the root. */
 static void cut_last(char *path)
 {
@@ -211,7 +226,7 @@ int mounts_tree_of(const char *path, char *out, size_t size)
     for (size_t i = 0; i < COUNT(usr_links); i++)
         if (is_below(path, usr_links[i]))
             return 0;
-    if (strstr(path, "/../") || strlen(path) >= size)
+    if (strstr(path, "/../") || strlen(path) >= size || is_hidden(path))
         return -EINVAL;
     memcpy(out, path, strlen(path) + 1);
     cut_last(out); /* the program */
@@ -233,8 +248,8 @@ static int show_tree(const char *path, struct step *why)
 
     if (mounts_tree_of(path, tree, sizeof(tree)) < 0)
         return step_failed(why, EINVAL,
-                           "show the interpreter %.60s: its folder holds more "
-                           "than a language",
+                           "show %.60s: an interpreter outside /usr needs a "
+                           "folder of its own, as in /opt/x/bin",
                            path);
     if (!tree[0])
         return 0;

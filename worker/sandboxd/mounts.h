@@ -42,7 +42,8 @@ int mounts_seal(struct step *why);
 
 /* The folder that has to be visible for path to run, into out: "" when it lies
  * below /usr (or a link into it). -EINVAL if it would show too much (the root,
- * a home folder). Pure; tests call it. */
+ * a home folder) or lies where a sandbox has a folder of its own (/tmp). Pure;
+ * tests call it. */
 int mounts_tree_of(const char *path, char *out, size_t size);
 
 #endif

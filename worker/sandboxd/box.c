@@ -38,6 +38,15 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+/* Closing alone does not end a watch: an init that was just cloned still has a
+ * copy of the fd, and the kernel would go on telling events of a freed box. */
+static void unwatch(struct box *b, enum box_source source)
+{
+    if (b->fds[source] >= 0)
+        epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, b->fds[source], NULL);
+    close_fd(&b->fds[source]);
+}
+
 static int watch(struct box *b, enum box_source source, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN,
@@ -92,7 +101,7 @@ struct box *box_make(const struct host *host, int epoll_fd, int slot,
 void box_free(struct box *b)
 {
     for (int i = 0; i < BOX_SOURCES; i++)
-        close_fd(&b->fds[i]);
+        unwatch(b, (enum box_source)i);
     for (int i = 0; i < 4; i++)
         close_fd(&b->worker_ends[i]);
     close_fd(&b->home_fd);
@@ -228,9 +237,9 @@ static void on_death(struct box *b)
         (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
         used.ru_utime.tv_usec + used.ru_stime.tv_usec;
     b->rusage_bytes = (int64_t)used.ru_maxrss * 1024;
-    close_fd(&b->fds[BOX_PID]);
-    close_fd(&b->fds[BOX_LEASH]);
-    close_fd(&b->fds[BOX_OOM]);
+    unwatch(b, BOX_PID);
+    unwatch(b, BOX_LEASH);
+    unwatch(b, BOX_OOM);
     b->state = BOX_DEAD;
     b->wake_ms = NEVER;
     if (!b->killed && info.si_code == CLD_EXITED &&
@@ -424,7 +433,7 @@ static void on_message_of_init(struct box *b)
     ssize_t got = io_recv_fds(b->fds[BOX_LEASH], &m, sizeof(m), &fd, 1);
     if (got != sizeof(m)) {
         /* End of file: the pidfd tells the rest. */
-        close_fd(&b->fds[BOX_LEASH]);
+        unwatch(b, BOX_LEASH);
         return;
     }
     if (m.kind == LEASH_READY && b->state == BOX_CREATING && fd >= 0) {
@@ -479,7 +488,7 @@ static void on_message_of_worker(struct box *b)
     ssize_t got =
         io_recv_fds(b->fds[BOX_JOB], message, sizeof(message), &fd, 1);
     if (got <= 0) {
-        close_fd(&b->fds[BOX_JOB]);
+        unwatch(b, BOX_JOB);
         box_abandon(b);
         return;
     }
@@ -508,7 +517,7 @@ void box_event(struct box *b, enum box_source source)
         break;
     default:
         /* v1 kills one process at the limit; the whole sandbox is over. */
-        close_fd(&b->fds[BOX_OOM]);
+        unwatch(b, BOX_OOM);
         kill_box(b, WIRE_OOM);
         break;
     }

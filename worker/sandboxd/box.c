@@ -193,6 +193,9 @@ static void tell_ended(struct box *b)
     m.oom_kills = facts.oom_kills;
     m.pids_refused = facts.pids_refused;
     m.disk_full = disk_is_full(b);
+    /* Now the worker has the last fd of it: freeing a large file system is
+     * then the work of that job's thread, not of this loop. */
+    close_fd(&b->home_fd);
     m.cpu_us = facts.cpu_us > 0 ? facts.cpu_us : b->rusage_us;
     m.peak_memory_bytes =
         facts.peak_memory_bytes > 0 ? facts.peak_memory_bytes : b->rusage_bytes;

@@ -525,9 +525,10 @@ static void wait_for_news(struct exchange *x)
 
 static bool all_done(const struct exchange *x)
 {
-    if (!draining(x) || x->held > 0 || x->exchanging)
+    if (!draining(x) || x->held > 0)
         return false;
-    /* With Redis away nothing but a held job is worth waiting for. */
+    /* With Redis away nothing but a held job is worth waiting for: should the
+     * last call have claimed one, its lease is shorter than our patience. */
     if (!x->live || x->down)
         return true;
     return x->call_count == 0 && !any_waiting(x) && x->wakes == 0 && !x->pieces;

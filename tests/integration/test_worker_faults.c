@@ -547,16 +547,17 @@ static void a_worker_without_redis_kills_its_runs_and_sleeps(void **state)
 
     (void)state;
     rig.settings.lease_ms = 2000;
+    rig.settings.memory_budget_mb = 600; /* one runs, one waits for room */
     pid = one_worker();
-    push_many(3, "{\"code\":\"sleep 60000\"}");
-    assert_true(wait_running(3));
-    kill(rig.server.pid, SIGSTOP); /* as a rule before the start mark's reply */
-    assert_true(wait_running(0));  /* it gave itself up */
+    push_many(2, "{\"code\":\"sleep 60000\"}");
+    assert_true(wait_running(1));
+    kill(rig.server.pid, SIGSTOP);
+    assert_true(wait_running(0)); /* it gave itself up */
     before = ticks_of(pid);
     usleep(1500 * 1000); /* the time itself is the subject */
     assert_in_range(ticks_of(pid) - before, 0, 50);
     kill(rig.server.pid, SIGCONT);
-    assert_true(rig_wait_stat(&rig, "recovered", 3));
+    assert_true(rig_wait_stat(&rig, "recovered", 2));
     assert_true(wait_running(1));
     rig_end(pid, SIGKILL);
 }
@@ -571,6 +572,7 @@ static void a_start_mark_under_way_when_all_is_lost_harms_nobody(void **state)
     rig.settings.lease_ms = 2000;
     rig.settings.shutdown_grace_s = 0;
     pid = one_worker();
+    assert_true(wait_blocked(3)); /* no connecting that could hang */
     push_many(2, "{\"code\":\"sleep 60000\"}");
     while (null_backend_running() != 2)
         usleep(200);

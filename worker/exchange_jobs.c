@@ -7,6 +7,8 @@
 #include "common/log.h"
 #include "worker/exchange_impl.h"
 
+int64_t exchange_probation_ms = EXCHANGE_PROBATION_MS;
+
 void list_init(struct delivery_list *list)
 {
     list->first = NULL;
@@ -376,7 +378,7 @@ static int end_probation(struct exchange *x)
     if (!d || atomic_load(&d->phase) != PHASE_RUNNING || calls_full(x))
         return 0;
     ran = clock_us() - atomic_load(&d->running_since_us);
-    if (ran < EXCHANGE_PROBATION_MS * 1000)
+    if (ran < exchange_probation_ms * 1000)
         return 0;
     x->seat = NULL;
     d->seated = false;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -183,16 +184,26 @@ static void arguments_decide_for_the_rest(void **state)
                      ANSWERED_OK);
 }
 
-static int core_limit_after_setting_it(void)
+/* The kernel reads the resource as 32 bits. */
+static int set_core_limit(bool high_bits)
 {
-    struct rlimit limit = {0, 0};
+    const struct rlimit none = {0, 0};
+    long resource = RLIMIT_CORE | (high_bits ? 1L << 32 : 0);
+
+    return (int)syscall(SYS_prlimit64, 0, resource, &none, NULL);
+}
+
+static int core_limit_after_setting_it(bool high_bits)
+{
+    struct rlimit limit;
     struct step why = {0};
 
     setrlimit(RLIMIT_CORE, &(struct rlimit){1, 1});
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (seccomp_enter(&program, &why) < 0 ||
-        setrlimit(RLIMIT_CORE, &limit) < 0 ||
-        getrlimit(RLIMIT_CORE, &limit) < 0)
+    if (seccomp_enter(&program, &why) < 0)
+        return NOT_LOADED;
+    set_core_limit(high_bits);
+    if (getrlimit(RLIMIT_CORE, &limit) < 0)
         return NOT_LOADED;
     return (int)limit.rlim_cur;
 }
@@ -206,12 +217,28 @@ static void the_core_limit_stays(void **state)
     MUST0(getrlimit(RLIMIT_CORE, &now));
     if (now.rlim_max < 1 && geteuid() != 0)
         skip();
-    pid_t pid = fork();
-    MUST(pid >= 0);
-    if (pid == 0)
-        _exit(core_limit_after_setting_it());
-    MUST(waitpid(pid, &status, 0) == pid);
-    assert_int_equal(WEXITSTATUS(status), 1);
+    for (int high_bits = 0; high_bits < 2; high_bits++) {
+        pid_t pid = fork();
+        MUST(pid >= 0);
+        if (pid == 0)
+            _exit(core_limit_after_setting_it(high_bits));
+        MUST(waitpid(pid, &status, 0) == pid);
+        assert_int_equal(WEXITSTATUS(status), 1);
+    }
+}
+
+/* What reaches the whole host, past all namespaces: watching files that other
+ * sandboxes read, the shared number of aio requests, the host's disks. */
+static void what_the_whole_host_would_feel_is_not_there(void **state)
+{
+    (void)state;
+    assert_int_equal(answer(SYS_inotify_init, 0, 0, 0), ENOSYS);
+    assert_int_equal(answer(SYS_inotify_init1, 0, 0, 0), ENOSYS);
+    assert_int_equal(answer(SYS_inotify_add_watch, 0, 0, 0), ENOSYS);
+    assert_int_equal(answer(SYS_io_setup, 1, 0, 0), ENOSYS);
+    /* All it can write is in memory: nothing to do. */
+    assert_int_equal(answer(SYS_sync, 0, 0, 0), ANSWERED_OK);
+    assert_int_equal(answer(SYS_syncfs, -1, 0, 0), ANSWERED_OK);
 }
 
 static void another_call_table_kills(void **state)
@@ -233,6 +260,7 @@ int main(void)
         cmocka_unit_test(terminals_cannot_be_typed_into),
         cmocka_unit_test(arguments_decide_for_the_rest),
         cmocka_unit_test(the_core_limit_stays),
+        cmocka_unit_test(what_the_whole_host_would_feel_is_not_there),
         cmocka_unit_test(another_call_table_kills),
     };
 

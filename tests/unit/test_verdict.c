@@ -143,6 +143,37 @@ static void a_reported_error_is_the_message(void **state)
     outcome_fini(&o);
 }
 
+static size_t warnings_of(const struct wire_ended *e, enum verdict verdict,
+                          const char *word)
+{
+    const struct template_limits limits = {.pids = 5, .disk_bytes = 7 << 20};
+    struct outcome o;
+    size_t count;
+
+    assert_int_equal(outcome_init(&o, 100), 0);
+    o.verdict = verdict;
+    verdict_warn(e, &limits, &o);
+    count = o.nwarnings;
+    if (count > 0)
+        assert_non_null(strstr(o.warnings[0], word));
+    outcome_fini(&o);
+    return count;
+}
+
+static void a_limit_that_did_not_end_the_run_is_a_warning(void **state)
+{
+    struct wire_ended fine = exited(0), forks = exited(0), disk = exited(0);
+
+    (void)state;
+    forks.pids_refused = 3;
+    disk.disk_full = 1;
+    assert_int_equal(warnings_of(&fine, VERDICT_OK, ""), 0);
+    assert_int_equal(warnings_of(&forks, VERDICT_OK, "refused 3 times"), 1);
+    assert_int_equal(warnings_of(&forks, VERDICT_PIDS_LIMIT, ""), 0);
+    assert_int_equal(warnings_of(&disk, VERDICT_OK, "disk of 7 MB"), 1);
+    assert_int_equal(warnings_of(&disk, VERDICT_DISK_LIMIT, ""), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +185,7 @@ int main(void)
         cmocka_unit_test(an_interpreter_that_never_started_is_our_failure),
         cmocka_unit_test(every_failure_says_why),
         cmocka_unit_test(a_reported_error_is_the_message),
+        cmocka_unit_test(a_limit_that_did_not_end_the_run_is_a_warning),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

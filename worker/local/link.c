@@ -18,10 +18,12 @@
 #include "common/scope.h"
 #include "worker/local/wire.h"
 
-#define PROGRAM     "capibox-sandboxd"
-#define CONTROL_FD  3
-#define END_MS      12000 /* more than sandboxd itself waits for its sandboxes */
-#define END_POLL_US 2000
+#define PROGRAM      "capibox-sandboxd"
+#define CONTROL_FD   3
+#define END_MS       12000 /* more than sandboxd itself waits for its sandboxes */
+#define END_POLL_US  2000
+#define TAKE_MS_MAX  5000 /* until it must take a job socket: else it hangs */
+#define TAKE_POLL_US 2000
 
 int link_find(struct link *link, struct complaint *why)
 {
@@ -109,7 +111,10 @@ static int start_locked(struct link *link)
         close(fds[0]);
         return rc;
     }
+    /* A full socket must not block a sender who holds the lock. */
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
     link->control_fd = fds[0];
+    link->started_ms = clock_ms();
     return 0;
 }
 
@@ -159,21 +164,41 @@ static int send_job_locked(struct link *link, int fd)
     return io_send_fds(link->control_fd, &word, sizeof(word), &fd, 1);
 }
 
-int link_job(struct link *link)
+/* Other errors are about this one message (no memory, too many fds on their
+ * way) and no reason to end all sandboxes. */
+static bool is_gone(int rc)
 {
-    int fds[2];
+    return rc == -EPIPE || rc == -ECONNRESET || rc == -ENOTCONN ||
+           rc == -ECONNREFUSED;
+}
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-        return -errno;
+/* -EAGAIN: it has not taken what it was sent before. */
+static int offer_job(struct link *link, int fd, int64_t since_ms)
+{
     MUST0(pthread_mutex_lock(&link->lock));
-    int rc = send_job_locked(link, fds[1]);
-    if (rc < 0) {
+    int rc = send_job_locked(link, fd);
+    if (since_ms < link->started_ms)
+        since_ms = link->started_ms;
+    if (is_gone(rc) ||
+        (rc == -EAGAIN && clock_ms() - since_ms >= TAKE_MS_MAX)) {
         end_locked(link, false);
         rc = start_locked(link);
         if (rc == 0)
-            rc = send_job_locked(link, fds[1]);
+            rc = send_job_locked(link, fd);
     }
     MUST0(pthread_mutex_unlock(&link->lock));
+    return rc;
+}
+
+int link_job(struct link *link)
+{
+    int64_t since_ms = clock_ms();
+    int fds[2], rc;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+        return -errno;
+    while ((rc = offer_job(link, fds[1], since_ms)) == -EAGAIN)
+        usleep(TAKE_POLL_US);
     close(fds[1]);
     if (rc < 0) {
         close(fds[0]);

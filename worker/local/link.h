@@ -13,6 +13,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "common/complaint.h"
@@ -23,6 +24,7 @@ struct link {
     /* Guarded by lock. */
     pid_t pid;
     int control_fd; /* -1: none running */
+    int64_t started_ms;
 };
 
 /* Finds capibox-sandboxd beside this program, or where CAPIBOX_SANDBOXD says,
@@ -35,7 +37,8 @@ int link_open(struct link *link, struct complaint *why);
  * seconds. */
 void link_close(struct link *link);
 
-/* A new job socket: the fd of this end. */
+/* A new job socket: the fd of this end. A sandboxd that takes none for some
+ * seconds is replaced; nothing is locked while waiting for it. */
 int link_job(struct link *link);
 
 /* kill -9: the kernel then kills every sandbox. The next link_job() starts a

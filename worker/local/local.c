@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -115,6 +116,18 @@ static void ignore_sigpipe(void)
         signal(SIGPIPE, SIG_IGN);
 }
 
+/* Each sandbox needs some; and where the sandboxes run as this very user, fds
+ * that a job has on their way count against this limit, too. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static int load_drivers(struct backend *be, struct complaint *why)
 {
     char dir[PATH_MAX];
@@ -153,6 +166,7 @@ static int local_open(const struct settings *settings,
     if (!be)
         return -ENOMEM;
     ignore_sigpipe();
+    raise_file_limit();
     rc = link_find(&be->link, why);
     if (rc < 0)
         goto undo_alloc;
@@ -363,7 +377,7 @@ static const char *explain_failure(int error)
 {
     switch (error) {
     case -EPIPE:
-        return "capibox-sandboxd died";
+        return "capibox-sandboxd died or has no room for one more";
     case -ETIMEDOUT:
         return "capibox-sandboxd does not answer";
     case -EPROTO:
@@ -467,6 +481,7 @@ static int conclude(struct sandbox *sb, const struct wire_ended *e,
         return -e->exec_error;
     }
     verdict_explain(e, &sb->limits, o);
+    verdict_warn(e, &sb->limits, o);
     return 0;
 }
 

@@ -104,3 +104,16 @@ void verdict_explain(const struct wire_ended *e,
         break;
     }
 }
+
+void verdict_warn(const struct wire_ended *e,
+                  const struct template_limits *limits, struct outcome *o)
+{
+    if (e->pids_refused > 0 && o->verdict != VERDICT_PIDS_LIMIT)
+        outcome_warn(o,
+                     "it asked for more than its limit of %d processes and "
+                     "threads, and was refused %" PRId64 " times",
+                     limits->pids, e->pids_refused);
+    if (e->disk_full && o->verdict != VERDICT_DISK_LIMIT)
+        outcome_warn(o, "its disk of %" PRId64 " MB was full at the end",
+                     limits->disk_bytes >> 20);
+}

@@ -18,4 +18,8 @@ enum verdict verdict_decide(const struct wire_ended *e);
 void verdict_explain(const struct wire_ended *e,
                      const struct template_limits *limits, struct outcome *o);
 
+/* A warning for each limit that was met without being the verdict. */
+void verdict_warn(const struct wire_ended *e,
+                  const struct template_limits *limits, struct outcome *o);
+
 #endif

@@ -38,6 +38,15 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+/* Closing alone does not end a watch: an init that was just cloned still has a
+ * copy of the fd, and the kernel would go on telling events of a freed box. */
+static void unwatch(struct box *b, enum box_source source)
+{
+    if (b->fds[source] >= 0)
+        epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, b->fds[source], NULL);
+    close_fd(&b->fds[source]);
+}
+
 static int watch(struct box *b, enum box_source source, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN,
@@ -46,16 +55,6 @@ static int watch(struct box *b, enum box_source source, int fd)
     b->watches[source] = (struct box_watch){b, source};
     b->fds[source] = fd;
     return epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-/* Closing alone does not end the watch: a process that was just cloned has a
- * copy of the descriptor until its first steps, and the event of a box that was
- * freed would follow. */
-static void unwatch(struct box *b, enum box_source source)
-{
-    if (b->fds[source] >= 0)
-        epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, b->fds[source], NULL);
-    close_fd(&b->fds[source]);
 }
 
 static void tell(struct box *b, const void *message, size_t size,
@@ -101,8 +100,8 @@ struct box *box_make(const struct host *host, int epoll_fd, int slot,
 
 void box_free(struct box *b)
 {
-    for (enum box_source source = 0; source < BOX_SOURCES; source++)
-        unwatch(b, source);
+    for (int i = 0; i < BOX_SOURCES; i++)
+        unwatch(b, (enum box_source)i);
     for (int i = 0; i < 4; i++)
         close_fd(&b->worker_ends[i]);
     close_fd(&b->home_fd);
@@ -194,6 +193,9 @@ static void tell_ended(struct box *b)
     m.oom_kills = facts.oom_kills;
     m.pids_refused = facts.pids_refused;
     m.disk_full = disk_is_full(b);
+    /* Now the worker has the last fd of it: freeing a large file system is
+     * then the work of that job's thread, not of this loop. */
+    close_fd(&b->home_fd);
     m.cpu_us = facts.cpu_us > 0 ? facts.cpu_us : b->rusage_us;
     m.peak_memory_bytes =
         facts.peak_memory_bytes > 0 ? facts.peak_memory_bytes : b->rusage_bytes;

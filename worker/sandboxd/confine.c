@@ -78,7 +78,9 @@ int confine_resources(const struct wire_create *want, bool memory_in_cgroup,
     rlim_t core = cores_are_piped ? 1 : 0;
     const struct limit limits[] = {
         {RLIMIT_CORE, "core", core, core},
-        {RLIMIT_CPU, "cpu", cpu, cpu},
+        /* SIGXCPU tells a timeout from other kills; SIGKILL for who ignores
+         * it. */
+        {RLIMIT_CPU, "cpu", cpu, cpu + CPU_SPARE_S},
         {RLIMIT_DATA, "data", memory, memory},
         {RLIMIT_FSIZE, "file size", file, file},
         {RLIMIT_MEMLOCK, "locked memory", 0, 0},

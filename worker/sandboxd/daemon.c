@@ -56,6 +56,14 @@ static void abandon_all(struct daemon *d)
         box_abandon(b);
 }
 
+/* Only these mean that the worker is gone; the rest (no room for one more fd,
+ * so the message came without it) is the trouble of one job, whose socket the
+ * kernel has closed already. */
+static bool is_end(ssize_t got)
+{
+    return got == 0 || got == -ECONNRESET || got == -EPIPE || got == -EBADF;
+}
+
 static void on_control(struct daemon *d)
 {
     struct wire_word word;
@@ -68,7 +76,7 @@ static void on_control(struct daemon *d)
     }
     if (fd >= 0)
         close(fd);
-    if (got <= 0)
+    if (is_end(got))
         abandon_all(d);
 }
 
@@ -151,13 +159,13 @@ int daemon_serve(const struct host *host, int control_fd, struct step *why)
         if (rc < 0)
             step_failed(why, -rc, "wait for events");
     }
-    if (d->epoll_fd >= 0)
-        close(d->epoll_fd);
     while (d->boxes) {
         struct box *b = d->boxes;
         d->boxes = b->next;
         box_free(b);
     }
+    if (d->epoll_fd >= 0)
+        close(d->epoll_fd);
     free(d);
     return rc;
 }

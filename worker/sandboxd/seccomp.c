@@ -25,7 +25,10 @@
     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | \
      CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
-/* By name: libseccomp knows which of them this machine has. */
+/* By name: libseccomp knows which of them this machine has. Not among them,
+ * since no namespace holds them: inotify (tells of files below /usr that other
+ * sandboxes open, and its instances count for root), io_setup (one number of
+ * requests for the host). */
 static const char *const allowed[] = {
     /* files */
     "read",
@@ -91,8 +94,6 @@ static const char *const allowed[] = {
     "fallocate",
     "fsync",
     "fdatasync",
-    "sync",
-    "syncfs",
     "sync_file_range",
     "fadvise64",
     "readahead",
@@ -120,10 +121,6 @@ static const char *const allowed[] = {
     "lremovexattr",
     "fremovexattr",
     "memfd_create",
-    "inotify_init",
-    "inotify_init1",
-    "inotify_add_watch",
-    "inotify_rm_watch",
     /* memory */
     "brk",
     "mmap",
@@ -263,11 +260,6 @@ static const char *const allowed[] = {
     "epoll_pwait2",
     "eventfd",
     "eventfd2",
-    "io_setup",
-    "io_submit",
-    "io_getevents",
-    "io_destroy",
-    "io_cancel",
     /* sockets (socket itself: by family, below) */
     "bind",
     "listen",
@@ -366,6 +358,10 @@ static const char *const refused[] = {
     "get_kernel_syms",
     "query_module",
 };
+
+/* Answered with success and not done: they would flush the host's disks, and
+ * all a sandbox can write is in memory. */
+static const char *const idle[] = {"sync", "syncfs"};
 
 /* A call allowed or refused by one argument: value after masking. */
 struct argument_rule {
@@ -513,22 +509,25 @@ static int add_argument_rules(scmp_filter_ctx ctx, struct step *why)
 
 /* A process may not turn its core dumps on: on hosts that pipe them to a
  * program, only the value we set keeps that program from running. Setting it
- * answers success and does nothing, since scripts routinely set 0. */
-static int add_core_rule(scmp_filter_ctx ctx, struct step *why)
+ * answers success and does nothing, since scripts routinely set 0. Only
+ * one's own limits (pid 0); of the resource the kernel reads 32 bits. */
+static int add_limit_rules(scmp_filter_ctx ctx, struct step *why)
 {
-    int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
-                              SCMP_A0(SCMP_CMP_EQ, 0),
-                              SCMP_A1(SCMP_CMP_NE, RLIMIT_CORE));
+    const struct scmp_arg_cmp own = SCMP_A0(SCMP_CMP_EQ, 0);
+    int rc = 0;
 
+    for (uint64_t i = 0; rc == 0 && i < RLIM_NLIMITS; i++)
+        if (i != RLIMIT_CORE)
+            rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
+                                  own, SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_32, i));
     if (rc == 0)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 3,
-                              SCMP_A0(SCMP_CMP_EQ, 0),
-                              SCMP_A1(SCMP_CMP_EQ, RLIMIT_CORE),
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 3, own,
+                              SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_32, RLIMIT_CORE),
                               SCMP_A2(SCMP_CMP_EQ, 0));
     if (rc == 0)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(0), SCMP_SYS(prlimit64), 3,
-                              SCMP_A0(SCMP_CMP_EQ, 0),
-                              SCMP_A1(SCMP_CMP_EQ, RLIMIT_CORE),
+                              own,
+                              SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_32, RLIMIT_CORE),
                               SCMP_A2(SCMP_CMP_NE, 0));
     if (rc < 0)
         return step_failed(why, -rc, "seccomp rule for prlimit64");
@@ -544,9 +543,12 @@ static int add_rules(scmp_filter_ctx ctx, struct step *why)
         rc = add_names(ctx, SCMP_ACT_ERRNO(EPERM), refused,
                        sizeof(refused) / sizeof(*refused), why);
     if (rc == 0)
+        rc = add_names(ctx, SCMP_ACT_ERRNO(0), idle,
+                       sizeof(idle) / sizeof(*idle), why);
+    if (rc == 0)
         rc = add_argument_rules(ctx, why);
     if (rc == 0)
-        rc = add_core_rule(ctx, why);
+        rc = add_limit_rules(ctx, why);
     return rc;
 }
 

@@ -134,13 +134,13 @@ static void a_signal_is_told_with_its_number(void **state)
 static void a_sandbox_has_no_network_no_rights_and_no_neighbours(void **state)
 {
     (void)state;
-    cJSON *r = bash(
-        "n",
-        "cat /etc/shadow || echo noshadow; : >/usr/x || echo noroot; "
-        "mount -t tmpfs none /mnt || echo nomount; "
-        "(exec 3<>/dev/tcp/127.0.0.1/22) || echo nonet; "
-        "ls -d /proc/[0-9]* | wc -l; grep CapEff /proc/self/status",
-        "");
+    cJSON *r =
+        bash("n",
+             "cat /etc/shadow || echo noshadow; : >/usr/x || echo noroot; "
+             "mount -t tmpfs none /mnt || echo nomount; "
+             "(exec 3<>/dev/tcp/127.0.0.1/22) || echo nonet; "
+             "ls -d /proc/[0-9]* | wc -l; grep CapEff /proc/self/status",
+             "");
     const char *out = stage_text(r, "logs.stdout.0");
 
     assert_non_null(out);
@@ -173,8 +173,9 @@ static void a_limit_exits_3_and_a_wrong_job_2_on_the_command_line(void **state)
     assert_int_equal(stage_cli(&rig, "b = bytearray(200 << 20)", NULL, NULL,
                                "run", "-", "--memory", "64", NULL),
                      3);
-    assert_int_equal(stage_cli(&rig, "f = open('x', 'wb')\n"
-                                     "while True: f.write(bytes(1 << 20))",
+    assert_int_equal(stage_cli(&rig,
+                               "f = open('x', 'wb')\n"
+                               "while True: f.write(bytes(1 << 20))",
                                NULL, NULL, "run", "-", "--require",
                                "disk_limit_mb=8", NULL),
                      3);
@@ -420,9 +421,8 @@ static void a_wrong_password_is_refused_without_showing_it(void **state)
     (void)state;
     snprintf(url, sizeof(url), "redis://capi:%sX@127.0.0.1:%d/0", SECRET,
              rig.server.port);
-    assert_int_equal(stage_cli(&rig, NULL, &out, &err, "stats", "--redis", url,
-                               NULL),
-                     4);
+    assert_int_equal(
+        stage_cli(&rig, NULL, &out, &err, "stats", "--redis", url, NULL), 4);
     assert_null(strstr(out, SECRET));
     assert_null(strstr(err, SECRET));
     assert_non_null(strstr(err, "127.0.0.1"));

@@ -346,10 +346,10 @@ static int tls_run(const char *const *env, char **out, char **err)
 {
     const char *argv[] = {proc_program("capibox"), "run", "-", NULL};
 
-    return proc_run(
-        &(struct proc_start){
-            .argv = argv, .env = env, .stdin_text = "print('by TLS')"},
-        START_MS, out, err);
+    return proc_run(&(struct proc_start){.argv = argv,
+                                         .env = env,
+                                         .stdin_text = "print('by TLS')"},
+                    START_MS, out, err);
 }
 
 static void tls_with_the_right_authority_works(void **state)

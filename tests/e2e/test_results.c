@@ -90,16 +90,15 @@ static const struct place result_places[] = {
 };
 
 static const char *const mime_forms[] = {
-    "text", "html", "markdown",   "svg",  "png",   "jpeg",  "pdf",
+    "text",  "html", "markdown",   "svg",  "png",   "jpeg",  "pdf",
     "latex", "json", "javascript", "data", "chart", "extra", "is_main_result"};
 
 /* Filled for every job that ran; in the order of the contract. */
 static const char *const hash_fields[] = {
-    "status",     "verdict",     "success",        "template_used",
-    "task_type",  "language",    "backend",        "sandbox_id",
-    "worker",     "attempt",     "enqueued_at",    "started_at",
-    "finished_at", "execution_time", "error",      "batch_id",
-    "result"};
+    "status",      "verdict",    "success",     "template_used",  "task_type",
+    "language",    "backend",    "sandbox_id",  "worker",         "attempt",
+    "enqueued_at", "started_at", "finished_at", "execution_time", "error",
+    "batch_id",    "result"};
 
 static char type_letter(const cJSON *item)
 {
@@ -158,8 +157,7 @@ static void only_job(char *id, size_t size)
     MUST0(redis_callv(rig.redis, clock_ms() + RIG_WAIT_MS, &reply, "KEYS",
                       "{capibox}:job:*", NULL));
     assert_int_equal(reply->elements, 1);
-    snprintf(id, size, "%s",
-             reply->element[0]->str + strlen("{capibox}:job:"));
+    snprintf(id, size, "%s", reply->element[0]->str + strlen("{capibox}:job:"));
     freeReplyObject(reply);
 }
 
@@ -257,9 +255,9 @@ static void a_known_id_is_not_run_again(void **state)
 static void values_and_errors_come_back(void **state)
 {
     (void)state;
-    cJSON *r = stage_job(
-        &rig, "{\"id\":\"v\",\"code\":\"import sys\\nprint('o')\\n"
-              "print('e', file=sys.stderr)\\n{'a': [1, 2]}\"}");
+    cJSON *r =
+        stage_job(&rig, "{\"id\":\"v\",\"code\":\"import sys\\nprint('o')\\n"
+                        "print('e', file=sys.stderr)\\n{'a': [1, 2]}\"}");
     stage_expect(r, "logs.stdout.0", "o\n");
     stage_expect(r, "logs.stderr.0", "e\n");
     stage_expect(r, "results.0.text", "{'a': [1, 2]}");
@@ -281,10 +279,10 @@ static void values_and_errors_come_back(void **state)
 static void a_data_frame_comes_back_as_text_html_and_data(void **state)
 {
     (void)state;
-    cJSON *r = stage_job(
-        &rig, "{\"id\":\"df\",\"template\":\"data_analysis\","
-              "\"code\":\"import pandas as pd\\n"
-              "pd.DataFrame({'n': [1, 2], 's': ['a', 'b']})\"}");
+    cJSON *r =
+        stage_job(&rig, "{\"id\":\"df\",\"template\":\"data_analysis\","
+                        "\"code\":\"import pandas as pd\\n"
+                        "pd.DataFrame({'n': [1, 2], 's': ['a', 'b']})\"}");
 
     expect_forms(stage_at(r, "results.0"));
     stage_expect_part(r, "results.0.text", "n");
@@ -310,10 +308,9 @@ static void expect_png(const char *base64)
 static void a_figure_comes_back_as_png(void **state)
 {
     (void)state;
-    cJSON *r = stage_job(&rig,
-                         "{\"id\":\"fig\",\"template\":\"visualization\","
-                         "\"code\":\"import matplotlib.pyplot as plt\\n"
-                         "plt.plot([1, 4, 9])\\nprint('drawn')\"}");
+    cJSON *r = stage_job(&rig, "{\"id\":\"fig\",\"template\":\"visualization\","
+                               "\"code\":\"import matplotlib.pyplot as plt\\n"
+                               "plt.plot([1, 4, 9])\\nprint('drawn')\"}");
 
     stage_expect(r, "verdict", "ok");
     stage_expect(r, "logs.stdout.0", "drawn\n");
@@ -335,8 +332,7 @@ static void files_env_args_and_stdin_arrive(void **state)
         "\"env\":{\"X\":\"$(id) ; 'q'\"},\"args\":[\"one two\",\"$HOME\"],"
         "\"stdin\":\"C\\n\"}");
 
-    stage_expect(r, "logs.stdout.0",
-                 "A\nB\nC\n[one two][$HOME][$(id) ; 'q']");
+    stage_expect(r, "logs.stdout.0", "A\nB\nC\n[one two][$HOME][$(id) ; 'q']");
     stage_expect(r, "logs.stderr.0", "err\n");
     stage_expect(r, "verdict", "user_error");
     assert_int_equal(stage_number(r, "exit_code"), 7);
@@ -402,10 +398,10 @@ static void javascript_and_bash_run(void **state)
 static void metadata_is_untouched_and_unknown_fields_are_named(void **state)
 {
     (void)state;
-    cJSON *r = stage_job(
-        &rig, "{\"id\":\"meta\",\"code\":\"pass\",\"colour\":\"red\","
-              "\"metadata\":{\"n\":1.50,\"big\":12345678901234567890,"
-              "\"l\":[null,{\"k\":\"\\u00e9\"}]}}");
+    cJSON *r =
+        stage_job(&rig, "{\"id\":\"meta\",\"code\":\"pass\",\"colour\":\"red\","
+                        "\"metadata\":{\"n\":1.50,\"big\":12345678901234567890,"
+                        "\"l\":[null,{\"k\":\"\\u00e9\"}]}}");
     AUTO_FREE char *text = stage_field(&rig, "meta", "result");
 
     assert_non_null(strstr(text, "\"metadata\":{\"n\":1.50,\"big\":"
@@ -418,10 +414,10 @@ static void metadata_is_untouched_and_unknown_fields_are_named(void **state)
 static void a_dynamic_spec_starts_from_its_task_type(void **state)
 {
     (void)state;
-    cJSON *r = stage_job(
-        &rig, "{\"id\":\"dyn\",\"code\":\"pass\",\"task_type\":"
-              "\"data_analysis\",\"requirements\":{\"timeout\":9,"
-              "\"memory_limit_mb\":200,\"cpu_limit_percent\":150}}");
+    cJSON *r =
+        stage_job(&rig, "{\"id\":\"dyn\",\"code\":\"pass\",\"task_type\":"
+                        "\"data_analysis\",\"requirements\":{\"timeout\":9,"
+                        "\"memory_limit_mb\":200,\"cpu_limit_percent\":150}}");
 
     stage_expect(r, "task_type", "data_analysis");
     stage_expect(r, "sandbox_info.task_type", "data_analysis");
@@ -469,18 +465,17 @@ static void run_ends_with_the_code_of_the_verdict(void **state)
     assert_int_equal(run_code("kill -9 $$", "bash", NULL), EXIT_FAILED);
     assert_int_equal(run_code("echo", "bash", "--nonsense"), EXIT_USAGE);
     assert_int_equal(run_code("echo", "cobol", NULL), EXIT_USAGE);
-    assert_int_equal(
-        run_code("while :; do :; done", "bash", "--timeout=0.5"),
-        EXIT_STOPPED);
+    assert_int_equal(run_code("while :; do :; done", "bash", "--timeout=0.5"),
+                     EXIT_STOPPED);
     assert_int_equal(stage_cli(&rig, NULL, NULL, NULL, "stats", "--redis",
                                "unix:///nowhere/at/all", NULL),
                      EXIT_FAULT);
-    assert_int_equal(stage_cli(&rig, NULL, NULL, NULL, "status", "none-such",
-                               NULL),
-                     EXIT_NO_JOB);
-    assert_int_equal(stage_cli(&rig, NULL, NULL, NULL, "result", "none-such",
-                               NULL),
-                     EXIT_NO_JOB);
+    assert_int_equal(
+        stage_cli(&rig, NULL, NULL, NULL, "status", "none-such", NULL),
+        EXIT_NO_JOB);
+    assert_int_equal(
+        stage_cli(&rig, NULL, NULL, NULL, "result", "none-such", NULL),
+        EXIT_NO_JOB);
 }
 
 static void run_streams_and_keeps_the_streams_apart(void **state)
@@ -559,10 +554,10 @@ static void submit_wait_and_result_do_what_run_does(void **state)
                                "--id", "later", NULL),
                      EXIT_OK);
     assert_string_equal(id, "later\n");
-    assert_int_equal(
-        stage_cli(&rig, NULL, NULL, NULL, "wait", "later", NULL), EXIT_OK);
-    assert_int_equal(
-        stage_cli(&rig, NULL, &out, NULL, "result", "later", NULL), EXIT_OK);
+    assert_int_equal(stage_cli(&rig, NULL, NULL, NULL, "wait", "later", NULL),
+                     EXIT_OK);
+    assert_int_equal(stage_cli(&rig, NULL, &out, NULL, "result", "later", NULL),
+                     EXIT_OK);
     assert_non_null(strstr(out, "later\n"));
     assert_int_equal(
         stage_cli(&rig, NULL, &again, NULL, "status", "later", "--json", NULL),
@@ -584,8 +579,8 @@ static void a_batch_comes_back_in_order_with_its_totals(void **state)
                       "{\"template\":\"quick_script\",\"language\":\"bash\","
                       "\"code\":\"echo %d\"}\n",
                       i);
-    assert_int_equal(
-        stage_cli(&rig, lines, &out, NULL, "batch", "-", NULL), EXIT_OK);
+    assert_int_equal(stage_cli(&rig, lines, &out, NULL, "batch", "-", NULL),
+                     EXIT_OK);
     rest = out;
     for (int i = 0; i < 50; i++) {
         char *line = strsep(&rest, "\n"), expected[16];

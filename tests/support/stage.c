@@ -185,9 +185,9 @@ const cJSON *stage_at(const cJSON *json, const char *path)
 
         MUST(len < sizeof(name));
         snprintf(name, sizeof(name), "%.*s", (int)len, path);
-        json = cJSON_IsArray(json) ? cJSON_GetArrayItem(json, atoi(name))
-                                   : cJSON_GetObjectItemCaseSensitive(json,
-                                                                      name);
+        json = cJSON_IsArray(json)
+                   ? cJSON_GetArrayItem(json, atoi(name))
+                   : cJSON_GetObjectItemCaseSensitive(json, name);
         path += len + (path[len] == '.');
     }
     return json;
@@ -255,8 +255,7 @@ static bool look_at(pid_t pid, struct process *out)
     bool read = after && sscanf(after,
                                 ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u "
                                 "%*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                                &out->state, &out->parent,
-                                &out->started) == 3;
+                                &out->state, &out->parent, &out->started) == 3;
     free(text);
     return read;
 }

@@ -236,6 +236,8 @@ static void what_the_whole_host_would_feel_is_not_there(void **state)
     assert_int_equal(answer(SYS_inotify_init1, 0, 0, 0), ENOSYS);
     assert_int_equal(answer(SYS_inotify_add_watch, 0, 0, 0), ENOSYS);
     assert_int_equal(answer(SYS_io_setup, 1, 0, 0), ENOSYS);
+    assert_int_equal(answer(SYS_shmget, 0, 4096, 0), ENOSYS);
+    assert_int_equal(answer(SYS_semget, 0, 1, 0), ENOSYS);
     /* All it can write is in memory: nothing to do. */
     assert_int_equal(answer(SYS_sync, 0, 0, 0), ANSWERED_OK);
     assert_int_equal(answer(SYS_syncfs, -1, 0, 0), ANSWERED_OK);

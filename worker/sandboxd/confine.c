@@ -87,7 +87,6 @@ int confine_resources(const struct wire_create *want, bool memory_in_cgroup,
         {RLIMIT_MSGQUEUE, "message queues", 0, 0},
         {RLIMIT_NICE, "nice", 0, 0},
         {RLIMIT_RTPRIO, "real time", 0, 0},
-        {RLIMIT_NOFILE, "open files", OPEN_FILES, OPEN_FILES},
         {RLIMIT_NPROC, "processes", pids, pids},
         {RLIMIT_SIGPENDING, "signals", SIGNALS_PENDING, SIGNALS_PENDING},
         {RLIMIT_STACK, "stack", STACK_BYTES, STACK_BYTES_HARD},
@@ -97,6 +96,15 @@ int confine_resources(const struct wire_create *want, bool memory_in_cgroup,
     for (size_t i = 0; rc == 0 && i < COUNT(limits); i++)
         rc = set_limit(&limits[i], why);
     return rc;
+}
+
+int confine_files(void)
+{
+    const struct limit files = {RLIMIT_NOFILE, "open files", OPEN_FILES,
+                                OPEN_FILES};
+    struct step why;
+
+    return set_limit(&files, &why);
 }
 
 static int drop_bounding_set(struct step *why)

@@ -23,6 +23,10 @@ int confine_resources(const struct wire_create *want, bool memory_in_cgroup,
                       bool pids_in_cgroup, bool cores_are_piped,
                       struct step *why);
 
+/* The limit on open files, in the program alone: an ordinary user's fds that
+ * are on their way count against it, and the init has one to send. */
+int confine_files(void);
+
 /* No capabilities, none to come back, no new privileges. */
 int confine_privileges(struct step *why);
 

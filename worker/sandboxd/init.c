@@ -161,8 +161,8 @@ static _Noreturn void become_program(const struct init_plan *p, int error_fd)
 {
     setsid();
     reset_signals();
-    if (dup2(p->stdin_fd, 0) == 0 && dup2(p->stdout_fd, 1) == 1 &&
-        dup2(p->stderr_fd, 2) == 2 &&
+    if (confine_files() == 0 && dup2(p->stdin_fd, 0) == 0 &&
+        dup2(p->stdout_fd, 1) == 1 && dup2(p->stderr_fd, 2) == 2 &&
         dup2(p->result_fd, RESULT_FD) == RESULT_FD &&
         fcntl(RESULT_FD, F_SETFD, 0) == 0 &&
         close_range(RESULT_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC) == 0)

@@ -28,7 +28,7 @@
 /* By name: libseccomp knows which of them this machine has. Not among them,
  * since no namespace holds them: inotify (tells of files below /usr that other
  * sandboxes open, and its instances count for root), io_setup (one number of
- * requests for the host). */
+ * requests for the host), System V IPC (without a cgroup nothing bounds it). */
 static const char *const allowed[] = {
     /* files */
     "read",
@@ -277,15 +277,6 @@ static const char *const allowed[] = {
     "recvmsg",
     "sendmmsg",
     "recvmmsg",
-    /* System V: its namespace ends with the sandbox */
-    "shmget",
-    "shmat",
-    "shmdt",
-    "shmctl",
-    "semget",
-    "semop",
-    "semtimedop",
-    "semctl",
     "getrandom",
 };
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # tests/run.sh PROGRAM... -- runs cmocka programs, one line each, and ends with
 # the line "N passed, N failed, N skipped". Exits 0 only if nothing failed.
+# TEST_JOBS (one a core, at most 4) run at a time: most of them mostly wait.
 #
 # A program that crashes, hangs (TEST_TIMEOUT seconds) or stops half way counts
 # each test it owes as failed; what it printed is shown. A test skips with
@@ -12,17 +13,15 @@
 set -u
 
 : "${TEST_TIMEOUT:=300}"
-top=$(cd "$(dirname "$0")/.." && pwd)
-cd "$top" || exit 1
+if [ -z "${TEST_JOBS:-}" ]; then
+    TEST_JOBS=$(nproc)
+    [ "$TEST_JOBS" -le 4 ] || TEST_JOBS=4
+fi
+export TEST_TIMEOUT
+cd "$(dirname "$0")/.." || exit 1
 # Nothing of the caller's own capibox may leak into the tests.
 unset CAPIBOX_REDIS_URL REDIS_URL CAPIBOX_PREFIX CAPIBOX_QUEUES \
     CAPIBOX_BACKEND CAPIBOX_TEMPLATES CAPIBOX_LOG CAPIBOX_LOG_LEVEL
-
-output=$(mktemp) || exit 1
-trap 'rm -f "$output"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-passed=0 failed=0 skipped=0
 
 # "passed failed skipped", then a line for each test that failed or skipped.
 # Reads TAP; $1 is the exit code.
@@ -63,8 +62,9 @@ how_it_ended() {
     esac
 }
 
-run() {
-    program=$1
+# One program. Its report goes out in one piece.
+run_one() {
+    program=$1 output=$2.output report=$2.report
     started=$(date +%s)
     CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "$TEST_TIMEOUT" "$program" \
         >"$output" 2>&1 </dev/null
@@ -73,32 +73,53 @@ run() {
     took=$(($(date +%s) - started))
     # shellcheck disable=SC2046 # three numbers
     set -- $(echo "$counted" | head -n 1)
-    p=$1 f=$2 s=$3
-    if [ "${CI:-}" = true ] && [ "$s" -gt 0 ]; then
+    passed=$1 failed=$2 skipped=$3
+    if [ "${CI:-}" = true ] && [ "$skipped" -gt 0 ]; then
         for name in $(echo "$counted" | sed -n 's/^SKIP \([^ :]*\).*/\1/p'); do
             is_allowed "$name" && continue
             echo "SKIP $name: README.md does not list it" >>"$output"
-            s=$((s - 1)) f=$((f + 1))
+            skipped=$((skipped - 1)) failed=$((failed + 1))
         done
     fi
-    word=ok
-    [ "$f" -eq 0 ] || word=FAILED
-    printf '%-6s %s: %d passed' "$word" "${program#build/}" "$p"
-    [ "$f" -eq 0 ] || printf ', %d failed' "$f"
-    [ "$s" -eq 0 ] || printf ', %d skipped' "$s"
-    printf ' (%d s%s)\n' "$took" "$(how_it_ended "$code")"
-    echo "$counted" | sed -n '2,$s/^/       /p'
-    if [ "$f" -gt 0 ]; then
-        echo "---- $program said:"
-        grep -v '^ok [0-9]* - ' "$output" | tail -n 200
-        echo "----"
-    fi
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    echo "$passed $failed $skipped" >>"$totals"
+    {
+        word=ok
+        [ "$failed" -eq 0 ] || word=FAILED
+        printf '%-6s %s: %d passed' "$word" "${program#build/}" "$passed"
+        [ "$failed" -eq 0 ] || printf ', %d failed' "$failed"
+        [ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
+        printf ' (%d s%s)\n' "$took" "$(how_it_ended "$code")"
+        echo "$counted" | sed -n '2,$s/^/       /p'
+        if [ "$failed" -gt 0 ]; then
+            echo "---- $program said:"
+            grep -v '^ok [0-9]* - ' "$output" | tail -n 200
+            echo '----'
+        fi
+    } >"$report"
+    cat "$report"
 }
 
-for each in "$@"; do
-    run "$each"
-done
+if [ "${1:-}" = --one ]; then
+    totals=$2/totals
+    run_one "$3" "$2/$$"
+    exit 0
+fi
+
+folder=$(mktemp -d) || exit 1
+trap 'rm -rf "$folder"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+printf '%s\n' "$@" | xargs -P "$TEST_JOBS" -I{} sh tests/run.sh --one "$folder" {}
+whole=$?
+sums=$(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0, NR }' \
+    "$folder/totals")
+# shellcheck disable=SC2086 # four numbers
+set -- $# $sums
+passed=$2 failed=$3 skipped=$4
+if [ "$whole" -ne 0 ] || [ "$5" -ne "$1" ]; then
+    echo "FAILED only $5 of $1 programs were run to their end"
+    failed=$((failed + 1))
+fi
 [ -z "${TEST_TOTALS:-}" ] || echo "$passed $failed $skipped" >>"$TEST_TOTALS"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

@@ -935,9 +935,17 @@ static void kill_all_ends_every_run_until_resume(void **state)
 /* ---- what is left ----------------------------------------------------- */
 
 /* A program that looks like nothing else here, to be found in /proc. */
-#define MARK "capibox-test-mark"
+/* A sleeper that can be told from those of another run of this program. */
+static char mark[48], marked_code[96];
 
-static int count_processes(const char *mark)
+static void make_mark(void)
+{
+    snprintf(mark, sizeof(mark), "capibox-test-mark-%d-", getpid());
+    snprintf(marked_code, sizeof(marked_code),
+             "bash -c 'sleep 61; : %s' & wait", mark);
+}
+
+static int count_processes(void)
 {
     DIR *proc = opendir("/proc");
     int count = 0;
@@ -960,13 +968,13 @@ static int count_processes(const char *mark)
 static bool mark_is_gone(void *ctx)
 {
     (void)ctx;
-    return count_processes(MARK) == 0;
+    return count_processes() == 0;
 }
 
 static bool mark_is_there(void *ctx)
 {
     (void)ctx;
-    return count_processes(MARK) > 0;
+    return count_processes() > 0;
 }
 
 /* Cgroups whose name starts so, below one whose path holds `within`. */
@@ -998,7 +1006,7 @@ static void a_killed_sandboxd_takes_its_sandboxes_along(void **state)
     char folder[32];
 
     (void)state;
-    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    prepare(&r, LANGUAGE_BASH, marked_code);
     MUST0(pthread_create(&thread, NULL, go_thread, &r));
     assert_true(wait_until(mark_is_there, NULL, 5000));
     pid_t sandboxd = find_sandboxd(getpid());
@@ -1021,7 +1029,7 @@ static void kill_all_needs_no_sandboxd_that_answers(void **state)
     pthread_t thread;
 
     (void)state;
-    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    prepare(&r, LANGUAGE_BASH, marked_code);
     MUST0(pthread_create(&thread, NULL, go_thread, &r));
     assert_true(wait_until(mark_is_there, NULL, 5000));
     MUST0(kill(find_sandboxd(getpid()), SIGSTOP));
@@ -1042,7 +1050,7 @@ static void a_hung_sandboxd_cannot_keep_code_running(void **state)
     pid_t sandboxd;
 
     (void)state;
-    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    prepare(&r, LANGUAGE_BASH, marked_code);
     r.spec.limits.timeout_ms = 1000;
     MUST0(pthread_create(&thread, NULL, go_thread, &r));
     assert_true(wait_until(mark_is_there, NULL, 5000));
@@ -1081,7 +1089,7 @@ static pid_t start_worker(void)
 
     backend = NULL;
     MUST0(backend_local.open(&settings, &backend, &why));
-    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    prepare(&r, LANGUAGE_BASH, marked_code);
     go(&r);
     _exit(0);
 }
@@ -1145,6 +1153,7 @@ static int open_backend(void **state)
     struct complaint why = {0};
 
     (void)state;
+    make_mark();
     setenv("CAPIBOX_SANDBOXD", proc_program("capibox-sandboxd"), 1);
     if (settings_init(&settings) < 0)
         return -1;

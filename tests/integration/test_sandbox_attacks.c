@@ -258,9 +258,70 @@ static void memory_that_is_no_process_own_counts(void **state)
     the_next_job_is_fine();
 }
 
+/* ---- what the host is short of ---------------------------------------- */
+
+/* A cgroup v1 of half a core, as a container may be in. "" if it cannot be. */
+static void make_small_cgroup(char *path, size_t size)
+{
+    char file[300];
+
+    snprintf(path, size, "/sys/fs/cgroup/cpu/capibox-test-%d", getpid());
+    snprintf(file, sizeof(file), "%s/cpu.cfs_quota_us", path);
+    if (mkdir(path, 0755) == 0 && io_write_file(file, "50000") == 0)
+        return;
+    rmdir(path);
+    *path = '\0';
+}
+
+static _Noreturn void run_in_cgroup(const char *path)
+{
+    struct sandbox_run r;
+    char file[300];
+
+    snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+    MUST0(io_write_file(file, "0"));
+    MUST0(sandbox_run_open(NULL));
+    sandbox_run_prepare(&r, LANGUAGE_BASH, "while :; do :; done");
+    r.spec.limits.timeout_ms = 1000;
+    sandbox_run_go(&r);
+    if (r.o.verdict != VERDICT_TIMEOUT || r.o.usage.cpu_seconds > 0.75)
+        sandbox_run_explain(&r);
+    bool good = r.o.verdict == VERDICT_TIMEOUT && r.o.usage.cpu_seconds <= 0.75;
+    sandbox_run_done(&r);
+    sandbox_run_close(NULL);
+    _exit(good ? 0 : 1);
+}
+
+static bool is_removed(void *path)
+{
+    return rmdir(path) == 0;
+}
+
+static void a_host_with_less_cpu_than_a_job_may_use_is_no_obstacle(void **state)
+{
+    char path[200];
+    int status;
+
+    (void)state;
+    make_small_cgroup(path, sizeof(path));
+    if (!*path) {
+        print_message("SKIP: no cgroup v1 of its own for CPU here\n");
+        return;
+    }
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (pid == 0)
+        run_in_cgroup(path);
+    MUST(waitpid(pid, &status, 0) == pid);
+    assert_true(wait_until(is_removed, path, LEFTOVER_MS));
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            a_host_with_less_cpu_than_a_job_may_use_is_no_obstacle),
         cmocka_unit_test(memory_that_is_no_process_own_counts),
         cmocka_unit_test(a_hung_sandboxd_can_be_killed_under_load),
         cmocka_unit_test(a_sandboxd_without_files_to_spare_keeps_its_sandboxes),

@@ -703,11 +703,36 @@ static void *go_thread(void *arg)
     return NULL;
 }
 
+/* The process that is our child and runs capibox-sandboxd. */
+static pid_t find_sandboxd(pid_t parent)
+{
+    DIR *proc = opendir("/proc");
+    pid_t found = 0;
+
+    for (const struct dirent *e; proc && (e = readdir(proc));) {
+        char path[300];
+        char *text;
+        int ppid = 0;
+        char name[32] = "";
+
+        snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+        if (io_read_file(path, 4096, &text, NULL) < 0)
+            continue;
+        if (sscanf(text, "%*d (%31[^)]) %*c %d", name, &ppid) == 2 &&
+            ppid == parent && strncmp(name, "capibox-sandbox", 15) == 0)
+            found = atoi(e->d_name);
+        free(text);
+    }
+    closedir(proc);
+    return found;
+}
+
 static void twenty_run_side_by_side(void **state)
 {
     enum { MANY = 20 };
     static struct run runs[MANY];
     pthread_t threads[MANY];
+    pid_t sandboxd = find_sandboxd(getpid());
 
     (void)state;
     for (int i = 0; i < MANY; i++) {
@@ -719,6 +744,7 @@ static void twenty_run_side_by_side(void **state)
         expect(&runs[i], VERDICT_OK, "[\"2\\nend\\n\"]");
         done(&runs[i]);
     }
+    assert_int_equal(find_sandboxd(getpid()), sandboxd); /* it never died */
 }
 
 struct interrupted {
@@ -812,30 +838,6 @@ static int count_processes(const char *mark)
     return count;
 }
 
-/* The process that is our child and runs capibox-sandboxd. */
-static pid_t find_sandboxd(pid_t parent)
-{
-    DIR *proc = opendir("/proc");
-    pid_t found = 0;
-
-    for (const struct dirent *e; proc && (e = readdir(proc));) {
-        char path[300];
-        char *text;
-        int ppid = 0;
-        char name[32] = "";
-
-        snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
-        if (io_read_file(path, 4096, &text, NULL) < 0)
-            continue;
-        if (sscanf(text, "%*d (%31[^)]) %*c %d", name, &ppid) == 2 &&
-            ppid == parent && strncmp(name, "capibox-sandbox", 15) == 0)
-            found = atoi(e->d_name);
-        free(text);
-    }
-    closedir(proc);
-    return found;
-}
-
 static bool mark_is_gone(void *ctx)
 {
     (void)ctx;
@@ -848,8 +850,9 @@ static bool mark_is_there(void *ctx)
     return count_processes(MARK) > 0;
 }
 
-/* Cgroups whose name starts so. */
-static int count_cgroups(const char *prefix, const char *dir, int depth)
+/* Cgroups whose name starts so, below one whose path holds `within`. */
+static int count_cgroups(const char *prefix, const char *within,
+                         const char *dir, int depth)
 {
     DIR *d = depth > 0 ? opendir(dir) : NULL;
     int count = 0;
@@ -859,9 +862,10 @@ static int count_cgroups(const char *prefix, const char *dir, int depth)
 
         if (e->d_type != DT_DIR || e->d_name[0] == '.')
             continue;
-        count += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+        count += strncmp(e->d_name, prefix, strlen(prefix)) == 0 &&
+                 strstr(dir, within);
         snprintf(path, sizeof(path), "%.700s/%.255s", dir, e->d_name);
-        count += count_cgroups(prefix, path, depth - 1);
+        count += count_cgroups(prefix, within, path, depth - 1);
     }
     if (d)
         closedir(d);
@@ -888,7 +892,8 @@ static void a_killed_sandboxd_takes_its_sandboxes_along(void **state)
     assert_true(wait_until(mark_is_gone, NULL, LEFTOVER_MS));
     /* The next job gets a new one, which tidies up after the dead one. */
     check(LANGUAGE_BASH, "echo x", VERDICT_OK, "[\"x\\n\"]");
-    assert_int_equal(count_cgroups(folder, "/sys/fs/cgroup", CGROUP_DEPTH), 0);
+    assert_int_equal(count_cgroups(folder, "", "/sys/fs/cgroup", CGROUP_DEPTH),
+                     0);
 }
 
 static void kill_all_needs_no_sandboxd_that_answers(void **state)
@@ -995,21 +1000,25 @@ static int count_fds(void)
 
 static bool no_cgroup_is_left(void *ctx)
 {
-    (void)ctx;
-    return count_cgroups("local-", "/sys/fs/cgroup", CGROUP_DEPTH) == 0;
+    return count_cgroups("local-", ctx, "/sys/fs/cgroup", CGROUP_DEPTH) == 0;
 }
 
 static void nothing_is_left_after_many_runs(void **state)
 {
+    char folder[32];
+    pid_t sandboxd;
     int before;
 
     (void)state;
     check(LANGUAGE_BASH, ":", VERDICT_OK, "[]");
+    sandboxd = find_sandboxd(getpid());
     before = count_fds();
     for (int i = 0; i < 10; i++)
         check(LANGUAGE_BASH, "sleep 1 &", VERDICT_OK, "[]");
     assert_int_equal(count_fds(), before);
-    assert_true(wait_until(no_cgroup_is_left, NULL, LEFTOVER_MS));
+    snprintf(folder, sizeof(folder), "/capibox-%d-", sandboxd);
+    assert_true(wait_until(no_cgroup_is_left, folder, LEFTOVER_MS));
+    assert_int_equal(find_sandboxd(getpid()), sandboxd); /* it never died */
 }
 
 static int open_backend(void **state)

@@ -258,10 +258,308 @@ static void memory_that_is_no_process_own_counts(void **state)
     the_next_job_is_fine();
 }
 
+/* The program's end and the timeout meet: one of the two, never both. */
+static void an_end_at_the_timeout_has_one_verdict(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 24; i++) {
+        struct sandbox_run r;
+
+        sandbox_run_prepare(&r, LANGUAGE_BASH, "sleep 0.1");
+        r.spec.limits.timeout_ms = 100 + i % 12;
+        sandbox_run_go(&r);
+        expect(&r, r.o.exit_code == 0 ? VERDICT_OK : VERDICT_TIMEOUT, NULL);
+        sandbox_run_done(&r);
+    }
+}
+
+static void code_that_will_not_end_times_out(void **state)
+{
+    static const char *const codes[] = {
+        "import atexit, time; atexit.register(time.sleep, 60)",
+        "import threading, time; "
+        "threading.Thread(target=time.sleep, args=(60,)).start()",
+        "import sys, time; sys.excepthook = lambda *a: time.sleep(60); 1/0",
+        "import signal; signal.pthread_sigmask(0, range(1, 65)); "
+        "signal.sigwait([1])",
+        /* always young: each is gone before it can be counted */
+        "import os\nif os.fork() == 0:\n  while True:\n    try:\n"
+        "      if os.fork(): os._exit(0)\n    except OSError: pass\n"
+        "while True:\n  try: os.wait()\n  except OSError: pass",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+        struct sandbox_run r;
+
+        sandbox_run_prepare(&r, LANGUAGE_PYTHON, codes[i]);
+        r.spec.limits.timeout_ms = 600;
+        sandbox_run_go(&r);
+        expect(&r, VERDICT_TIMEOUT, NULL);
+        assert_true(r.o.timings.run < 1.6);
+        sandbox_run_done(&r);
+    }
+    the_next_job_is_fine();
+}
+
+/* Any call with any arguments, by children that may well crash. */
+static void system_calls_at_random_harm_nobody(void **state)
+{
+    static const char code[] =
+        "import ctypes, os, random, signal, time\n"
+        "c = ctypes.CDLL(None)\nend = time.time() + 3\n"
+        /* leave out what ends or stops the loop: exits, waits, kills */
+        "out = {15, 34, 60, 61, 62, 128, 129, 130, 200, 231, 234, 247, 297, "
+        "424}\nmem = ctypes.create_string_buffer(8192)\n"
+        "at = ctypes.addressof(mem)\n"
+        "def arg():\n  return random.choice((random.randrange(8), at, -1,\n"
+        "    random.getrandbits(32), random.getrandbits(64), "
+        "1 << random.randrange(64)))\n"
+        "def child():\n  signal.alarm(1); random.seed(os.urandom(8))\n"
+        "  while True:\n    nr = random.randrange(470)\n"
+        "    if nr not in out:\n      c.syscall(ctypes.c_long(nr), "
+        "*[ctypes.c_ulong(arg() % 2**64) for i in range(6)])\n"
+        "while time.time() < end:\n"
+        "  try:\n    if os.fork() == 0: child()\n"
+        "  except OSError: pass\n"
+        "  time.sleep(.02)\n"
+        "  try:\n    while os.waitpid(-1, os.WNOHANG)[0]: pass\n"
+        "  except ChildProcessError: pass\n"
+        "os._exit(7)";
+    struct sandbox_run r;
+
+    (void)state;
+    sandbox_run_prepare(&r, LANGUAGE_PYTHON, code);
+    r.spec.limits.memory_bytes = 128 << 20;
+    sandbox_run_go(&r);
+    /* It may have run into a limit, but it was not stopped by us. */
+    if (r.o.verdict == VERDICT_TIMEOUT || r.rc != 0)
+        sandbox_run_explain(&r);
+    assert_int_equal(r.rc, 0);
+    assert_true(r.o.verdict != VERDICT_TIMEOUT);
+    sandbox_run_done(&r);
+    the_next_job_is_fine();
+}
+
+/* ---- files ------------------------------------------------------------ */
+
+static void only_honest_files_come_back(void **state)
+{
+    static const char code[] =
+        "import os, socket\n"
+        "os.symlink('/etc/passwd', 'link.t'); os.symlink('me.t', 'me.t')\n"
+        "os.symlink('/proc/self/root/etc/shadow', 'root.t')\n"
+        "os.mkfifo('fifo.t'); socket.socket(socket.AF_UNIX).bind('sock.t')\n"
+        "open('ok.t', 'w').write('ok'); os.link('ok.t', 'hard.t')\n"
+        "open('huge.t', 'w').truncate(1 << 40)\n"
+        "os.mkdir('d'); open('d/in.t', 'w').write('in'); os.symlink('d', 'e')\n"
+        "open(b'\\xc3\\x28\\n\\x1b.t', 'w').close()\n"
+        "open('a' * 253 + '.t', 'w').close(); os.mkdir('deep'); "
+        "os.chdir('deep')\n"
+        "for i in range(500): os.mkdir('x'); os.chdir('x')\n"
+        "open('bottom.t', 'w').close()\n";
+    static const char *const expected[] = {
+        "{\"path\":\"link.t\",\"size\":0,\"skipped\":\"symlink\"}",
+        "{\"path\":\"root.t\",\"size\":0,\"skipped\":\"symlink\"}",
+        "{\"path\":\"me.t\",\"size\":0,\"skipped\":\"symlink\"}",
+        "{\"path\":\"fifo.t\",\"size\":0,\"skipped\":\"not a regular file\"}",
+        "{\"path\":\"sock.t\",\"size\":0,\"skipped\":\"not a regular file\"}",
+        "{\"path\":\"e/in.t\",\"size\":0,\"skipped\":\"symlink\"}",
+        "\"path\":\"huge.t\",\"size\":1099511627776,\"skipped\":\"too large\"",
+        "\"path\":\"hard.t\",\"size\":2",
+        "\"path\":\"d/in.t\",\"size\":2",
+    };
+    char *globs[] = {(char *)"**/*.t", (char *)"e/in.t", NULL};
+    struct sandbox_run r;
+
+    (void)state;
+    sandbox_run_prepare(&r, LANGUAGE_PYTHON, code);
+    r.job.output_files = globs;
+    sandbox_run_go(&r);
+    expect(&r, VERDICT_OK, "[]");
+    for (size_t i = 0; i < sizeof(expected) / sizeof(*expected); i++)
+        if (!strstr(r.o.files.text, expected[i]))
+            fail_msg("%s is not in %s", expected[i], r.o.files.text);
+    assert_null(strstr(r.o.files.text, "bottom.t"));
+    assert_null(memchr(r.o.files.text, '\n', r.o.files.len));
+    assert_true(r.o.timings.collect < 2);
+    sandbox_run_done(&r);
+    the_next_job_is_fine();
+}
+
+/* ---- real programs ---------------------------------------------------- */
+
+static void expect_program(enum language language, const char *code,
+                           const char *out)
+{
+    struct sandbox_run r;
+
+    sandbox_run_prepare(&r, language, code);
+    r.spec.limits.memory_bytes = 1024ll << 20;
+    r.spec.limits.disk_bytes = 128 << 20;
+    r.spec.limits.pids = 128;
+    sandbox_run_go(&r);
+    expect(&r, VERDICT_OK, out);
+    assert_int_equal(r.o.nwarnings, 0);
+    sandbox_run_done(&r);
+}
+
+static void the_usual_packages_work(void **state)
+{
+    (void)state;
+    if (access("/usr/lib/python3/dist-packages/sklearn", F_OK) < 0 ||
+        access("/usr/lib/python3/dist-packages/plotly", F_OK) < 0) {
+        print_message("SKIP: sklearn or plotly is not installed\n");
+        return;
+    }
+    expect_program(
+        LANGUAGE_PYTHON,
+        "import numpy as np, pandas as pd\na = np.random.rand(100, 100)\n"
+        "print(np.linalg.svd(a)[1].shape, np.linalg.inv(a).shape)\n"
+        "d = pd.DataFrame({'a': [1, 2, 2], 'b': [1., 2, 3]})\n"
+        "d.to_csv('x.csv')\nprint(pd.read_csv('x.csv').groupby('a').b.sum()"
+        ".tolist())\nimport scipy.optimize as so\n"
+        "print(round(so.minimize(lambda x: (x[0]-1)**2, [0.]).x[0], 3))\n"
+        "from sklearn.ensemble import RandomForestClassifier as F\n"
+        "print(F(5, n_jobs=2).fit(a, [0, 1] * 50).score(a, [0, 1] * 50) > .7)\n"
+        "import seaborn, matplotlib.pyplot as plt\n"
+        "seaborn.histplot(d['b']); plt.savefig('s.png'); plt.close()\n"
+        "import plotly.graph_objects as go\n"
+        "print(len(go.Figure(go.Bar(y=[1])).to_html()) > 1000, "
+        "open('s.png', 'rb').read(4)[1:])",
+        "[\"(100,) (100, 100)\\n[1.0, 5.0]\\n1.0\\nTrue\\nTrue "
+        "b'PNG'\\n\"]");
+}
+
+static void the_standard_library_works(void **state)
+{
+    (void)state;
+    expect_program(
+        LANGUAGE_PYTHON,
+        "import sqlite3, asyncio, math, multiprocessing as mp, subprocess\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "async def talk():\n"
+        "  p = await asyncio.create_subprocess_exec('echo', 'hi', stdout=-1)\n"
+        "  s = await asyncio.start_unix_server("
+        "lambda r, w: (w.write(b'yo'), w.close()), '/tmp/s')\n"
+        "  r, w = await asyncio.open_unix_connection('/tmp/s')\n"
+        "  print((await p.communicate())[0], await r.read()); s.close()\n"
+        "if __name__ == '__main__':\n"
+        "  c = sqlite3.connect('x.db'); c.execute('create table t(a)')\n"
+        "  c.execute('pragma journal_mode=wal')\n"
+        "  c.executemany('insert into t values (?)', [(i,) for i in "
+        "range(100)])\n"
+        "  c.commit(); print(c.execute('select sum(a) from t').fetchone())\n"
+        "  asyncio.run(talk())\n"
+        "  print(subprocess.getoutput('seq 3 | sort -r | head -1'))\n"
+        "  with ThreadPoolExecutor(8) as e: "
+        "print(sum(e.map(abs, range(100))))\n"
+        "  for how in ('fork', 'spawn', 'forkserver'):\n"
+        "    with mp.get_context(how).Pool(2) as p: "
+        "print(p.map(math.sqrt, [4, 9]))\n"
+        "  m = SharedMemory(create=True, size=99); m.close(); m.unlink()",
+        "[\"(4950,)\\nb'hi\\\\n' b'yo'\\n3\\n4950\\n[2.0, 3.0]\\n[2.0, "
+        "3.0]\\n[2.0, 3.0]\\n\"]");
+}
+
+static void node_and_the_shell_work(void **state)
+{
+    (void)state;
+    expect_program(
+        LANGUAGE_JAVASCRIPT,
+        "const fs = require('fs'), cp = require('child_process'), z = "
+        "require('zlib'), c = require('crypto');\n"
+        "const {Worker} = require('worker_threads');\n"
+        "fs.writeFileSync('a', 'b');\n"
+        "console.log(fs.readFileSync('a', 'utf8'), "
+        "c.createHash('sha256').update('x').digest('hex').slice(0, 8), "
+        "cp.execSync('echo hi') + '', z.gunzipSync(z.gzipSync('z')) + '');\n"
+        "new Worker(\"require('worker_threads').parentPort.postMessage(7)\", "
+        "{eval: true}).on('message', (m) => console.log(m));",
+        "[\"b 2d711642 hi\\n z\\n7\\n\"]");
+    expect_program(
+        LANGUAGE_BASH,
+        "set -e; d=$(mktemp -d); cd $d; seq 100 > n; tar czf t.tgz n; mkdir o; "
+        "tar xzf t.tgz -C o; cmp n o/n; dd if=/dev/zero of=z bs=1k count=9 "
+        "2> /dev/null; cp -a o p; mv p r; sync; diff <(seq 3) <(seq 3); "
+        "find . -type f | xargs -n1 -P2 md5sum | wc -l; flock n true; "
+        "timeout 5 sort -r n | head -1; ulimit -n",
+        "[\"5\\n99\\n1024\\n\"]");
+}
+
+/* ---- what the host is short of ---------------------------------------- */
+
+/* A cgroup v1 of half a core, as a container may be in. "" if it cannot be. */
+static void make_small_cgroup(char *path, size_t size)
+{
+    char file[300];
+
+    snprintf(path, size, "/sys/fs/cgroup/cpu/capibox-test-%d", getpid());
+    snprintf(file, sizeof(file), "%s/cpu.cfs_quota_us", path);
+    if (mkdir(path, 0755) == 0 && io_write_file(file, "50000") == 0)
+        return;
+    rmdir(path);
+    *path = '\0';
+}
+
+static _Noreturn void run_in_cgroup(const char *path)
+{
+    struct sandbox_run r;
+    char file[300];
+
+    snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+    MUST0(io_write_file(file, "0"));
+    MUST0(sandbox_run_open(NULL));
+    sandbox_run_prepare(&r, LANGUAGE_BASH, "while :; do :; done");
+    r.spec.limits.timeout_ms = 1000;
+    sandbox_run_go(&r);
+    if (r.o.verdict != VERDICT_TIMEOUT || r.o.usage.cpu_seconds > 0.75)
+        sandbox_run_explain(&r);
+    bool good = r.o.verdict == VERDICT_TIMEOUT && r.o.usage.cpu_seconds <= 0.75;
+    sandbox_run_done(&r);
+    sandbox_run_close(NULL);
+    _exit(good ? 0 : 1);
+}
+
+static bool is_removed(void *path)
+{
+    return rmdir(path) == 0;
+}
+
+static void a_host_with_less_cpu_than_a_job_may_use_is_no_obstacle(void **state)
+{
+    char path[200];
+    int status;
+
+    (void)state;
+    make_small_cgroup(path, sizeof(path));
+    if (!*path) {
+        print_message("SKIP: no cgroup v1 of its own for CPU here\n");
+        return;
+    }
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (pid == 0)
+        run_in_cgroup(path);
+    MUST(waitpid(pid, &status, 0) == pid);
+    assert_true(wait_until(is_removed, path, LEFTOVER_MS));
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            a_host_with_less_cpu_than_a_job_may_use_is_no_obstacle),
         cmocka_unit_test(memory_that_is_no_process_own_counts),
+        cmocka_unit_test(an_end_at_the_timeout_has_one_verdict),
+        cmocka_unit_test(code_that_will_not_end_times_out),
+        cmocka_unit_test(system_calls_at_random_harm_nobody),
+        cmocka_unit_test(only_honest_files_come_back),
+        cmocka_unit_test(the_usual_packages_work),
+        cmocka_unit_test(the_standard_library_works),
+        cmocka_unit_test(node_and_the_shell_work),
         cmocka_unit_test(a_hung_sandboxd_can_be_killed_under_load),
         cmocka_unit_test(a_sandboxd_without_files_to_spare_keeps_its_sandboxes),
         cmocka_unit_test(fds_on_their_way_end_no_other_job),

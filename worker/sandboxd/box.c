@@ -183,9 +183,18 @@ static void fill_status(const struct box *b, struct wire_ended *m)
         m->signal = WTERMSIG(e->status);
 }
 
+/* A program that had ended by itself when the timeout struck was in time. */
+static int32_t reason_of(const struct box *b)
+{
+    bool by_itself =
+        b->exited.kind == LEASH_EXITED && WIFEXITED(b->exited.status);
+
+    return b->reason == WIRE_TIMEOUT && by_itself ? WIRE_NOT_KILLED : b->reason;
+}
+
 static void tell_ended(struct box *b)
 {
-    struct wire_ended m = {.kind = WIRE_ENDED, .reason = b->reason};
+    struct wire_ended m = {.kind = WIRE_ENDED, .reason = reason_of(b)};
     struct cgroup_facts facts;
 
     cgroup_read(&b->cgroup, &facts);

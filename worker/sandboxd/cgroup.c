@@ -17,13 +17,14 @@
 #include "common/io.h"
 #include "common/scope.h"
 
-#define TEXT_BYTES_MAX (1u << 20) /* of any cgroup or proc file */
-#define FOLDER_PREFIX  "capibox-"
-#define V2_LEAF        "capibox-daemons"
-#define CPU_PERIOD_US  100000
-#define V1_UNLIMITED   (1ll << 60)
-#define KILL_ROUNDS    50
-#define KILL_PAUSE_US  2000
+#define TEXT_BYTES_MAX   (1u << 20) /* of any cgroup or proc file */
+#define FOLDER_PREFIX    "capibox-"
+#define V2_LEAF          "capibox-daemons"
+#define CPU_PERIOD_US    CGROUP_CPU_PERIOD_US
+#define CPU_QUOTA_MIN_US 1000 /* the kernel takes no less */
+#define V1_UNLIMITED     (1ll << 60)
+#define KILL_ROUNDS      50
+#define KILL_PAUSE_US    2000
 
 static const char *const names[CONTROLLER_COUNT] = {"memory", "pids", "cpu",
                                                     "cpuacct"};
@@ -252,6 +253,8 @@ static int limit_cpu(const struct cgroup *cg, int percent, struct step *why)
     if (cg->host->places[CONTROLLER_CPU].version == 2)
         return set_value(cg, CONTROLLER_CPU, "cpu.max", why, "%" PRId64 " %d",
                          quota, CPU_PERIOD_US);
+    if (quota > cg->host->cpu_quota_max_us)
+        quota = cg->host->cpu_quota_max_us;
     rc = set_value(cg, CONTROLLER_CPU, "cpu.cfs_period_us", why, "%d",
                    CPU_PERIOD_US);
     if (rc == 0)
@@ -779,12 +782,48 @@ static bool has_swap_limit(const struct cgroup_host *host)
                                     : "memory.memsw.limit_in_bytes");
 }
 
+static int64_t read_number_of(const char *dir, const char *file)
+{
+    char path[PATH_MAX];
+    char *text;
+
+    if (!path_print(path, sizeof(path), "%s/%s", dir, file) ||
+        io_read_file(path, TEXT_BYTES_MAX, &text, NULL) < 0)
+        return -1;
+    int64_t value = strtoll(text, NULL, 10);
+    free(text);
+    return value;
+}
+
+/* Up to the mount; above it (a container's own cgroup may be the mount) there
+ * are no such files. */
+static int64_t least_cpu_quota(const struct cgroup_place *place)
+{
+    char path[CGROUP_PATH_MAX];
+    int64_t least = INT64_MAX;
+
+    if (place->version != 1)
+        return least;
+    memcpy(path, place->path, sizeof(path));
+    for (; *path; cut_last(path)) {
+        int64_t quota = read_number_of(path, "cpu.cfs_quota_us");
+        int64_t period = read_number_of(path, "cpu.cfs_period_us");
+
+        if (quota <= 0 || period <= 0)
+            continue;
+        quota = quota * CPU_PERIOD_US / period;
+        if (quota < least)
+            least = quota < CPU_QUOTA_MIN_US ? CPU_QUOTA_MIN_US : quota;
+    }
+    return least;
+}
+
 void cgroup_host_open(struct cgroup_host *host)
 {
     struct host_texts t = {0};
     char own[CGROUP_NAME_MAX];
 
-    *host = (struct cgroup_host){0};
+    *host = (struct cgroup_host){.cpu_quota_max_us = INT64_MAX};
     snprintf(own, sizeof(own), FOLDER_PREFIX "%d-%" PRId64, getpid(),
              start_time(getpid()));
     if (io_read_file("/proc/self/cgroup", TEXT_BYTES_MAX, &t.self_cgroup,
@@ -799,6 +838,7 @@ void cgroup_host_open(struct cgroup_host *host)
     }
     find_controllers(host, &t, own);
     host->memory_swap = has_swap_limit(host);
+    host->cpu_quota_max_us = least_cpu_quota(&host->places[CONTROLLER_CPU]);
     free(t.self_cgroup);
     free(t.mountinfo);
 }

@@ -29,8 +29,9 @@ enum controller {
     CONTROLLER_COUNT,
 };
 
-#define CGROUP_PATH_MAX 768
-#define CGROUP_NAME_MAX 48
+#define CGROUP_PATH_MAX      768
+#define CGROUP_NAME_MAX      48
+#define CGROUP_CPU_PERIOD_US 100000
 
 /* Where one controller is: the cgroup of this process in its hierarchy. */
 struct cgroup_place {
@@ -42,6 +43,9 @@ struct cgroup_host {
     struct cgroup_place places[CONTROLLER_COUNT]; /* the sandboxd's folder */
     char why_not[CONTROLLER_COUNT][192];          /* where version is 0 */
     bool memory_swap; /* v1 memsw or v2 swap limits exist */
+    /* v1 refuses a CPU quota above that of a cgroup further up (a container's):
+     * the least of those, in microseconds per CGROUP_CPU_PERIOD_US. */
+    int64_t cpu_quota_max_us;
 };
 
 struct cgroup {

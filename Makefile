@@ -8,9 +8,10 @@ BIN := bin
 
 CC ?= gcc
 SAN_none    :=
-SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-SAN_thread  := -fsanitize=thread
-SAN_fuzz    := -Wno-format-nonliteral -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# At -O1 with sanitizers gcc 12 warns of truncations that cannot be.
+SAN_address := -Wno-format-truncation -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_thread  := -Wno-format-truncation -fsanitize=thread
+SAN_fuzz    := -Wno-format-nonliteral -Wno-missing-field-initializers -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 VERSION  := 0.1.0
 CPPFLAGS += -D_GNU_SOURCE -DCAPIBOX_VERSION='"$(VERSION)"' -I. -I$(GEN)
@@ -19,8 +20,7 @@ WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 OPT      ?= -O2 -g
 HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 ifneq ($(SAN),none)
-# At -O1 with sanitizers gcc 12 warns of truncations that cannot be.
-OPT    := -O1 -g -Wno-format-truncation
+OPT    := -O1 -g
 HARDEN := -fPIE
 endif
 ALL_C    := -std=gnu11 $(WARN) $(OPT) $(HARDEN) -pthread $(SAN_$(SAN))

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -540,6 +541,46 @@ static _Noreturn void run_in_cgroup(const char *path)
     _exit(good ? 0 : 1);
 }
 
+/* Root, but of a namespace that has one user id, as in a rootless container. */
+static _Noreturn void run_as_small_root(uid_t uid, gid_t gid)
+{
+    struct sandbox_run r;
+    char text[64];
+
+    MUST0(unshare(CLONE_NEWUSER));
+    MUST0(io_write_file("/proc/self/setgroups", "deny"));
+    snprintf(text, sizeof(text), "0 %u 1", uid);
+    MUST0(io_write_file("/proc/self/uid_map", text));
+    snprintf(text, sizeof(text), "0 %u 1", gid);
+    MUST0(io_write_file("/proc/self/gid_map", text));
+    if (sandbox_run_open(NULL) < 0)
+        _exit(2);
+    sandbox_run_prepare(&r, LANGUAGE_BASH, "id -u; echo x > f; cat f");
+    sandbox_run_go(&r);
+    bool good =
+        r.o.verdict == VERDICT_OK && strcmp(r.out, "[\"1000\\nx\\n\"]") == 0;
+    if (!good)
+        sandbox_run_explain(&r);
+    sandbox_run_done(&r);
+    sandbox_run_close(NULL);
+    _exit(good ? 0 : 1);
+}
+
+static void root_with_few_user_ids_is_enough(void **state)
+{
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    int status;
+
+    (void)state;
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (pid == 0)
+        run_as_small_root(uid, gid);
+    MUST(waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+}
+
 static bool is_removed(void *path)
 {
     return rmdir(path) == 0;
@@ -570,6 +611,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             a_host_with_less_cpu_than_a_job_may_use_is_no_obstacle),
+        cmocka_unit_test(root_with_few_user_ids_is_enough),
         cmocka_unit_test(memory_that_is_no_process_own_counts),
         cmocka_unit_test(an_end_at_the_timeout_has_one_verdict),
         cmocka_unit_test(code_that_will_not_end_times_out),

@@ -30,6 +30,8 @@ COMMON_LIBS   := -lhiredis -lcjson -lssl -lcrypto -lm
 SANDBOXD_LIBS := -lseccomp
 TEST_LIBS     := -lcmocka
 
+CORES := $(shell nproc)
+
 COMMON_SRC   := $(wildcard common/*.c)
 WORKER_SRC   := $(filter-out worker/main.c,$(wildcard worker/*.c worker/local/*.c))
 SANDBOXD_SRC := $(filter-out worker/sandboxd/main.c,$(wildcard worker/sandboxd/*.c))
@@ -95,18 +97,13 @@ $(PROGRAM_DIR)/capibox: $(OUT)/producer/main.o $(PRODUCER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
 # A test may name link options of its own.
-WRAP_test_strbuf := -Wl,--wrap=realloc
 WRAP_test_io := -Wl,--wrap=read,--wrap=write,--wrap=realloc
-WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
+WRAP_test_job_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 WRAP_test_log := -Wl,--wrap=write
-WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 WRAP_test_replies := -Wl,--wrap=redisReaderFeed
 WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
-WRAP_test_job_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+WRAP_test_strbuf := -Wl,--wrap=realloc
 WRAP_test_transport := -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
-WRAP_test_job_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
-WRAP_test_log := -Wl,--wrap=write
-WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
@@ -121,12 +118,30 @@ $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A
 bench: $(PROGRAMS) $(BENCH)
 	@for b in $(BENCH); do ./$$b || exit 1; done
 
+# All layers; ends with the line "N passed, N failed, N skipped".
+test:
+	@sh deploy/packages.sh
+	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E)
+	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(E2E)
 check-unit: $(UNIT)
-	@for t in $^; do timeout 120 ./$$t || exit 1; done
+	@sh tests/run.sh $(UNIT)
 check-integration: $(PROGRAMS) $(INTEGRATION)
-	@for t in $(INTEGRATION); do timeout 300 ./$$t || exit 1; done
+	@sh tests/run.sh $(INTEGRATION)
 check-e2e: $(PROGRAMS) $(E2E)
-	@for t in $(E2E); do timeout 300 ./$$t || exit 1; done
+	@sh tests/run.sh $(E2E)
+
+# ASan+UBSan, then TSan, each with the programs (sandboxd, too) of its own kind.
+check-san:
+	@for san in address thread; do \
+	  $(MAKE) -s -j$(CORES) SAN=$$san san-programs || exit 1; done
+	@sh tests/run.sh $(foreach san,address thread,$(patsubst $(OUT)/%,build/$(san)/%,$(UNIT) $(INTEGRATION)))
+san-programs: $(PROGRAMS) $(UNIT) $(INTEGRATION)
+
+# The format is checked; what is large is listed, as places to look at.
+lint:
+	@git ls-files '*.[ch]' | xargs clang-format --dry-run -Werror
+	@git ls-files '*.c' | xargs pmccabe | \
+	  awk '$$1 > 12 || $$5 > 60 { print "look at: " $$0 }'
 
 # Each target of tests/fuzz runs FUZZ_SECONDS on its seeds (tests/fuzz/seeds/NAME);
 # what it learns stays in build/fuzz/corpus/NAME. A crash is left in build/fuzz.
@@ -165,16 +180,23 @@ help:
 	@echo 'make                    build the programs into bin/'
 	@echo 'make run                private Redis, a worker, three jobs, stop'
 	@echo 'make up                 the same without jobs, until Ctrl-C'
-	@echo 'make check-unit         tests of single modules (SAN=address, SAN=thread)'
+	@echo 'make test               all tests; installs what they need'
+	@echo 'make check-unit         tests of single modules'
 	@echo 'make check-integration  with a real redis-server and real sandboxes'
 	@echo 'make check-e2e          with the built programs'
+	@echo 'make check-san          unit and integration under ASan+UBSan and TSan'
+	@echo 'make lint               format, and what is large'
+	@echo 'make fuzz               FUZZ_SECONDS=60 for each target; needs clang'
+	@echo 'make bench              figures, one JSON line each'
 	@echo 'make install            PREFIX=/usr/local, DESTDIR='
 	@echo 'make clean              remove build/ and bin/'
+	@echo
+	@echo 'SAN=address or SAN=thread builds with a sanitizer, into build/SAN'
 
 clean:
 	rm -rf build bin
 
-.PHONY: all clean fuzz check-unit check-integration check-e2e
-.PHONY: all run up install help clean check-unit check-integration check-e2e
+.PHONY: all run up test check-unit check-integration check-e2e check-san
+.PHONY: san-programs lint fuzz bench install help clean
 .SECONDARY:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -246,7 +246,7 @@ static bool same_name(const char *a, const char *b)
     return *a == *b;
 }
 
-static bool provides(const char *package, const char *module)
+bool imports_provides(const char *package, const char *module)
 {
     if (same_name(package, module))
         return true;
@@ -260,7 +260,7 @@ static bool provides(const char *package, const char *module)
 bool imports_package(const struct imports *imports, const char *package)
 {
     for (size_t i = 0; i < imports->count; i++)
-        if (provides(package, imports->names[i]))
+        if (imports_provides(package, imports->names[i]))
             return true;
     return false;
 }

@@ -29,6 +29,9 @@ void imports_find(const char *code, size_t size, struct imports *out);
  * "sklearn") among what is imported? Case and - _ make no difference. */
 bool imports_package(const struct imports *imports, const char *package);
 
+/* Does importing this module need the package: "sklearn", "scikit-learn"? */
+bool imports_provides(const char *package, const char *module);
+
 /* The module to import for a package: "scikit-learn" gives "sklearn". Packages
  * that are not known to differ give their own name. */
 const char *imports_module(const char *package);

@@ -337,13 +337,18 @@ int protocol_batch_create(const struct protocol *p, struct redis *r,
                           int64_t deadline_ms, const char *batch_id,
                           int64_t total);
 
-/* The books, read-only and O(workers + queues). balanced: claims == running +
- * terminal + duplicates + given_back, exact at any moment. */
+/* The books, read-only and O(workers + queues), exact at any moment.
+ *
+ * accepted: every entry that was ever pushed, told from where it went: waiting
+ * ones, and claims that were not given back. terminal is told from the counters
+ * that results are written with. balanced: accepted == queued + private +
+ * delayed + running + terminal + duplicates. */
 struct audit {
     int64_t queued, delayed, running, private_; /* private_: in P:p lists */
     int64_t terminal, duplicates;
     int64_t claims, given_back; /* released, retried, delayed, recovered */
-    int64_t accepted;           /* by enqueue; bare pushes are not counted */
+    int64_t accepted;
+    int64_t enqueued; /* of these through protocol_enqueue(), not a bare push */
     bool balanced;
 };
 int protocol_audit(const struct protocol *p, struct redis *r,

@@ -106,10 +106,13 @@ int protocol_audit(const struct protocol *p, struct redis *r,
         .duplicates = reply_int(reply, 5),
         .claims = reply_int(reply, 6),
         .given_back = reply_int(reply, 7),
-        .accepted = reply_int(reply, 8),
+        .enqueued = reply_int(reply, 8),
     };
-    audit_out->balanced =
-        audit_out->claims == audit_out->running + audit_out->terminal +
-                                 audit_out->duplicates + audit_out->given_back;
+    int64_t waiting =
+        audit_out->queued + audit_out->private_ + audit_out->delayed;
+    audit_out->accepted = waiting + audit_out->claims - audit_out->given_back;
+    audit_out->balanced = audit_out->accepted == waiting + audit_out->running +
+                                                     audit_out->terminal +
+                                                     audit_out->duplicates;
     return 0;
 }

@@ -131,9 +131,7 @@ static int choose_language(const struct job *job, struct spec *spec,
                         "template",
                         language_name(spec->language), tpl->id, list);
     }
-    for (size_t i = 0; i < tpl->nruntimes; i++)
-        if (tpl->runtimes[i].language == spec->language)
-            spec->interpreter = tpl->runtimes[i].interpreter;
+    spec->interpreter = template_interpreter(tpl, spec->language);
     return 0;
 }
 
@@ -230,6 +228,7 @@ int spec_resolve(const struct template_set *set,
         return rc;
     strcpy(spec.template_used, spec.tpl->id);
     spec.packages = spec.tpl->packages;
+    spec.installed = set->packages;
     spec.more_packages = wants->packages;
     spec.template_name =
         wants->template_name ? wants->template_name : spec.tpl->template_name;

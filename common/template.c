@@ -11,6 +11,7 @@
 
 #include "common/io.h"
 #include "common/json.h"
+#include "common/packages.h"
 #include "common/scope.h"
 
 #define MB          1048576.0
@@ -573,8 +574,18 @@ void template_set_unref(struct template_set *set)
         return;
     for (size_t i = 0; i < set->count; i++)
         template_destroy(set->items[i]);
+    packages_destroy(set->packages);
     free(set->items);
     free(set);
+}
+
+const char *template_interpreter(const struct template *tpl,
+                                 enum language language)
+{
+    for (size_t i = 0; i < tpl->nruntimes; i++)
+        if (tpl->runtimes[i].language == language)
+            return tpl->runtimes[i].interpreter;
+    return NULL;
 }
 
 const struct template *template_find(const struct template_set *set,

@@ -56,9 +56,12 @@ struct template
     bool cold; /* isolation: "cold": never from a zygote */
 };
 
+struct packages;
+
 struct template_set {
     struct template **items; /* sorted by id */
     size_t count;
+    struct packages *packages; /* of its Pythons: packages_probe(), or NULL */
     int refs;
 };
 
@@ -79,6 +82,10 @@ void template_set_unref(struct template_set *set);
 void template_limits_overlay(struct template_limits *limits,
                              const struct job_wants *wants);
 
+/* What runs this language, or NULL. Borrowed. */
+const char *template_interpreter(const struct template *tpl,
+                                 enum language language);
+
 const struct template *template_find(const struct template_set *set,
                                      const char *id);
 
@@ -91,6 +98,7 @@ struct spec {
     const char *template_name; /* E2B's, borrowed from job or tpl */
     char **packages;           /* borrowed, NULL-terminated or NULL */
     char **more_packages;      /* the job's own on top, borrowed; may repeat */
+    const struct packages *installed; /* the set's, borrowed; may be NULL */
     struct template_limits limits;
     bool dynamic; /* came by task_type or requirements */
 };

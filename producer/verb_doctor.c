@@ -9,21 +9,20 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/imports.h"
+#include "common/packages.h"
 #include "common/scope.h"
+#include "common/spawn.h"
 #include "common/template.h"
 #include "producer/client.h"
 #include "producer/exits.h"
 #include "producer/fleet.h"
 #include "producer/render.h"
-#include "producer/spawn.h"
 #include "producer/text.h"
 #include "producer/verbs.h"
 
 #define NAME_WIDTH        17
 #define PROBE_MS          30000
 #define PROBE_BYTES_MAX   (1u << 20)
-#define IMPORT_MS         20000
 #define REDIS_MAJOR_LEAST 7
 
 enum state { STATE_OK, STATE_NOTE, STATE_BAD };
@@ -124,8 +123,8 @@ static cJSON *check_sandbox(struct doctor *d)
               "capibox-sandboxd is not beside this program");
         return NULL;
     }
-    rc = spawn_read(argv, false, PROBE_BYTES_MAX, clock_ms() + PROBE_MS, &text,
-                    &code);
+    rc = spawn_read(argv, NULL, false, PROBE_BYTES_MAX, clock_ms() + PROBE_MS,
+                    &text, &code);
     if (rc == 0)
         probe = cJSON_Parse(text);
     if (!probe) {
@@ -313,95 +312,35 @@ static void check_interpreter(struct doctor *d, const struct template *t,
           r->interpreter);
 }
 
-static const char *python_of(const struct template *t)
+static void silent_python(void *ctx, const char *interpreter, const char *why)
 {
-    for (size_t i = 0; i < t->nruntimes; i++)
-        if (t->runtimes[i].language == LANGUAGE_PYTHON)
-            return t->runtimes[i].interpreter;
-    return NULL;
+    if (access(interpreter, X_OK) == 0) /* else it was named already */
+        check(ctx, STATE_NOTE, "packages", "run it by hand: it says more",
+              "%s does not tell which packages it has: %s", interpreter, why);
 }
 
-/* Modules of all templates with this interpreter that it cannot find, one a
- * line. One process: starting Python is what takes the time. */
-static char *missing_modules(const struct template_set *set,
-                             const char *interpreter)
+static void note_missing(struct doctor *d, const struct packages *packages,
+                         const struct template *t)
 {
-    static const char code[] = "import sys, importlib.util as u\n"
-                               "for name in sorted(set(sys.argv[1:])):\n"
-                               "    if u.find_spec(name) is None:\n"
-                               "        print(name)\n";
-    const char *argv[256] = {interpreter, "-I", "-c", code};
-    size_t argc = 4;
-    char *text = NULL;
-    int status = 0, rc;
-
-    for (size_t i = 0; i < set->count; i++) {
-        const struct template *t = set->items[i];
-        const char *python = python_of(t);
-
-        if (!python || strcmp(python, interpreter) != 0 || !t->packages)
-            continue;
-        for (size_t k = 0; t->packages[k] && argc < 255; k++)
-            argv[argc++] = imports_module(t->packages[k]);
-    }
-    if (argc == 4)
-        return NULL;
-    rc = spawn_read(argv, true, PROBE_BYTES_MAX, clock_ms() + IMPORT_MS, &text,
-                    &status);
-    return rc == 0 ? text : NULL;
-}
-
-static bool has_line(const char *lines, const char *word)
-{
-    size_t len = strlen(word);
-
-    for (const char *at = lines; at && *at; at = strchr(at, '\n')) {
-        at += *at == '\n';
-        if (!strncmp(at, word, len) && (at[len] == '\n' || !at[len]))
-            return true;
-    }
-    return false;
-}
-
-static void note_missing(struct doctor *d, const struct template *t,
-                         const char *missing)
-{
+    const char *python = template_interpreter(t, LANGUAGE_PYTHON);
     AUTO_STRBUF struct strbuf names = STRBUF_INIT;
 
-    for (size_t i = 0; t->packages && t->packages[i]; i++)
-        if (has_line(missing, imports_module(t->packages[i])))
-            strbuf_addf(&names, "%s%s", names.len ? " " : "", t->packages[i]);
+    for (char **name = t->packages; name && *name; name++)
+        if (packages_ask(packages, python, *name) == PACKAGE_LACKING)
+            strbuf_addf(&names, "%s%s", names.len ? " " : "", *name);
     if (names.len > 0)
         check(d, STATE_NOTE, "packages",
               "install them for that Python (apt-get install python3-NAME), or "
               "take them out of the template",
-              "template %s: %s cannot import %s", t->id, python_of(t),
-              names.text);
+              "template %s: %s cannot import %s", t->id, python, names.text);
 }
 
-static void check_packages(struct doctor *d, const struct template_set *set)
+static void check_packages(struct doctor *d, struct template_set *set)
 {
-    for (size_t i = 0; i < set->count; i++) {
-        const char *python = python_of(set->items[i]);
-        bool first = python && access(python, X_OK) == 0;
-        char *missing;
-
-        for (size_t k = 0; first && k < i; k++) {
-            const char *other = python_of(set->items[k]);
-
-            first = !other || strcmp(other, python) != 0;
-        }
-        if (!first)
-            continue;
-        missing = missing_modules(set, python);
-        for (size_t k = i; missing && k < set->count; k++) {
-            const char *other = python_of(set->items[k]);
-
-            if (other && !strcmp(other, python))
-                note_missing(d, set->items[k], missing);
-        }
-        free(missing);
-    }
+    if (packages_probe(set, silent_python, d) < 0)
+        return;
+    for (size_t i = 0; i < set->count; i++)
+        note_missing(d, set->packages, set->items[i]);
 }
 
 static void check_templates(struct doctor *d)

@@ -223,7 +223,7 @@ static int audit(struct client *c, const struct settings *s)
         {"delayed", a.delayed},       {"running", a.running},
         {"private", a.private_},      {"terminal", a.terminal},
         {"duplicates", a.duplicates}, {"claims", a.claims},
-        {"given_back", a.given_back},
+        {"given_back", a.given_back}, {"enqueued", a.enqueued},
     };
     struct grid g = {.columns = 2};
 
@@ -245,9 +245,12 @@ static int audit(struct client *c, const struct settings *s)
         grid_print(&g, stdout);
     grid_fini(&g);
     if (!s->json)
-        puts(a.balanced ? "the books balance: every claim is accounted for"
-                        : "the books do NOT balance: claims differ from "
-                          "running + terminal + duplicates + given_back");
+        puts(a.balanced
+                 ? "the books balance: accepted = queued + delayed + running "
+                   "+ private + terminal + duplicates"
+                 : "the books do NOT balance: accepted differs from "
+                   "queued + delayed + running + private + terminal + "
+                   "duplicates");
     return a.balanced ? EXITS_OK : EXITS_CAPIBOX;
 }
 

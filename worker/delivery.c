@@ -71,14 +71,15 @@ int delivery_attempts_used(const struct delivery *d)
     return d->envelope.attempts + lost;
 }
 
-static bool expired(const struct delivery *d)
+bool delivery_expired(const struct delivery *d)
 {
     double since = d->envelope.enqueued_ms
                        ? (double)d->envelope.enqueued_ms / 1000.0
                        : d->claimed_unix;
+    double held = (double)(clock_us() - d->claimed_us) / 1e6;
 
     return d->job->expires_in_s > 0 &&
-           d->claimed_unix > since + d->job->expires_in_s;
+           d->claimed_unix + held > since + d->job->expires_in_s;
 }
 
 /* What can be said without running it. */
@@ -89,7 +90,7 @@ static enum verdict decide_early(const struct delivery *d)
     if (delivery_attempts_used(d) >= d->job->max_attempts ||
         d->envelope.deliveries >= DELIVERIES_MAX)
         return VERDICT_LOST;
-    if (expired(d))
+    if (delivery_expired(d))
         return VERDICT_EXPIRED;
     return VERDICT_NONE;
 }

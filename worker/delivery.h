@@ -52,7 +52,8 @@ struct delivery {
     const char *body; /* inside entry */
     size_t body_len;
     int64_t claimed_us;  /* CLOCK_MONOTONIC */
-    double claimed_unix; /* unix s */
+    double claimed_unix; /* unix s, Redis' clock once it is known */
+    int64_t queued_us;   /* when it was last put into the runqueue */
 
     enum delivery_stage stage;
     struct template_set *templates;
@@ -95,6 +96,9 @@ void delivery_destroy(struct delivery *d);
  * Takes its own reference of templates. -ENOMEM. */
 int delivery_check(struct delivery *d, struct template_set *templates,
                    const struct settings *settings);
+
+/* Its `expires_in` is over now. */
+bool delivery_expired(const struct delivery *d);
 
 /* Attempts used before this one. */
 int delivery_attempts_used(const struct delivery *d);

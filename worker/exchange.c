@@ -17,6 +17,11 @@
 #define CONNECT_MS 2000 /* one try; then the backoff */
 /* A silent connection is dead after this: half-open TCP, a hung server. */
 #define SILENCE_MS 5000
+/* A blocking move of a lost connection is surely over this long after. */
+#define LOOK_SLACK_MS 1000
+/* Large results do not all go in one call: Redis does nothing else meanwhile.
+ */
+#define FINISH_BYTES_MAX (16u << 20)
 
 static bool draining(const struct exchange *x)
 {
@@ -28,7 +33,7 @@ void exchange_fenced(struct exchange *x)
     if (!x->live)
         return;
     x->live = false;
-    atomic_store(&x->w->self.fenced, true);
+    atomic_store(&x->w->self.fenced, x->generation);
     wake_fd(x->w->keeper_wake_fd);
 }
 
@@ -36,17 +41,68 @@ void exchange_fenced(struct exchange *x)
 
 static void lost_connection(struct exchange *x, int rc)
 {
+    /* Still connected: it was an answer that we can't use. */
+    const char *error =
+        redis_connected(x->redis) ? protocol_error() : redis_error(x->redis);
+
+    if (rc == -ESTALE) { /* scripts forgotten: say them in full, at once; a new
+                            Redis knows none, so this is no trouble to tell */
+        x->by_text = true;
+        x->retry_at_ms = 0;
+        redis_close(x->redis);
+        return;
+    }
     if (!x->down)
-        log_warn("queue connection lost, retrying",
-                 LOG_S("error", redis_error(x->redis)),
+        log_warn("queue connection lost, retrying", LOG_S("error", error),
                  LOG_S("reason", strerror(-rc)), LOG_END);
     x->down = true;
     redis_close(x->redis);
     x->retry_at_ms = clock_ms() + backoff_next_ms(&x->backoff);
-    if (rc == -ESTALE) { /* scripts forgotten: say them in full, at once */
-        x->by_text = true;
-        x->retry_at_ms = 0;
+}
+
+/* The number of the last exchange Redis knows of; 0: of none. */
+static int recorded_sequence(struct exchange *x, int64_t *sequence_out)
+{
+    char key[KEY_MAX];
+    redisReply *reply = NULL;
+    int rc = redis_callv(x->redis, clock_ms() + CONNECT_MS, &reply, "HGET",
+                         protocol_key(&x->w->protocol, key, "inf", x->wid), "=",
+                         NULL);
+
+    if (rc < 0)
+        return rc;
+    if (reply->type == REDIS_REPLY_ERROR)
+        rc = -EAGAIN;
+    *sequence_out = reply->type == REDIS_REPLY_STRING ? atoll(reply->str) : 0;
+    freeReplyObject(reply);
+    return rc;
+}
+
+/* Another server, or the same one restarted, may have lost what was confirmed:
+ * finished jobs are in flight again, numbers of claims are given out twice.
+ * None of that can be told apart under this identity. */
+static int check_memory(struct exchange *x)
+{
+    int64_t recorded = 0;
+    const char *run_id = redis_run_id(x->redis);
+    bool same = strcmp(x->run_id, run_id) == 0;
+    int rc;
+
+    if (same || x->confirmed == 0) {
+        snprintf(x->run_id, sizeof(x->run_id), "%s", run_id);
+        return 0;
     }
+    rc = recorded_sequence(x, &recorded);
+    if (rc < 0)
+        return rc;
+    snprintf(x->run_id, sizeof(x->run_id), "%s", run_id);
+    if (recorded < x->confirmed) {
+        log_error("Redis came back without what it had confirmed",
+                  LOG_S("worker", x->wid), LOG_I("confirmed", x->confirmed),
+                  LOG_I("remembered", recorded), LOG_END);
+        exchange_fenced(x);
+    }
+    return 0;
 }
 
 static int connect_main(struct exchange *x)
@@ -57,6 +113,8 @@ static int connect_main(struct exchange *x)
         return 0;
     rc = redis_connect(x->redis, clock_ms() + CONNECT_MS);
     if (rc == 0)
+        rc = check_memory(x);
+    if (rc == 0 && x->live)
         rc = calls_resend_all(x);
     if (rc < 0)
         return rc;
@@ -103,10 +161,21 @@ static bool silent(const struct exchange *x)
 static void drop_blocked(struct exchange *x, struct blocked *b)
 {
     redis_close(b->redis);
-    /* A move that was under way may still have happened: look. */
+    /* A move that was under way may have happened: look. Or may yet happen: a
+     * server that has not seen the end of the connection goes on blocking. */
     x->wakes += b->waiting;
+    if (b->waiting)
+        x->look_at_ms = clock_ms() + PROTOCOL_BLOCK_S * 1000 + LOOK_SLACK_MS;
     b->waiting = b->unblocked = false;
     b->retry_at_ms = clock_ms() + backoff_next_ms(&b->backoff);
+}
+
+static void look_again(struct exchange *x)
+{
+    if (!x->look_at_ms || clock_ms() < x->look_at_ms)
+        return;
+    x->look_at_ms = 0;
+    x->wakes += x->w->settings->nqueues;
 }
 
 static int begin_block(struct exchange *x, struct blocked *b, const char *queue)
@@ -231,24 +300,32 @@ static void order_queues(struct exchange *x)
 
 static int jobs_to_claim(const struct exchange *x)
 {
-    int room = jobs_room(x);
+    int room = draining(x) ? 0 : jobs_room(x);
+    /* What the blocking moves brought nobody else can see: without room for it
+     * it is given back. */
+    int claim = x->wakes;
 
     if (x->w->settings->nqueues == 0)
         return 0;
-    if (draining(x) || room <= 0)
-        return x->wakes; /* what the blocking moves brought is given back */
-    if (!x->maybe_more && x->wakes == 0)
-        return 0;
-    return room < CLAIM_MAX ? room : CLAIM_MAX;
+    if (room > claim && (x->maybe_more || x->wakes > 0))
+        claim = room;
+    return claim < CLAIM_MAX ? claim : CLAIM_MAX;
+}
+
+static size_t finish_bytes(const struct delivery *d)
+{
+    return d->text.len + d->dead.len + d->new_entry.len;
 }
 
 static int take_finished(struct exchange *x)
 {
+    size_t bytes = 0;
     int n = 0;
 
-    while (n < FINISH_MAX && x->finished.first) {
+    while (n < FINISH_MAX && x->finished.first && bytes < FINISH_BYTES_MAX) {
         struct delivery *d = x->finished.first;
 
+        bytes += finish_bytes(d);
         x->finished.first = d->next;
         d->finish.started = d->started;
         d->finish.suspect = d->seated;
@@ -316,7 +393,8 @@ static void forget_identity(struct exchange *x)
         x->blocked[i].waiting = x->blocked[i].unblocked = false;
     }
     x->wakes = 0;
-    x->sequence = 0;
+    x->look_at_ms = 0;
+    x->sequence = x->confirmed = 0;
 }
 
 static void name_connections(struct exchange *x)
@@ -344,7 +422,7 @@ static void sync_identity(struct exchange *x)
         name_connections(x);
         x->maybe_more = true;
     }
-    x->live = live && !atomic_load(&x->w->self.fenced);
+    x->live = live && atomic_load(&x->w->self.fenced) != generation;
 }
 
 /* ---- the loop ---------------------------------------------------------- */
@@ -368,6 +446,9 @@ static int send_all(struct exchange *x)
 {
     int rc = connect_main(x);
 
+    if (!x->live)
+        return rc;
+    look_again(x);
     if (rc == 0)
         rc = jobs_tick(x);
     if (rc == 0)
@@ -391,9 +472,13 @@ static int poll_timeout(const struct exchange *x)
 {
     int timeout = -1;
 
+    if (!x->live)
+        return -1; /* nothing is done until the keeper wakes us */
     if (x->tick_ms)
         timeout = sooner(timeout, x->tick_ms);
-    if (x->live && !redis_connected(x->redis))
+    if (x->look_at_ms)
+        timeout = sooner(timeout, x->look_at_ms);
+    if (!redis_connected(x->redis))
         timeout = sooner(timeout, x->retry_at_ms);
     if (x->call_count > 0 && redis_connected(x->redis))
         timeout = sooner(timeout, x->answered_ms + SILENCE_MS + 1);
@@ -413,13 +498,13 @@ static void wait_for_news(struct exchange *x)
 {
     struct pollfd fds[2 + QUEUE_NAMES_MAX];
     uint64_t count;
-    int n = 2;
+    int n = x->live ? 2 : 1; /* else what they say goes unheard */
 
     fds[0] = (struct pollfd){.fd = x->w->outbox.wake, .events = POLLIN};
     fds[1] = (struct pollfd){.fd = redis_fd(x->redis), .events = POLLIN};
     if (redis_wants_write(x->redis))
         fds[1].events |= POLLOUT;
-    for (int i = 0; i < x->w->settings->nqueues; i++) {
+    for (int i = 0; x->live && i < x->w->settings->nqueues; i++) {
         const struct blocked *b = &x->blocked[i];
 
         if (!b->waiting)
@@ -429,15 +514,24 @@ static void wait_for_news(struct exchange *x)
             fds[n].events |= POLLOUT;
         n++;
     }
-    if (poll(fds, (nfds_t)n, poll_timeout(x)) > 0 && (fds[0].revents & POLLIN))
+    if (poll(fds, (nfds_t)n, poll_timeout(x)) <= 0)
+        return;
+    if (x->live && (fds[1].revents & POLLOUT))
+        x->answered_ms = clock_ms(); /* it still takes what we send */
+    if (fds[0].revents & POLLIN)
         while (read(x->w->outbox.wake, &count, sizeof(count)) > 0)
             ;
 }
 
 static bool all_done(const struct exchange *x)
 {
-    return draining(x) && x->held == 0 && x->call_count == 0 &&
-           !any_waiting(x) && x->wakes == 0 && !x->pieces;
+    if (!draining(x) || x->held > 0)
+        return false;
+    /* With Redis away nothing but a held job is worth waiting for: should the
+     * last call have claimed one, its lease is shorter than our patience. */
+    if (!x->live || x->down)
+        return true;
+    return x->call_count == 0 && !any_waiting(x) && x->wakes == 0 && !x->pieces;
 }
 
 static int talk(struct exchange *x)
@@ -516,7 +610,7 @@ int exchange_start(struct worker *w, struct exchange **exchange_out)
     list_init(&x->checked);
     list_init(&x->suspects);
     x->pieces_last = &x->pieces;
-    x->mean_us = 1e6; /* until known: claim nothing ahead */
+    x->mean_us = EXCHANGE_MEAN_US;
     rc = create_connections(x);
     if (rc == 0)
         rc = -pthread_create(&x->thread, NULL, exchange_main, x);
@@ -545,9 +639,9 @@ int exchange_join(struct exchange *x)
     atomic_store(&x->quit, true);
     exchange_poke(x);
     MUST0(pthread_join(x->thread, NULL));
+    held = x->held;
     calls_forget(x);
     jobs_abandon(x);
-    held = x->held;
     while (x->oldest)
         jobs_forget(x, x->oldest);
     destroy(x);

@@ -19,8 +19,10 @@
 #define EXCHANGE_MARK_AFTER_MS 50
 /* A claimed job no executor took within this goes back to its queue. */
 #define EXCHANGE_STALE_MS 100
-/* How long a suspect keeps the seat to itself. */
+/* How long a suspect keeps the seat to itself; tests shorten it before start.
+ */
 #define EXCHANGE_PROBATION_MS 10000
+extern int64_t exchange_probation_ms;
 /* Suspects that wait for the seat without taking a slot. */
 #define EXCHANGE_SUSPECTS_MAX 64
 

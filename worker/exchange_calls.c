@@ -92,6 +92,13 @@ static int send_keep(struct exchange *x, const struct delivery *d)
                                      d->values[last], d->lens[last]);
 }
 
+static int send_ping(struct exchange *x)
+{
+    const char *argv[] = {"PING"};
+
+    return redis_append(x->redis, 1, argv, NULL);
+}
+
 static int send_call(struct exchange *x, const struct call *call)
 {
     const struct output_piece *piece = call->piece;
@@ -115,6 +122,8 @@ static int send_call(struct exchange *x, const struct call *call)
                                      piece->data, piece->size, piece->offset);
     case CALL_UNBLOCK:
         return send_unblock(x, call->client_id);
+    case CALL_VOID:
+        return send_ping(x);
     }
     return -EINVAL;
 }
@@ -168,6 +177,7 @@ static int answer_exchange(struct exchange *x, redisReply *reply)
         return rc;
     pop(x);
     x->exchanging = false;
+    x->confirmed = x->request.sequence;
     say_trouble(x);
     jobs_finished(x, &x->reply);
     if (x->reply.fenced) {
@@ -225,6 +235,16 @@ int calls_answer(struct exchange *x, redisReply *reply)
     /* Live output that a full Redis refuses is only not live. */
     free(pop(x).piece);
     return 0;
+}
+
+void calls_disown(struct exchange *x, const struct delivery *d)
+{
+    for (int i = 0; i < x->call_count; i++) {
+        struct call *call = &x->calls[(x->call_at + i) % EXCHANGE_CALLS_MAX];
+
+        if (call->delivery == d)
+            *call = (struct call){.kind = CALL_VOID};
+    }
 }
 
 void calls_forget(struct exchange *x)

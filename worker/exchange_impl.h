@@ -19,6 +19,8 @@
 #define EXCHANGE_AHEAD_US  2000
 #define EXCHANGE_AHEAD_MAX 256
 #define EXCHANGE_TICK_MS   20
+/* A job's length while nothing is known: claim nothing ahead. */
+#define EXCHANGE_MEAN_US 1e6
 
 enum call_kind {
     CALL_EXCHANGE,
@@ -28,7 +30,8 @@ enum call_kind {
     CALL_KEEP,
 
     CALL_PIECE,
-    CALL_UNBLOCK
+    CALL_UNBLOCK,
+    CALL_VOID /* its delivery is gone: only the reply is still due */
 };
 
 struct call {
@@ -64,7 +67,8 @@ struct exchange {
     struct redis *redis;
     struct backoff backoff;
     int64_t retry_at_ms;
-    bool down;    /* said so */
+    bool down; /* said so */
+    char run_id[48];
     bool by_text; /* resend scripts as text */
     struct blocked blocked[QUEUE_NAMES_MAX];
 
@@ -80,7 +84,7 @@ struct exchange {
     struct finish finishes[FINISH_MAX];
     struct delivery *finishing[FINISH_MAX];
     int wakes_sent;
-    int64_t sequence;
+    int64_t sequence, confirmed; /* of exchanges: last made, last answered */
     struct exchange_reply reply;
     char trouble[128]; /* the last one said */
 
@@ -98,8 +102,9 @@ struct exchange {
     bool progress;   /* this turn did something: look again before sleeping */
     bool maybe_more; /* the queues were not seen empty */
     int wakes;       /* blocking moves that brought something */
-    double mean_us;  /* of recent jobs, create to destroy */
-    int64_t tick_ms; /* next look at the clock-driven rules; 0: none */
+    int64_t look_at_ms; /* what a lost one may have brought; 0: nothing */
+    double mean_us;     /* of recent jobs, create to destroy */
+    int64_t tick_ms;    /* next look at the clock-driven rules; 0: none */
 };
 
 /* exchange_calls.c */
@@ -111,6 +116,8 @@ int calls_resend_all(struct exchange *x);
 int calls_answer(struct exchange *x, redisReply *reply);
 /* Forgets all: their incarnation is gone. */
 void calls_forget(struct exchange *x);
+/* The delivery is about to be freed: no call may mention it any more. */
+void calls_disown(struct exchange *x, const struct delivery *d);
 
 /* exchange_jobs.c */
 void list_init(struct delivery_list *list);
@@ -123,8 +130,6 @@ void jobs_start_answer(struct exchange *x, struct delivery *d,
 int jobs_send_marks(struct exchange *x);
 /* Clock-driven: late start marks, stale claims, the seat's probation. */
 int jobs_tick(struct exchange *x);
-/* Not yet looked at: back to the queues (claimed before that time). */
-void jobs_give_back(struct exchange *x, int64_t claimed_before_us);
 /* The incarnation is gone: nothing of it may be written any more. */
 void jobs_abandon(struct exchange *x);
 /* How many more jobs there is room for. */

@@ -7,6 +7,8 @@
 #include "common/log.h"
 #include "worker/exchange_impl.h"
 
+int64_t exchange_probation_ms = EXCHANGE_PROBATION_MS;
+
 void list_init(struct delivery_list *list)
 {
     list->first = NULL;
@@ -106,6 +108,7 @@ static void route_one(struct exchange *x, struct delivery *d)
 {
     if (d->generation != x->generation || d->stage == DELIVERY_ABANDONED) {
         leave_seat(x, d);
+        calls_disown(x, d); /* its start mark may still be under way */
         x->slots--;
         jobs_forget(x, d);
     } else if (d->stage == DELIVERY_CHECKED) {
@@ -141,9 +144,38 @@ static void release_now(struct exchange *x, struct delivery *d)
     list_add(&x->finished, d);
 }
 
+/* What is compared with times made elsewhere must not be our own clock's. */
+static void use_redis_clock(const struct exchange *x, struct delivery *d)
+{
+    int64_t offset_ms = atomic_load(&x->w->self.redis_offset_ms);
+
+    d->claimed_unix = (double)(d->claimed_us + offset_ms * 1000) / 1e6;
+}
+
+/* Takes a chain, oldest first. What is given back last is served first. */
+static void release_all(struct exchange *x, struct delivery *first)
+{
+    struct delivery *reversed = NULL;
+
+    while (first) {
+        struct delivery *next = first->next;
+
+        first->next = reversed;
+        reversed = first;
+        first = next;
+    }
+    while (reversed) {
+        struct delivery *next = reversed->next;
+
+        release_now(x, reversed);
+        reversed = next;
+    }
+}
+
 void jobs_claimed(struct exchange *x, const struct exchange_reply *reply)
 {
     struct delivery *first = NULL, **last = &first;
+    struct delivery *surplus = NULL, **surplus_last = &surplus;
     int room = jobs_room(x);
 
     for (int i = 0; i < reply->nclaims; i++) {
@@ -163,15 +195,18 @@ void jobs_claimed(struct exchange *x, const struct exchange_reply *reply)
             free(claim.entry);
             continue;
         }
+        use_redis_clock(x, d);
         hold(x, d);
         if (i >= room || atomic_load(&x->w->stopping) != STOP_NOT) {
-            release_now(x, d);
+            *surplus_last = d;
+            surplus_last = &d->next;
             continue;
         }
         *last = d;
         last = &d->next;
     }
     x->tick_ms = clock_ms() + EXCHANGE_TICK_MS;
+    release_all(x, surplus);
     if (first)
         runqueue_put_chain(&x->w->runqueue, first);
 }
@@ -207,6 +242,7 @@ static void take_slot_again(struct exchange *x)
 static void duplicate(struct exchange *x, struct delivery *d)
 {
     leave_seat(x, d);
+    d->seated = false; /* the mark was not set, or is another one's by now */
     if (d->rejected) {
         /* A bad job must not touch the good one that has its id: its result
          * goes under an id of its own. */
@@ -290,16 +326,14 @@ int jobs_send_marks(struct exchange *x)
     return rc == 0 ? send_checked(x) : rc;
 }
 
-void jobs_give_back(struct exchange *x, int64_t claimed_before_us)
+/* True if there was any. */
+static bool give_back(struct exchange *x, int64_t before_us)
 {
-    struct delivery *d = runqueue_drain(&x->w->runqueue, claimed_before_us);
+    struct delivery *d = runqueue_drain(&x->w->runqueue, before_us);
+    bool any = d;
 
-    while (d) {
-        struct delivery *next = d->next;
-
-        release_now(x, d);
-        d = next;
-    }
+    release_all(x, d);
+    return any;
 }
 
 /* A waiting suspect was counted out of its slot. */
@@ -323,6 +357,9 @@ static int mark_running(struct exchange *x, bool *more)
     for (struct delivery *d = x->oldest; d && rc == 0; d = d->younger) {
         int phase = atomic_load(&d->phase);
 
+        /* Killed with its identity: its number may be another job's now. */
+        if (d->generation != x->generation)
+            continue;
         if (phase == PHASE_RUNNING && !d->must_start && !calls_full(x) &&
             atomic_load(&d->running_since_us) <= since &&
             atomic_compare_exchange_strong(&d->phase, &phase, PHASE_MARKED))
@@ -341,7 +378,7 @@ static int end_probation(struct exchange *x)
     if (!d || atomic_load(&d->phase) != PHASE_RUNNING || calls_full(x))
         return 0;
     ran = clock_us() - atomic_load(&d->running_since_us);
-    if (ran < EXCHANGE_PROBATION_MS * 1000)
+    if (ran < exchange_probation_ms * 1000)
         return 0;
     x->seat = NULL;
     d->seated = false;
@@ -354,10 +391,12 @@ int jobs_tick(struct exchange *x)
     int rc;
 
     if (atomic_load(&x->w->stopping) != STOP_NOT) {
-        jobs_give_back(x, INT64_MAX);
+        give_back(x, INT64_MAX);
         give_back_suspects(x);
-    } else {
-        jobs_give_back(x, clock_us() - EXCHANGE_STALE_MS * 1000);
+    } else if (give_back(x, clock_us() - EXCHANGE_STALE_MS * 1000)) {
+        /* Jobs are longer than they were: no running ahead of them, or what
+         * was given back would be claimed again. */
+        x->mean_us = EXCHANGE_MEAN_US;
     }
     rc = mark_running(x, &more);
     if (rc == 0)

@@ -131,6 +131,9 @@ static int in_sandbox(struct execution *x)
     o->timings.create = seconds_since(start);
     if (sandbox) {
         o->sandbox_created = true;
+        /* Made after the killing of an old identity's sandboxes was over. */
+        if (rc == 0 && !incarnation_holds(&x->w->self, x->d->generation))
+            rc = -ECANCELED;
         if (rc == 0)
             rc = use_sandbox(x, sandbox);
         start = clock_us();
@@ -173,38 +176,15 @@ static int settle(struct execution *x, int rc)
         x->d->stage = DELIVERY_ABANDONED;
         return 0;
     }
-    if (rc == -ECANCELED)
-        return delivery_release(x->d);
+    if (rc == -ECANCELED) {
+        rc = delivery_release(x->d);
+        x->d->finish.sandbox_created = x->outcome.sandbox_created;
+        x->d->finish.sandbox_destroyed = x->outcome.sandbox_destroyed;
+        return rc;
+    }
     if (rc < 0)
         return settle_failure(x, rc);
     return delivery_end(x->d, &x->outcome, x->w->ops->name);
-}
-
-/* A job that may run. */
-static void execute(struct worker *w, struct delivery *d)
-{
-    struct execution x = {.w = w, .d = d};
-    int64_t memory = d->spec.limits.memory_bytes;
-    int rc = outcome_init(&x.outcome, (size_t)d->spec.limits.output_bytes);
-
-    if (d->job->callback_url)
-        outcome_warn(&x.outcome, "callback_url: this version sends no "
-                                 "callbacks; wait for the id on the done "
-                                 "channel, or read the job's hash");
-    if (rc == 0) {
-        rc = admission_enter(&w->admission, memory, not_ours, &x);
-        if (rc == 0) {
-            atomic_fetch_add(&w->active, 1);
-            rc = in_sandbox(&x);
-            if (atomic_exchange(&d->phase, PHASE_DONE) == PHASE_MARKED)
-                d->started = true;
-            atomic_fetch_sub(&w->active, 1);
-            admission_leave(&w->admission, memory);
-        }
-        rc = settle(&x, rc);
-    }
-    outcome_fini(&x.outcome);
-    hand_over(w, d, rc);
 }
 
 /* What is decided without a sandbox: rejected, expired, lost. */
@@ -232,6 +212,50 @@ static void end_early(struct worker *w, struct delivery *d)
     }
     outcome_fini(&o);
     hand_over(w, d, rc);
+}
+
+/* It may have waited long: for its start mark, a seat, memory. */
+static int run_in_time(struct execution *x)
+{
+    int rc;
+
+    if (delivery_expired(x->d)) {
+        x->d->early = VERDICT_EXPIRED;
+        return 0;
+    }
+    atomic_fetch_add(&x->w->active, 1);
+    rc = in_sandbox(x);
+    if (atomic_exchange(&x->d->phase, PHASE_DONE) == PHASE_MARKED)
+        x->d->started = true;
+    atomic_fetch_sub(&x->w->active, 1);
+    return rc;
+}
+
+/* A job that may run. */
+static void execute(struct worker *w, struct delivery *d)
+{
+    struct execution x = {.w = w, .d = d};
+    int64_t memory = d->spec.limits.memory_bytes;
+    int rc = outcome_init(&x.outcome, (size_t)d->spec.limits.output_bytes);
+
+    if (d->job->callback_url)
+        outcome_warn(&x.outcome, "callback_url: this version sends no "
+                                 "callbacks; wait for the id on the done "
+                                 "channel, or read the job's hash");
+    if (rc == 0) {
+        rc = admission_enter(&w->admission, memory, not_ours, &x);
+        if (rc == 0) {
+            rc = run_in_time(&x);
+            admission_leave(&w->admission, memory);
+        }
+        if (d->early == VERDICT_NONE)
+            rc = settle(&x, rc);
+    }
+    outcome_fini(&x.outcome);
+    if (d->early != VERDICT_NONE)
+        end_early(w, d);
+    else
+        hand_over(w, d, rc);
 }
 
 /* True if it may go on at once; else it was handed over. */
@@ -273,6 +297,15 @@ static bool end_cached(struct worker *w, struct delivery *d)
     return true;
 }
 
+/* Draining: a job that is shown as running does run. */
+static bool given_back(struct worker *w, const struct delivery *d)
+{
+    int stopping = atomic_load(&w->stopping);
+
+    return stopping == STOP_NOW ||
+           (stopping == STOP_DRAIN && d->stage == DELIVERY_CLAIMED);
+}
+
 static void process(struct worker *w, struct delivery *d)
 {
     if (!incarnation_holds(&w->self, d->generation)) {
@@ -280,7 +313,7 @@ static void process(struct worker *w, struct delivery *d)
         outbox_post(&w->outbox, d);
         return;
     }
-    if (atomic_load(&w->stopping) != STOP_NOT) {
+    if (given_back(w, d)) {
         hand_over(w, d, delivery_release(d));
         return;
     }

@@ -15,13 +15,14 @@
 #include "common/must.h"
 #include "worker/redis_check.h"
 
-#define SWEEP_MS        1000 /* a dead host is found within lease + this */
-#define GRAVES_SOON_MS  2000 /* after a reaping, for GRAVES_ALERT_MS */
-#define GRAVES_ALERT_MS 30000
-#define GRAVES_LATER_MS 60000
-#define KILL_MS         2000 /* to see the last user process gone */
-#define PEERS_MAX       64   /* silent peers looked at in one probe */
-#define LEAVE_MS        2000
+#define SWEEP_MS          1000 /* a dead host is found within lease + this */
+#define GRAVES_SOON_MS    2000 /* after a reaping, for GRAVES_ALERT_MS */
+#define GRAVES_ALERT_MS   30000
+#define GRAVES_LATER_MS   60000
+#define RETRIES_PER_LEASE 20
+#define KILL_MS           2000 /* to see the last user process gone */
+#define PEERS_MAX         64   /* silent peers looked at in one probe */
+#define LEAVE_MS          2000
 
 typedef char worker_id[WORKER_ID_MAX + 1];
 
@@ -33,6 +34,7 @@ struct keeper {
     struct backoff backoff;
     bool down, checked, probe_forbidden;
     worker_id wid;
+    worker_id former; /* given up, its sandboxes seen dead; or "" */
     bool registered;
     char host[65];
     char run_id[48];
@@ -58,9 +60,18 @@ static int64_t margin_ms(const struct keeper *k)
     return lease_ms(k) / 5;
 }
 
+static int64_t fence_at_ms(const struct keeper *k)
+{
+    return k->renewed_ms + lease_ms(k) - margin_ms(k);
+}
+
+/* No call may keep us from killing the sandboxes in time. */
 static int64_t call_deadline(const struct keeper *k)
 {
-    return clock_ms() + lease_ms(k) / 5;
+    int64_t deadline = clock_ms() + lease_ms(k) / 5;
+
+    return k->registered && fence_at_ms(k) < deadline ? fence_at_ms(k)
+                                                      : deadline;
 }
 
 static struct worker_card card_of(const struct keeper *k)
@@ -89,6 +100,8 @@ static struct worker_card card_of(const struct keeper *k)
 
 static void lost(struct keeper *k, int rc)
 {
+    int64_t wait;
+
     if (!k->down)
         log_warn("redis unreachable, retrying",
                  LOG_S("redis", k->w->target->shown),
@@ -96,7 +109,11 @@ static void lost(struct keeper *k, int rc)
                  LOG_S("reason", strerror(-rc)), LOG_END);
     k->down = true;
     redis_close(k->redis);
-    k->retry_at_ms = clock_ms() + backoff_next_ms(&k->backoff);
+    wait = backoff_next_ms(&k->backoff);
+    /* Sleeping through the lease would kill jobs that Redis came back for. */
+    if (wait > lease_ms(k) / RETRIES_PER_LEASE)
+        wait = lease_ms(k) / RETRIES_PER_LEASE;
+    k->retry_at_ms = clock_ms() + wait;
 }
 
 /* After a restart of Redis every lease looks over: give all one lease to renew
@@ -125,6 +142,7 @@ static bool connected(struct keeper *k)
         return false;
     }
     note_server(k);
+    k->beat_at_ms = 0; /* at once: peers probe the connections on our card */
     if (!k->checked)
         redis_check(k->redis, clock_ms() + REDIS_CALL_TIMEOUT_MS);
     k->checked = true;
@@ -139,72 +157,7 @@ static void all_well(struct keeper *k)
     backoff_reset(&k->backoff);
 }
 
-/* ---- identity ---------------------------------------------------------- */
-
-/* The supervisor reaps this identity should we die. */
-static void announce(const struct keeper *k)
-{
-    char line[WORKER_ID_MAX + 2];
-    int size = snprintf(line, sizeof(line), "%s\n", k->wid);
-
-    if (k->w->announce_fd >= 0 &&
-        io_write_full(k->w->announce_fd, line, (size_t)size) < 0)
-        log_warn("the supervisor is gone", LOG_END);
-}
-
-static void become_someone(struct keeper *k)
-{
-    struct worker_card card;
-    char name[WORKER_ID_MAX + 16];
-    int64_t sent = clock_ms();
-    int rc = protocol_make_worker_id(k->wid);
-
-    card = card_of(k);
-    snprintf(name, sizeof(name), "capibox:%s", k->wid);
-    if (rc == 0)
-        rc = redis_set_name(k->redis, name);
-    if (rc == 0)
-        rc = protocol_register(&k->w->protocol, k->redis, call_deadline(k),
-                               &card);
-    if (rc < 0) {
-        lost(k, rc);
-        return;
-    }
-    all_well(k);
-    announce(k);
-    k->registered = true;
-    k->renewed_ms = sent;
-    k->beat_at_ms = 0; /* the first heartbeat learns the clock and the peers */
-    k->graves_at_ms = 0;
-    k->w->ops->resume(k->w->backend);
-    atomic_store(&k->w->self.fenced, false);
-    incarnation_set(&k->w->self, k->wid, true);
-    wake_fd(k->w->outbox.wake);
-    log_info("worker registered", LOG_S("worker", k->wid),
-             LOG_S("backend", k->w->ops->name),
-             LOG_I("concurrency", k->w->concurrency),
-             LOG_S("queues", k->queues), LOG_S("redis", k->w->target->shown),
-             LOG_END);
-}
-
-/* Nothing of the old identity may go on running, nor be written. */
-static void stop_being(struct keeper *k, const char *why)
-{
-    int rc;
-
-    log_error("identity lost: killing its sandboxes", LOG_S("worker", k->wid),
-              LOG_S("why", why), LOG_END);
-    incarnation_set(&k->w->self, k->wid, false);
-    k->registered = false;
-    admission_poke(&k->w->admission);
-    rc = k->w->ops->kill_all(k->w->backend, clock_ms() + KILL_MS);
-    if (rc < 0)
-        log_error("sandboxes not seen dead in time",
-                  LOG_S("reason", strerror(-rc)), LOG_END);
-    wake_fd(k->w->outbox.wake);
-}
-
-/* ---- duties ------------------------------------------------------------ */
+/* ---- what a heartbeat tells ------------------------------------------- */
 
 static void reap(struct keeper *k, const char *wid, bool force, const char *why)
 {
@@ -227,10 +180,13 @@ static void reap(struct keeper *k, const char *wid, bool force, const char *why)
 static void use_beat(struct keeper *k, const struct heartbeat *beat,
                      int64_t sent)
 {
-    int64_t now = clock_ms();
+    int64_t now = clock_ms(), pause = lease_ms(k) / 4;
 
     k->renewed_ms = sent;
     k->peers = beat->peers;
+    if (k->peers > 0 && pause > SWEEP_MS)
+        pause = SWEEP_MS;
+    k->beat_at_ms = sent + pause;
     atomic_store(&k->w->self.redis_offset_ms, beat->redis_ms - now);
     if (beat->next_due_ms) {
         int64_t due = now + beat->next_due_ms - beat->redis_ms;
@@ -243,11 +199,114 @@ static void use_beat(struct keeper *k, const struct heartbeat *beat,
         reap(k, beat->expired, false, "lease over");
 }
 
+/* ---- identity ---------------------------------------------------------- */
+
+/* The supervisor reaps this identity should we die. */
+static void announce(const struct keeper *k)
+{
+    char line[WORKER_ID_MAX + 2];
+    int size = snprintf(line, sizeof(line), "%s\n", k->wid);
+
+    if (k->w->announce_fd >= 0 &&
+        io_write_full(k->w->announce_fd, line, (size_t)size) < 0)
+        log_warn("the supervisor is gone", LOG_END);
+}
+
+/* Our own former identity: its sandboxes are dead, so its jobs need not wait
+ * for anybody to notice. */
+static bool bring_back_own(struct keeper *k)
+{
+    int64_t moved = 0;
+    int rc;
+
+    if (!k->wid[0])
+        return true;
+    rc = protocol_reap(&k->w->protocol, k->redis, call_deadline(k), k->wid,
+                       true, &moved);
+    if (rc < 0) {
+        lost(k, rc);
+        return false;
+    }
+    k->wid[0] = '\0';
+    k->alert_until_ms = clock_ms() + GRAVES_ALERT_MS;
+    if (moved)
+        log_info("own jobs are back in their queues", LOG_I("jobs", moved),
+                 LOG_END);
+    return true;
+}
+
+static void become_someone(struct keeper *k)
+{
+    struct worker_card card;
+    struct heartbeat answer;
+    char name[WORKER_ID_MAX + 16];
+    int64_t sent = clock_ms();
+    int rc;
+
+    if (!bring_back_own(k))
+        return;
+    rc = protocol_make_worker_id(k->wid);
+    card = card_of(k);
+    snprintf(name, sizeof(name), "capibox:%s", k->wid);
+    if (rc == 0)
+        rc = redis_set_name(k->redis, name);
+    if (rc == 0)
+        rc = protocol_register(&k->w->protocol, k->redis, call_deadline(k),
+                               &card);
+    /* The first heartbeat learns the clock: no due time is made without. */
+    if (rc == 0)
+        rc = protocol_heartbeat(&k->w->protocol, k->redis, call_deadline(k),
+                                &card, &answer);
+    if (rc == 0 && answer.fenced)
+        rc = -ESTALE;
+    if (rc < 0) {
+        lost(k, rc);
+        return;
+    }
+    all_well(k);
+    announce(k);
+    k->registered = true;
+    k->graves_at_ms = 0;
+    use_beat(k, &answer, sent);
+    k->w->ops->resume(k->w->backend);
+    incarnation_set(&k->w->self, k->wid, true);
+    wake_fd(k->w->outbox.wake);
+    /* What it held need not wait for its lease. */
+    if (k->former[0])
+        reap(k, k->former, true, "it was ours, and is dead");
+    k->former[0] = '\0';
+    log_info("worker registered", LOG_S("worker", k->wid),
+             LOG_S("backend", k->w->ops->name),
+             LOG_I("concurrency", k->w->concurrency),
+             LOG_S("queues", k->queues), LOG_S("redis", k->w->target->shown),
+             LOG_END);
+}
+
+/* Nothing of the old identity may go on running, nor be written. */
+static void stop_being(struct keeper *k, const char *why)
+{
+    int rc;
+
+    log_error("identity lost: killing its sandboxes", LOG_S("worker", k->wid),
+              LOG_S("why", why), LOG_END);
+    incarnation_set(&k->w->self, k->wid, false);
+    k->registered = false;
+    admission_poke(&k->w->admission);
+    rc = k->w->ops->kill_all(k->w->backend, clock_ms() + KILL_MS);
+    if (rc < 0)
+        log_error("sandboxes not seen dead in time",
+                  LOG_S("reason", strerror(-rc)), LOG_END);
+    snprintf(k->former, sizeof(k->former), "%s", rc < 0 ? "" : k->wid);
+    wake_fd(k->w->outbox.wake);
+}
+
+/* ---- duties ------------------------------------------------------------ */
+
 static void beat(struct keeper *k)
 {
     struct worker_card card = card_of(k);
     struct heartbeat answer;
-    int64_t sent = clock_ms(), pause = lease_ms(k) / 4;
+    int64_t sent = clock_ms();
     int rc = protocol_heartbeat(&k->w->protocol, k->redis, call_deadline(k),
                                 &card, &answer);
 
@@ -261,9 +320,6 @@ static void beat(struct keeper *k)
         return;
     }
     use_beat(k, &answer, sent);
-    if (k->peers > 0 && pause > SWEEP_MS)
-        pause = SWEEP_MS;
-    k->beat_at_ms = sent + pause;
 }
 
 static bool was_silent(const struct keeper *k, const char *wid)
@@ -341,11 +397,15 @@ static void visit_graves(struct keeper *k)
 
 static void check_lease(struct keeper *k)
 {
+    worker_id wid;
+    uint64_t generation;
+
     if (!k->registered)
         return;
-    if (atomic_load(&k->w->self.fenced))
-        stop_being(k, "fenced by a peer");
-    else if (clock_ms() - k->renewed_ms > lease_ms(k) - margin_ms(k))
+    incarnation_get(&k->w->self, wid, &generation);
+    if (atomic_load(&k->w->self.fenced) == generation)
+        stop_being(k, "its claims are not its own any more");
+    else if (clock_ms() > fence_at_ms(k))
         stop_being(k, "lease could not be renewed in time");
 }
 
@@ -371,8 +431,8 @@ static int next_ms(const struct keeper *k)
 
     if (!redis_connected(k->redis)) {
         next = k->retry_at_ms;
-        if (k->registered && k->renewed_ms + lease_ms(k) - margin_ms(k) < next)
-            next = k->renewed_ms + lease_ms(k) - margin_ms(k) + 1;
+        if (k->registered && fence_at_ms(k) < next)
+            next = fence_at_ms(k) + 1;
         return clock_left_ms(next);
     }
     if (!k->registered)
@@ -388,7 +448,7 @@ static int next_ms(const struct keeper *k)
 
 static void keep(struct keeper *k)
 {
-    struct pollfd fd = {.fd = k->w->keeper_wake_fd, .events = POLLIN};
+    struct pollfd fds[2] = {{.fd = k->w->keeper_wake_fd, .events = POLLIN}};
     uint64_t count;
 
     check_lease(k);
@@ -398,9 +458,13 @@ static void keep(struct keeper *k)
         duties(k);
     }
     check_lease(k);
-    if (poll(&fd, 1, next_ms(k)) > 0) {
-        if (read(fd.fd, &count, sizeof(count)) < 0)
-            return;
+    /* Nothing is asked now: what comes is the end of the connection. */
+    fds[1] = (struct pollfd){.fd = redis_fd(k->redis), .events = POLLIN};
+    if (poll(fds, 2, next_ms(k)) <= 0)
+        return;
+    if (fds[1].revents)
+        k->beat_at_ms = 0;
+    if (read(k->w->keeper_wake_fd, &count, sizeof(count)) > 0) {
         /* A job was put off: it may be due before all others. */
         if (!k->promote_at_ms || k->promote_at_ms > clock_ms())
             k->promote_at_ms = clock_ms();

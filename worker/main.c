@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/must.h"
+#include "common/packages.h"
 #include "common/scope.h"
 #include "worker/service.h"
 #include "worker/supervisor.h"
@@ -66,6 +67,14 @@ static void say_bad_template(void *ctx, const char *file, int line,
               LOG_S("error", text), LOG_END);
 }
 
+static void say_silent_python(void *ctx, const char *interpreter,
+                              const char *why)
+{
+    (void)ctx;
+    log_warn("no answer on its packages: jobs get no word on missing ones",
+             LOG_S("interpreter", interpreter), LOG_S("reason", why), LOG_END);
+}
+
 static int load_templates(const struct settings *settings,
                           struct template_set **set_out)
 {
@@ -74,6 +83,8 @@ static int load_templates(const struct settings *settings,
 
     if (rc == 0)
         rc = template_set_load(dir, say_bad_template, NULL, set_out);
+    if (rc == 0 && packages_probe(*set_out, say_silent_python, NULL) < 0)
+        log_warn("no memory to ask for packages", LOG_END);
     if (rc < 0)
         log_error("no usable templates",
                   LOG_S("folder", dir ? dir : settings->templates),
@@ -132,10 +143,10 @@ static void drain(struct service *s, const struct settings *settings,
 {
     int64_t deadline = clock_ms() + settings->shutdown_grace_s * 1000;
 
+    service_drain(s);
     log_info("draining: running jobs go on, a second signal stops them",
              LOG_I("running", service_active(s)),
              LOG_I("grace_s", settings->shutdown_grace_s), LOG_END);
-    service_drain(s);
     while (!service_idle(s) && clock_ms() < deadline) {
         int signal = next_signal(s, signals, deadline);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "common/clock.h"
 #include "common/must.h"
 #include "worker/delivery.h"
 
@@ -29,12 +30,14 @@ void runqueue_fini(struct runqueue *rq)
     pthread_mutex_destroy(&rq->lock);
 }
 
-static void append_locked(struct runqueue *rq, struct delivery *d)
+static void append_locked(struct runqueue *rq, struct delivery *d,
+                          int64_t now_us)
 {
     struct delivery ***last =
         d->stage == DELIVERY_CLEARED ? &rq->cleared_last : &rq->last;
 
     d->next = NULL;
+    d->queued_us = now_us;
     **last = d;
     *last = &d->next;
     rq->len++;
@@ -48,13 +51,14 @@ void runqueue_put(struct runqueue *rq, struct delivery *d)
 
 void runqueue_put_chain(struct runqueue *rq, struct delivery *first)
 {
+    int64_t now_us = clock_us();
     size_t added = 0;
 
     MUST0(pthread_mutex_lock(&rq->lock));
     while (first) {
         struct delivery *next = first->next;
 
-        append_locked(rq, first);
+        append_locked(rq, first, now_us);
         added++;
         first = next;
     }
@@ -95,17 +99,24 @@ struct delivery *runqueue_take(struct runqueue *rq)
     return d;
 }
 
-struct delivery *runqueue_drain(struct runqueue *rq, int64_t claimed_before_us)
+static bool waits_since(const struct delivery *d, int64_t before_us)
 {
-    struct delivery *out = NULL, **out_last = &out;
+    return d && d->queued_us < before_us;
+}
+
+struct delivery *runqueue_drain(struct runqueue *rq, int64_t before_us)
+{
+    struct delivery *out = NULL;
 
     MUST0(pthread_mutex_lock(&rq->lock));
-    while (rq->first && rq->first->claimed_us < claimed_before_us) {
-        struct delivery *d = pop_locked(&rq->first, &rq->last);
-
-        rq->len--;
-        *out_last = d;
-        out_last = &d->next;
+    if (waits_since(rq->cleared, before_us) ||
+        waits_since(rq->first, before_us)) {
+        *rq->cleared_last = rq->first;
+        out = rq->cleared;
+        rq->first = rq->cleared = NULL;
+        rq->last = &rq->first;
+        rq->cleared_last = &rq->cleared;
+        rq->len = 0;
     }
     MUST0(pthread_mutex_unlock(&rq->lock));
     return out;

@@ -89,6 +89,8 @@ static int spawn(struct child *child, int *announce_fd_out)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
             _exit(1);
+        /* Ctrl-C reaches it once, through us: twice would mean at once. */
+        setpgid(0, 0);
         close(ends[0]);
         *announce_fd_out = ends[1];
         return 1;
@@ -142,6 +144,17 @@ static int exit_code(int status)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+static bool ended_well(int status)
+{
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* Settings or a host that another start does not mend. */
+static bool never_worked(const struct child *child, int status)
+{
+    return WIFEXITED(status) && !child->wid[0];
+}
+
 int supervisor_run(const struct settings *settings,
                    const struct redis_target *target, int *announce_fd_out)
 {
@@ -167,13 +180,15 @@ int supervisor_run(const struct settings *settings,
         status = watch(&child, signals, &stopping);
         read_identity(&child);
         close(child.announced);
-        if (stopping || (WIFEXITED(status) && WEXITSTATUS(status) == 2))
+        if ((stopping && ended_well(status)) || never_worked(&child, status))
             return exit_code(status);
         log_error("worker died", LOG_S("worker", child.wid),
                   LOG_I("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
                   LOG_I("exit", exit_code(status)), LOG_END);
         if (child.wid[0])
             bring_back(settings, target, child.wid);
+        if (stopping)
+            return exit_code(status);
         if (clock_ms() - child.started_ms > GOOD_RUN_MS)
             backoff_reset(&backoff);
         pause_before_restart(&backoff, signals, &stopping);

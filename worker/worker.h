@@ -41,7 +41,7 @@ struct incarnation {
     bool live;           /* registered, and the lease surely not over */
     /* Redis' clock minus CLOCK_MONOTONIC, ms: what due times are made with. */
     _Atomic int64_t redis_offset_ms;
-    _Atomic bool fenced; /* exchange saw it: keeper acts */
+    _Atomic uint64_t fenced; /* a generation: exchange saw it, keeper acts */
 };
 
 struct worker {

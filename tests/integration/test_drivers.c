@@ -580,6 +580,18 @@ static void odd_text_is_printed_and_returned(void **state)
     assert_quiet_success(*state);
 }
 
+static void half_a_line_is_out_before_a_kill(void **state)
+{
+    struct run *run = *state;
+
+    python(run, "import os, sys\nprint('half', end='')\n"
+                "print('also', end='', file=sys.stderr)\n"
+                "os.kill(os.getpid(), 9)\n");
+    assert_int_equal(run->exit_code, -9);
+    assert_string_equal(run->out, "half");
+    assert_string_equal(run->err, "also");
+}
+
 static void code_that_cannot_be_compiled_is_an_error_of_its_own(void **state)
 {
     static const struct {
@@ -772,6 +784,7 @@ int main(void)
         T(a_forked_child_that_runs_to_the_end_reports_nothing),
         T(threads_and_exit_handlers_run_as_ever),
         T(odd_text_is_printed_and_returned),
+        T(half_a_line_is_out_before_a_kill),
         T(code_that_cannot_be_compiled_is_an_error_of_its_own),
         T(deeply_nested_code_is_an_error_of_its_own),
         T(tampering_loses_no_more_than_the_own_results),

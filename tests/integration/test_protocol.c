@@ -744,7 +744,7 @@ static void enqueue_knows_its_own_repeat(void **state)
     assert_int_equal(enqueue(&job), ENQUEUE_ACCEPTED);
     assert_string_equal(text("HGET {t}:job:k status"), "delayed");
     assert_int_equal(number("ZCARD {t}:delayed"), 1);
-    assert_int_equal(audit().accepted, 2);
+    assert_int_equal(audit().enqueued, 2);
 }
 
 /* ---- leases, reaping --------------------------------------------------- */

@@ -948,10 +948,10 @@ static void check_books(struct sim *s)
               (long long)(a.queued + a.delayed + a.running + a.private_),
               (long long)present);
     if (a.terminal != s->totals.ended || a.duplicates != s->totals.dropped ||
-        a.accepted != s->totals.accepted)
+        a.enqueued != s->totals.accepted)
         wrong(s, "books: %lld ended, %lld dropped, %lld accepted",
               (long long)a.terminal, (long long)a.duplicates,
-              (long long)a.accepted);
+              (long long)a.enqueued);
 }
 
 static const char *PLACES =

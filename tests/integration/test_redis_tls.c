@@ -285,9 +285,9 @@ static void a_handshake_that_never_comes_costs_the_deadline(void **state)
 }
 
 /* Redis 7.0 drops a TLS client ("bad length") whose socket fills up while more
- * replies queue behind: it retries SSL_write() with another length (the bug of
- * valkey-io/valkey#1135). Pipelines
- * here therefore have small replies, and big replies come one at a time. */
+ * replies queue behind: it retries SSL_write() with another length (see
+ * valkey-io/valkey#1135). Pipelines here therefore have small replies, and big
+ * replies come one at a time. */
 #define PUSH_BYTES 60000
 
 static void append_push(struct redis *r, const char *key, char *value, int i)

@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/io.h"
 #include "common/must.h"
+#include "common/packages.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/proc.h"
 #include "worker/backend.h"
@@ -695,6 +696,124 @@ static void too_little_memory_fails_with_a_word(void **state)
     done(&r);
 }
 
+/* ---- packages ---------------------------------------------------------- */
+
+#define NOWHERE "capibox_nowhere"
+
+/* A template whose Python lacks one of its packages, and one without any. */
+struct shelf {
+    struct template lacks, bare;
+    struct template *order[2];
+    struct template_set set;
+};
+
+static void stock(struct shelf *s)
+{
+    static const char *packages[] = {"json", NOWHERE, NULL};
+    struct template_runtime python = {LANGUAGE_PYTHON,
+                                      (char *)interpreters[LANGUAGE_PYTHON]};
+
+    memset(s, 0, sizeof(*s));
+    strcpy(s->lacks.id, "lacks");
+    strcpy(s->bare.id, "bare");
+    s->lacks.packages = (char **)packages;
+    s->lacks.runtimes[0] = s->bare.runtimes[0] = python;
+    s->lacks.nruntimes = s->bare.nruntimes = 1;
+    s->order[0] = &s->bare;
+    s->order[1] = &s->lacks;
+    s->set.items = s->order;
+    s->set.count = 2;
+    MUST0(packages_probe(&s->set, NULL, NULL));
+}
+
+static void go_with(struct run *r, const struct shelf *s,
+                    const struct template *tpl, const char *code,
+                    const char **more)
+{
+    prepare(r, LANGUAGE_PYTHON, code);
+    strcpy(r->spec.template_used, tpl->id);
+    r->spec.tpl = tpl;
+    r->spec.packages = tpl->packages;
+    r->spec.more_packages = (char **)more;
+    r->spec.installed = s->set.packages;
+    go(r);
+}
+
+static void a_missing_package_not_imported_is_a_warning(void **state)
+{
+    static const char *more[] = {"json", "capibox-elsewhere", NULL};
+    struct shelf s;
+    struct run r;
+
+    (void)state;
+    stock(&s);
+    go_with(&r, &s, &s.lacks, "print(1) # import " NOWHERE, more);
+    expect(&r, VERDICT_OK, "[\"1\\n\"]");
+    assert_int_equal(r.o.nwarnings, 2);
+    assert_string_equal(r.o.warnings[0],
+                        "package " NOWHERE " is listed by template lacks but "
+                        "not installed for /usr/bin/python3");
+    assert_string_equal(
+        r.o.warnings[1],
+        "requirements.packages: capibox-elsewhere is not installed for "
+        "/usr/bin/python3 (template lacks); templates that have it: none");
+    done(&r);
+    packages_destroy(s.set.packages);
+}
+
+/* Whether the template or the job lists it, or just another template does. */
+static void a_missing_package_imported_is_named_in_the_error(void **state)
+{
+    static const char *more[] = {NOWHERE, NULL};
+    char expected[300];
+    struct shelf s;
+    struct run r;
+
+    (void)state;
+    stock(&s);
+    for (int i = 0; i < 3; i++) {
+        const struct template *tpl = i == 0 ? &s.lacks : &s.bare;
+
+        snprintf(expected, sizeof(expected),
+                 "No module named '" NOWHERE "'. " NOWHERE
+                 " is not installed for /usr/bin/python3 (template %s); "
+                 "templates that have it: none",
+                 tpl->id);
+        go_with(&r, &s, tpl, "import " NOWHERE ".sub", i == 1 ? more : NULL);
+        expect_verdict(&r, VERDICT_USER_ERROR);
+        assert_string_equal(r.o.error_name, "ModuleNotFoundError");
+        assert_string_equal(r.o.error_value, expected);
+        assert_int_equal(r.o.nwarnings, 0);
+        done(&r);
+    }
+    packages_destroy(s.set.packages);
+}
+
+static void other_import_errors_get_no_hint(void **state)
+{
+    struct shelf s;
+    struct run r;
+
+    (void)state;
+    stock(&s);
+    go_with(&r, &s, &s.lacks, "import capibox_unheard_of", NULL);
+    expect_verdict(&r, VERDICT_USER_ERROR);
+    assert_string_equal(r.o.error_value,
+                        "No module named 'capibox_unheard_of'");
+    done(&r);
+    go_with(&r, &s, &s.lacks, "from json import " NOWHERE, NULL);
+    expect_verdict(&r, VERDICT_USER_ERROR);
+    assert_null(strstr(r.o.error_value, "templates"));
+    done(&r);
+    /* What was asked for and is caught is no error. */
+    go_with(&r, &s, &s.lacks,
+            "try: import " NOWHERE "\nexcept ImportError: print('none')", NULL);
+    expect(&r, VERDICT_OK, "[\"none\\n\"]");
+    assert_int_equal(r.o.nwarnings, 0);
+    done(&r);
+    packages_destroy(s.set.packages);
+}
+
 /* ---- from other threads ----------------------------------------------- */
 
 static void *go_thread(void *arg)
@@ -816,9 +935,17 @@ static void kill_all_ends_every_run_until_resume(void **state)
 /* ---- what is left ----------------------------------------------------- */
 
 /* A program that looks like nothing else here, to be found in /proc. */
-#define MARK "capibox-test-mark"
+/* A sleeper that can be told from those of another run of this program. */
+static char mark[48], marked_code[96];
 
-static int count_processes(const char *mark)
+static void make_mark(void)
+{
+    snprintf(mark, sizeof(mark), "capibox-test-mark-%d-", getpid());
+    snprintf(marked_code, sizeof(marked_code),
+             "bash -c 'sleep 61; : %s' & wait", mark);
+}
+
+static int count_processes(void)
 {
     DIR *proc = opendir("/proc");
     int count = 0;
@@ -841,13 +968,13 @@ static int count_processes(const char *mark)
 static bool mark_is_gone(void *ctx)
 {
     (void)ctx;
-    return count_processes(MARK) == 0;
+    return count_processes() == 0;
 }
 
 static bool mark_is_there(void *ctx)
 {
     (void)ctx;
-    return count_processes(MARK) > 0;
+    return count_processes() > 0;
 }
 
 /* Cgroups whose name starts so, below one whose path holds `within`. */
@@ -879,7 +1006,7 @@ static void a_killed_sandboxd_takes_its_sandboxes_along(void **state)
     char folder[32];
 
     (void)state;
-    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    prepare(&r, LANGUAGE_BASH, marked_code);
     MUST0(pthread_create(&thread, NULL, go_thread, &r));
     assert_true(wait_until(mark_is_there, NULL, 5000));
     pid_t sandboxd = find_sandboxd(getpid());
@@ -902,7 +1029,7 @@ static void kill_all_needs_no_sandboxd_that_answers(void **state)
     pthread_t thread;
 
     (void)state;
-    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    prepare(&r, LANGUAGE_BASH, marked_code);
     MUST0(pthread_create(&thread, NULL, go_thread, &r));
     assert_true(wait_until(mark_is_there, NULL, 5000));
     MUST0(kill(find_sandboxd(getpid()), SIGSTOP));
@@ -923,7 +1050,7 @@ static void a_hung_sandboxd_cannot_keep_code_running(void **state)
     pid_t sandboxd;
 
     (void)state;
-    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    prepare(&r, LANGUAGE_BASH, marked_code);
     r.spec.limits.timeout_ms = 1000;
     MUST0(pthread_create(&thread, NULL, go_thread, &r));
     assert_true(wait_until(mark_is_there, NULL, 5000));
@@ -962,7 +1089,7 @@ static pid_t start_worker(void)
 
     backend = NULL;
     MUST0(backend_local.open(&settings, &backend, &why));
-    prepare(&r, LANGUAGE_BASH, "bash -c 'sleep 61; : " MARK "' & wait");
+    prepare(&r, LANGUAGE_BASH, marked_code);
     go(&r);
     _exit(0);
 }
@@ -1026,6 +1153,7 @@ static int open_backend(void **state)
     struct complaint why = {0};
 
     (void)state;
+    make_mark();
     setenv("CAPIBOX_SANDBOXD", proc_program("capibox-sandboxd"), 1);
     if (settings_init(&settings) < 0)
         return -1;
@@ -1080,6 +1208,9 @@ int main(void)
         cmocka_unit_test(an_interpreter_outside_usr_is_shown_with_its_tree),
         cmocka_unit_test(hostile_file_names_end_the_setup),
         cmocka_unit_test(too_little_memory_fails_with_a_word),
+        cmocka_unit_test(a_missing_package_not_imported_is_a_warning),
+        cmocka_unit_test(a_missing_package_imported_is_named_in_the_error),
+        cmocka_unit_test(other_import_errors_get_no_hint),
         cmocka_unit_test(twenty_run_side_by_side),
         cmocka_unit_test(an_interrupted_run_is_cancelled_or_given_up),
         cmocka_unit_test(kill_all_ends_every_run_until_resume),

@@ -22,6 +22,7 @@
 #define PRINTED_BYTES_MAX (64u << 20)
 #define POLL_NS           2000000
 #define EXIT_NO_START     127
+#define PROGRAMS_MAX      4
 
 extern char **environ;
 
@@ -40,9 +41,8 @@ bool wait_until(proc_predicate *holds, void *ctx, int timeout_ms)
 
 /* ---- starting ---------------------------------------------------------- */
 
-const char *proc_program(const char *name)
+static void find_program(const char *name, char *out, size_t size)
 {
-    static char path[PATH_MAX + 64];
     char self[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
 
@@ -52,9 +52,29 @@ const char *proc_program(const char *name)
     for (int up = 0; up < 3; up++)
         *strrchr(self, '/') = '\0';
     bool plain = strcmp(strrchr(self, '/'), "/none") == 0;
-    snprintf(path, sizeof path, "%s%s/bin/%s", self, plain ? "/../.." : "",
-             name);
-    return path;
+    if (plain)
+        for (int up = 0; up < 2; up++)
+            *strrchr(self, '/') = '\0';
+    MUST((size_t)snprintf(out, size, "%s/bin/%s", self, name) < size);
+}
+
+const char *proc_program(const char *name)
+{
+    static struct {
+        char name[32], path[PATH_MAX + 64];
+    } known[PROGRAMS_MAX];
+
+    for (size_t i = 0; i < PROGRAMS_MAX; i++) {
+        if (!known[i].name[0]) {
+            MUST(strlen(name) < sizeof known[i].name);
+            strcpy(known[i].name, name);
+            find_program(name, known[i].path, sizeof known[i].path);
+        }
+        if (strcmp(known[i].name, name) == 0)
+            return known[i].path;
+    }
+    MUST(!"so many programs");
+    return NULL;
 }
 
 static int open_in(const struct proc *p, const char *name, int flags)

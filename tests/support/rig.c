@@ -16,6 +16,7 @@
 #include "tests/support/null_backend.h"
 #include "tests/support/proc.h"
 #include "worker/service.h"
+#include "worker/supervisor.h"
 
 #define WORDS_MAX 16
 
@@ -45,7 +46,31 @@ void rig_close(struct rig *rig)
 
 /* ---- workers ----------------------------------------------------------- */
 
-static _Noreturn void be_worker(struct rig *rig)
+static void choose_redis(struct rig *rig)
+{
+    struct complaint why;
+
+    if (!rig->worker_url)
+        return;
+    MUST0(redis_target_parse(rig->worker_url, &rig->settings, &rig->target,
+                             &why));
+}
+
+/* Until all is finished, the grace is over, or a further signal comes. */
+static void drain(struct rig *rig, struct service *service, const sigset_t *set)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    service_drain(service);
+    for (int64_t end = clock_ms() + rig->settings.shutdown_grace_s * 1000;
+         !service_idle(service) && clock_ms() < end;)
+        if (sigtimedwait(set, NULL, &pause) == SIGTERM)
+            break;
+    if (!service_idle(service))
+        service_kill(service);
+}
+
+static _Noreturn void be_worker(struct rig *rig, int announce_fd)
 {
     struct template_set *templates = NULL;
     struct service *service = NULL;
@@ -57,16 +82,12 @@ static _Noreturn void be_worker(struct rig *rig)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     MUST0(sigprocmask(SIG_BLOCK, &set, NULL));
+    choose_redis(rig);
     MUST0(template_set_load("templates", NULL, NULL, &templates));
     MUST0(service_start(&rig->settings, &rig->target, &backend_null, templates,
-                        -1, &service));
+                        announce_fd, &service));
     sigwait(&set, &got);
-    service_drain(service);
-    for (int64_t end = clock_ms() + rig->settings.shutdown_grace_s * 1000;
-         !service_idle(service) && clock_ms() < end;)
-        usleep(1000);
-    if (!service_idle(service))
-        service_kill(service);
+    drain(rig, service, &set);
     _exit(service_stop(service) ? 1 : 0);
 }
 
@@ -79,8 +100,27 @@ pid_t rig_worker(struct rig *rig)
     pid = fork();
     MUST(pid >= 0);
     if (pid == 0)
-        be_worker(rig);
+        be_worker(rig, -1);
     return pid;
+}
+
+pid_t rig_supervised(struct rig *rig)
+{
+    int announce_fd = -1, code;
+    pid_t pid;
+
+    fflush(stdout);
+    fflush(stderr);
+    pid = fork();
+    MUST(pid >= 0);
+    if (pid > 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    log_setup(false, getenv("RIG_LOG") ? LOG_DEBUG : LOG_ERROR + 1);
+    code = supervisor_run(&rig->settings, &rig->target, &announce_fd);
+    if (code < 0)
+        be_worker(rig, announce_fd);
+    _exit(code);
 }
 
 int rig_end(pid_t pid, int sig)
@@ -221,6 +261,21 @@ static bool is_settled(void *ctx)
                           w->rig->settings.nqueues, &audit) == 0 &&
            audit.balanced && audit.queued == 0 && audit.delayed == 0 &&
            audit.running == 0 && audit.private_ == 0;
+}
+
+pid_t rig_worker_pid(struct rig *rig)
+{
+    char key[KEY_MAX], wid[WORKER_ID_MAX + 1];
+
+    rig_text(rig, wid, sizeof(wid), "EVAL",
+             "local w = redis.call('ZRANGE', KEYS[1], 0, -1) "
+             "return #w == 1 and w[1] or ''",
+             "1", protocol_key(&rig->protocol, key, "wk", NULL), NULL);
+    if (!wid[0])
+        return 0;
+    return (pid_t)rig_number(rig, "HGET",
+                             protocol_key(&rig->protocol, key, "worker", wid),
+                             "pid", NULL);
 }
 
 bool rig_workers_ready(struct rig *rig, int n)

@@ -23,6 +23,7 @@ struct rig {
     struct redis_target target;
     struct protocol protocol;
     struct redis *redis;
+    const char *worker_url; /* workers connect here instead; NULL: as we do */
 };
 
 /* redis_words: further words for redis-server, or NULL. */
@@ -31,6 +32,10 @@ void rig_close(struct rig *rig);
 
 /* A worker process with rig->settings as they are now. */
 pid_t rig_worker(struct rig *rig);
+/* The same below a supervisor, whose pid it returns. */
+pid_t rig_supervised(struct rig *rig);
+/* The process of the only worker registered, or 0. */
+pid_t rig_worker_pid(struct rig *rig);
 /* Waits until n workers are registered. */
 bool rig_workers_ready(struct rig *rig, int n);
 /* Sends the signal (0: none) and waits for the end. Wait status, -1: too late.

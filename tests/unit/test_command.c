@@ -65,10 +65,10 @@ static void arguments_and_limits_arrive(void **state)
     (void)state;
     assert_int_equal(read_back(&job, &spec, &box), 0);
     assert_string_equal(box.argv[0], "/usr/bin/x");
-    assert_string_equal(box.argv[3], "/run/capibox/driver.py");
-    assert_string_equal(box.argv[4], "");
-    assert_string_equal(box.argv[5], "a b");
-    assert_null(box.argv[6]);
+    assert_string_equal(box.argv[2], "/run/capibox/driver.py");
+    assert_string_equal(box.argv[3], "");
+    assert_string_equal(box.argv[4], "a b");
+    assert_null(box.argv[5]);
     assert_int_equal(box.want.memory_bytes, 64 << 20); /* whole pages */
     assert_int_equal(box.want.pids, 10);
     assert_string_equal(box.want.template_id, "default");

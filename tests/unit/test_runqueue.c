@@ -2,19 +2,18 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/must.h"
 #include "tests/support/cmocka_all.h"
 #include "worker/delivery.h"
 #include "worker/runqueue.h"
 
-static struct delivery *a_delivery(enum delivery_stage stage,
-                                   int64_t claimed_us)
+static struct delivery *a_delivery(enum delivery_stage stage)
 {
     struct delivery *d = calloc(1, sizeof(*d));
 
     assert_non_null(d);
     d->stage = stage;
-    d->claimed_us = claimed_us;
     return d;
 }
 
@@ -34,8 +33,8 @@ static int teardown(void **state)
 
 static void a_cleared_job_goes_before_older_ones(void **state)
 {
-    struct delivery *old = a_delivery(DELIVERY_CLAIMED, 1);
-    struct delivery *cleared = a_delivery(DELIVERY_CLEARED, 2);
+    struct delivery *old = a_delivery(DELIVERY_CLAIMED);
+    struct delivery *cleared = a_delivery(DELIVERY_CLEARED);
 
     runqueue_put(*state, old);
     runqueue_put(*state, cleared);
@@ -45,22 +44,28 @@ static void a_cleared_job_goes_before_older_ones(void **state)
     free(cleared);
 }
 
-static void drain_takes_only_old_ones_nobody_looked_at(void **state)
+/* However long ago it was claimed: a suspect may have waited for its seat. */
+static void drain_takes_all_once_one_has_waited_here_for_long(void **state)
 {
-    struct delivery *old = a_delivery(DELIVERY_CLAIMED, 1);
-    struct delivery *young = a_delivery(DELIVERY_CLAIMED, 9);
-    struct delivery *cleared = a_delivery(DELIVERY_CLEARED, 1);
+    struct delivery *old = a_delivery(DELIVERY_CLAIMED);
+    struct delivery *young = a_delivery(DELIVERY_CLEARED);
+    int64_t before = clock_us(), between;
 
-    runqueue_put(*state, cleared);
     runqueue_put(*state, old);
+    while ((between = clock_us()) == old->queued_us)
+        ;
     runqueue_put(*state, young);
-    assert_ptr_equal(runqueue_drain(*state, 5), old);
+    assert_null(runqueue_drain(*state, before));
+    assert_ptr_equal(runqueue_drain(*state, between), young);
+    assert_ptr_equal(young->next, old);
     assert_null(old->next);
-    assert_ptr_equal(runqueue_take(*state), cleared);
+    assert_null(runqueue_drain(*state, INT64_MAX));
+    runqueue_put(*state, old); /* both lists are whole */
+    runqueue_put(*state, young);
     assert_ptr_equal(runqueue_take(*state), young);
+    assert_ptr_equal(runqueue_take(*state), old);
     free(old);
     free(young);
-    free(cleared);
 }
 
 static void *take_once(void *arg)
@@ -70,8 +75,8 @@ static void *take_once(void *arg)
 
 static void a_chain_wakes_as_many_takers_as_it_is_long(void **state)
 {
-    struct delivery *first = a_delivery(DELIVERY_CLAIMED, 1);
-    struct delivery *second = a_delivery(DELIVERY_CLAIMED, 1);
+    struct delivery *first = a_delivery(DELIVERY_CLAIMED);
+    struct delivery *second = a_delivery(DELIVERY_CLAIMED);
     pthread_t takers[2];
     void *got[2];
 
@@ -91,7 +96,7 @@ static void a_chain_wakes_as_many_takers_as_it_is_long(void **state)
 
 static void close_wakes_takers_and_lets_them_finish_the_rest(void **state)
 {
-    struct delivery *left = a_delivery(DELIVERY_CLAIMED, 1);
+    struct delivery *left = a_delivery(DELIVERY_CLAIMED);
     pthread_t taker;
     void *got = left;
 
@@ -113,7 +118,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cleared_job_goes_before_older_ones,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
-            drain_takes_only_old_ones_nobody_looked_at, setup, teardown),
+            drain_takes_all_once_one_has_waited_here_for_long, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_chain_wakes_as_many_takers_as_it_is_long, setup, teardown),
         cmocka_unit_test_setup_teardown(

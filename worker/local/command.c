@@ -15,10 +15,9 @@ struct launch {
     const char *words[WORDS_ARGV + 1]; /* behind the interpreter */
 };
 
-/* -I: no environment, no user site, no current folder on the path. -u: what was
- * printed is out, also half a line before a kill. */
+/* -I: no environment, no user site, no current folder on the path. */
 static const struct launch launches[LANGUAGE_COUNT] = {
-    [LANGUAGE_PYTHON] = {"main.py", {"-I", "-u", JOB_DIR "driver.py"}},
+    [LANGUAGE_PYTHON] = {"main.py", {"-I", JOB_DIR "driver.py"}},
     [LANGUAGE_JAVASCRIPT] = {"main.js", {JOB_DIR "driver.js"}},
     [LANGUAGE_BASH] = {"main.sh", {JOB_DIR "main.sh"}},
 };

@@ -24,6 +24,7 @@
 #include "worker/local/drivers.h"
 #include "worker/local/host.h"
 #include "worker/local/input.h"
+#include "worker/local/lacking.h"
 #include "worker/local/link.h"
 #include "worker/local/pump.h"
 #include "worker/local/verdict.h"
@@ -248,14 +249,15 @@ static void free_sandbox(struct sandbox *sb)
 
 /* The job's files and code, as one sealed memfd. */
 static int pack(const struct backend *be, const struct job *job,
-                enum language language)
+                const struct spec *spec, struct outcome *o)
 {
     struct input in;
 
     input_init(&in);
-    drivers_add(&be->drivers, language, &in);
-    input_add(&in, "job", command_code_name(language), job->code,
+    drivers_add(&be->drivers, spec->language, &in);
+    input_add(&in, "job", command_code_name(spec->language), job->code,
               job->code_bytes);
+    lacking_add(job, spec, &in, o);
     for (size_t i = 0; i < job->nfiles; i++)
         input_add(&in, "home", job->files[i].path, job->files[i].data,
                   job->files[i].size);
@@ -265,14 +267,14 @@ static int pack(const struct backend *be, const struct job *job,
 }
 
 static int send_create(struct sandbox *sb, const struct job *job,
-                       const struct spec *spec)
+                       const struct spec *spec, struct outcome *o)
 {
     AUTO_STRBUF struct strbuf message = STRBUF_INIT;
     int rc = command_build(job, spec, &message);
 
     if (rc < 0)
         return rc;
-    int input_fd = pack(sb->backend, job, spec->language);
+    int input_fd = pack(sb->backend, job, spec, o);
     if (input_fd < 0)
         return input_fd;
     rc = link_job(&sb->backend->link);
@@ -413,7 +415,7 @@ static int make(struct sandbox *sb, const struct job *job,
 
     for (int i = 0; i < 2 && rc == -EPIPE; i++) {
         close_fd(&sb->job_fd);
-        rc = send_create(sb, job, spec);
+        rc = send_create(sb, job, spec, o);
         if (rc == 0)
             rc = await_created(sb, o);
     }

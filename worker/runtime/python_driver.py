@@ -9,6 +9,7 @@ Nothing in here protects anything: user code shares the process. Tampering may
 lose the job's own results, and the reader of the pipe believes no byte of it.
 """
 import builtins
+import io
 import os
 import sys
 
@@ -151,13 +152,27 @@ def take_result_fd():
     return int(text)
 
 
+class PromptText(io.TextIOWrapper):
+    """Standard output that is out as soon as it is written: a limit may kill the
+    code at any moment, and what it printed before is kept."""
+
+    def write(self, text):
+        size = super().write(text)
+        self.flush()
+        return size
+
+
 def set_up_streams():
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            # Any text can be printed, and a line is out as soon as it ends,
-            # but not each piece of it (as python -u would have it).
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace",
-                               line_buffering=True, write_through=False)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            continue
+        prompt = PromptText(stream.detach(), encoding="utf-8",
+                            errors="backslashreplace", newline="\n",
+                            write_through=True)
+        prompt.mode = "w"
+        setattr(sys, name, prompt)
+        setattr(sys, "__%s__" % name, prompt)
 
 
 def set_up_main(source, name):

@@ -1,4 +1,4 @@
-#include "producer/spawn.h"
+#include "common/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,18 +15,22 @@
 
 #define REAP_POLL_MS 2
 
-static int start(const char *const *argv, bool quiet, int out, pid_t *pid_out)
+static int start(const char *const *argv, const char *const *env, bool quiet,
+                 int out, pid_t *pid_out)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
-    sigset_t defaults;
+    sigset_t defaults, none;
     int rc;
 
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
+    sigemptyset(&none);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigdefault(&attr, &defaults);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setflags(&attr,
+                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null",
                                      O_RDONLY, 0);
@@ -35,7 +39,7 @@ static int start(const char *const *argv, bool quiet, int out, pid_t *pid_out)
         posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null",
                                          O_WRONLY, 0);
     rc = posix_spawn(pid_out, argv[0], &files, &attr, (char **)(uintptr_t)argv,
-                     environ);
+                     env ? (char **)(uintptr_t)env : environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);
     return -rc;
@@ -83,8 +87,9 @@ static int reap(pid_t pid, int64_t deadline_ms)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int spawn_read(const char *const *argv, bool quiet, size_t max_bytes,
-               int64_t deadline_ms, char **text_out, int *exit_out)
+int spawn_read(const char *const *argv, const char *const *env, bool quiet,
+               size_t max_bytes, int64_t deadline_ms, char **text_out,
+               int *exit_out)
 {
     AUTO_STRBUF struct strbuf out = STRBUF_INIT;
     int ends[2], rc, code;
@@ -94,7 +99,7 @@ int spawn_read(const char *const *argv, bool quiet, size_t max_bytes,
         return -errno;
     AUTO_FD int from = ends[0];
     AUTO_FD int to = ends[1];
-    rc = start(argv, quiet, to, &pid);
+    rc = start(argv, env, quiet, to, &pid);
     if (rc < 0)
         return rc;
     close(TAKE_FD(to));

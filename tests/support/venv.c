@@ -1,0 +1,35 @@
+#include "tests/support/venv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+#include "common/spawn.h"
+
+#define MAKE_MS 30000
+
+/* As `python3 -m venv` does it, which Debian has in a package of its own. */
+static const char script[] =
+    "set -e; cd \"$1\"; mkdir -p venv/bin\n"
+    "ln -s /usr/bin/python3 venv/bin/python3\n"
+    "echo 'home = /usr/bin' > venv/pyvenv.cfg\n"
+    "site=$(venv/bin/python3 -c 'import sysconfig as s\n"
+    "print(s.get_path(\"purelib\", \"venv\"))')\n"
+    "mkdir -p \"$site/$2-1.dist-info\"\n"
+    ": > \"$site/$2.py\"\n"
+    "printf 'Metadata-Version: 2.1\\nName: %s.Dist\\nVersion: 1\\n' \"$2\" "
+    "> \"$site/$2-1.dist-info/METADATA\"\n";
+
+void venv_make(const char *dir, const char *module, char *out, size_t size)
+{
+    const char *argv[] = {"/bin/sh", "-c", script, "sh", dir, module, NULL};
+    char *text = NULL;
+    int code = 0;
+
+    MUST0(spawn_read(argv, NULL, false, 4096, clock_ms() + MAKE_MS, &text,
+                     &code));
+    MUST0(code);
+    free(text);
+    MUST((size_t)snprintf(out, size, "%s/venv/bin/python3", dir) < size);
+}

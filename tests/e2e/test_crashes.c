@@ -167,6 +167,39 @@ static void a_worker_that_overslept_gives_up_its_job(void **state)
     assert_int_equal(stage_end_worker(&second), DRAINED);
 }
 
+static bool registered_twice(void *ctx)
+{
+    AUTO_FREE char *log = proc_err(ctx);
+    const char *line = strstr(log, "worker registered");
+
+    return line && strstr(line + 1, "worker registered");
+}
+
+/* The same, with a job that ends while its worker is stopped. */
+static void a_late_result_is_refused(void **state)
+{
+    char owner[WORKER_ID_MAX + 1];
+
+    (void)state;
+    stage_worker(&rig, &first, four_at_a_time);
+    push_sleeper("l0", "1");
+    wait_for_running("l", 1, 1);
+    snprintf(owner, sizeof(owner), "%s", rig_job(&rig, "l0", "worker"));
+    list_with_sandboxes(&first, 1);
+    proc_signal(&first, SIGSTOP);
+    stage_worker(&rig, &second, four_at_a_time);
+    expect_all("l", 1, 1);
+    AUTO_FREE char *before = stage_field(&rig, "l0", "result");
+    assert_null(strstr(before, owner));
+    proc_signal(&first, SIGCONT);
+    assert_true(wait_until(registered_twice, &first, RIG_WAIT_MS));
+    assert_int_equal(stage_end_worker(&first), DRAINED);
+    AUTO_FREE char *after = stage_field(&rig, "l0", "result");
+    assert_string_equal(after, before);
+    expect_all("l", 1, 1);
+    assert_int_equal(stage_end_worker(&second), DRAINED);
+}
+
 static void redis_killed_under_load_loses_nothing(void **state)
 {
     (void)state;
@@ -354,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_A_STAGE(jobs_of_a_killed_worker_finish_elsewhere_once),
         ON_A_STAGE(a_worker_that_overslept_gives_up_its_job),
+        ON_A_STAGE(a_late_result_is_refused),
         ON_A_STAGE(redis_killed_under_load_loses_nothing),
         ON_A_STAGE(two_workers_share_a_list),
         ON_A_STAGE(sigterm_lets_running_jobs_finish),

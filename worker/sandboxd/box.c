@@ -48,6 +48,15 @@ static int watch(struct box *b, enum box_source source, int fd)
     return epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+/* Closing alone would not do: a sandbox that was cloned a moment ago still has
+ * copies of our fds, and an epoll set forgets a file only with its last one. */
+static void unwatch(struct box *b, enum box_source source)
+{
+    if (b->fds[source] >= 0)
+        epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, b->fds[source], NULL);
+    close_fd(&b->fds[source]);
+}
+
 static void tell(struct box *b, const void *message, size_t size,
                  const int *fds, size_t nfds)
 {

@@ -42,7 +42,7 @@ int admission_enter(struct admission *a, int64_t bytes,
            (!fits_locked(a, bytes) && !a->closed && !(give_up && give_up(ctx))))
         MUST0(pthread_cond_wait(&a->changed, &a->lock));
     a->serving++;
-    if (a->closed || (give_up && give_up(ctx)))
+    if (a->closed || !fits_locked(a, bytes))
         rc = -ECANCELED;
     else
         a->taken += bytes;

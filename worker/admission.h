@@ -26,7 +26,8 @@ struct admission {
 int admission_init(struct admission *a, int64_t budget_bytes);
 void admission_fini(struct admission *a);
 
-/* Waits for room. give_up (may be NULL) is asked again at every change. */
+/* Waits for room. While there is none give_up (may be NULL) is asked, again at
+ * every change. */
 int admission_enter(struct admission *a, int64_t bytes,
                     bool (*give_up)(void *ctx), void *ctx);
 void admission_leave(struct admission *a, int64_t bytes);

@@ -297,6 +297,15 @@ static bool end_cached(struct worker *w, struct delivery *d)
     return true;
 }
 
+/* Draining: a job that is shown as running does run. */
+static bool given_back(struct worker *w, const struct delivery *d)
+{
+    int stopping = atomic_load(&w->stopping);
+
+    return stopping == STOP_NOW ||
+           (stopping == STOP_DRAIN && d->stage == DELIVERY_CLAIMED);
+}
+
 static void process(struct worker *w, struct delivery *d)
 {
     if (!incarnation_holds(&w->self, d->generation)) {
@@ -304,7 +313,7 @@ static void process(struct worker *w, struct delivery *d)
         outbox_post(&w->outbox, d);
         return;
     }
-    if (atomic_load(&w->stopping) != STOP_NOT) {
+    if (given_back(w, d)) {
         hand_over(w, d, delivery_release(d));
         return;
     }

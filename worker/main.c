@@ -143,10 +143,10 @@ static void drain(struct service *s, const struct settings *settings,
 {
     int64_t deadline = clock_ms() + settings->shutdown_grace_s * 1000;
 
+    service_drain(s);
     log_info("draining: running jobs go on, a second signal stops them",
              LOG_I("running", service_active(s)),
              LOG_I("grace_s", settings->shutdown_grace_s), LOG_END);
-    service_drain(s);
     while (!service_idle(s) && clock_ms() < deadline) {
         int signal = next_signal(s, signals, deadline);
 

@@ -99,29 +99,25 @@ struct delivery *runqueue_take(struct runqueue *rq)
     return d;
 }
 
-/* Moves what waits since before_us to the end of a chain. Returns its end. */
-static struct delivery **drain_locked(struct runqueue *rq, int64_t before_us,
-                                      struct delivery **first,
-                                      struct delivery ***last,
-                                      struct delivery **out_last)
+static bool waits_since(const struct delivery *d, int64_t before_us)
 {
-    while (*first && (*first)->queued_us < before_us) {
-        struct delivery *d = pop_locked(first, last);
-
-        rq->len--;
-        *out_last = d;
-        out_last = &d->next;
-    }
-    return out_last;
+    return d && d->queued_us < before_us;
 }
 
 struct delivery *runqueue_drain(struct runqueue *rq, int64_t before_us)
 {
-    struct delivery *out = NULL, **out_last = &out;
+    struct delivery *out = NULL;
 
     MUST0(pthread_mutex_lock(&rq->lock));
-    out_last = drain_locked(rq, before_us, &rq->first, &rq->last, out_last);
-    drain_locked(rq, before_us, &rq->cleared, &rq->cleared_last, out_last);
+    if (waits_since(rq->cleared, before_us) ||
+        waits_since(rq->first, before_us)) {
+        *rq->cleared_last = rq->first;
+        out = rq->cleared;
+        rq->first = rq->cleared = NULL;
+        rq->last = &rq->first;
+        rq->cleared_last = &rq->cleared;
+        rq->len = 0;
+    }
     MUST0(pthread_mutex_unlock(&rq->lock));
     return out;
 }

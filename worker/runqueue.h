@@ -35,8 +35,8 @@ void runqueue_put_chain(struct runqueue *rq, struct delivery *first);
 /* Waits for a delivery: cleared ones first, then oldest first. NULL once closed
  * and empty. */
 struct delivery *runqueue_take(struct runqueue *rq);
-/* Takes out, as a chain, every delivery that has waited since before_us; those
- * not looked at yet come first. */
+/* Once one has waited since before_us: takes out all, as a chain, cleared ones
+ * first. Else NULL. */
 struct delivery *runqueue_drain(struct runqueue *rq, int64_t before_us);
 size_t runqueue_idle(struct runqueue *rq);
 void runqueue_close(struct runqueue *rq);

@@ -109,8 +109,8 @@ static void exec_driver(const struct run *run, int language, int result_fd)
     char driver[96], home[96];
 
     if (language == NODE) {
-        argv[0] = "node";
-        argc = 1;
+        argv[0] = "/usr/bin/node";
+        argv[1] = "--experimental-vm-modules"; /* as command.c has it */
     }
     snprintf(driver, sizeof(driver), "%s/driver.%s", run->dir,
              language == NODE ? "js" : "py");

@@ -45,25 +45,27 @@ static void a_cleared_job_goes_before_older_ones(void **state)
 }
 
 /* However long ago it was claimed: a suspect may have waited for its seat. */
-static void drain_takes_those_that_wait_here_for_long(void **state)
+static void drain_takes_all_once_one_has_waited_here_for_long(void **state)
 {
     struct delivery *old = a_delivery(DELIVERY_CLAIMED);
-    struct delivery *young = a_delivery(DELIVERY_CLAIMED);
-    struct delivery *cleared = a_delivery(DELIVERY_CLEARED);
-    int64_t between;
+    struct delivery *young = a_delivery(DELIVERY_CLEARED);
+    int64_t before = clock_us(), between;
 
-    runqueue_put(*state, cleared);
     runqueue_put(*state, old);
     while ((between = clock_us()) == old->queued_us)
         ;
     runqueue_put(*state, young);
-    assert_ptr_equal(runqueue_drain(*state, between), old);
-    assert_ptr_equal(old->next, cleared);
-    assert_null(cleared->next);
+    assert_null(runqueue_drain(*state, before));
+    assert_ptr_equal(runqueue_drain(*state, between), young);
+    assert_ptr_equal(young->next, old);
+    assert_null(old->next);
+    assert_null(runqueue_drain(*state, INT64_MAX));
+    runqueue_put(*state, old); /* both lists are whole */
+    runqueue_put(*state, young);
     assert_ptr_equal(runqueue_take(*state), young);
+    assert_ptr_equal(runqueue_take(*state), old);
     free(old);
     free(young);
-    free(cleared);
 }
 
 static void *take_once(void *arg)
@@ -116,7 +118,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cleared_job_goes_before_older_ones,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
-            drain_takes_those_that_wait_here_for_long, setup, teardown),
+            drain_takes_all_once_one_has_waited_here_for_long, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_chain_wakes_as_many_takers_as_it_is_long, setup, teardown),
         cmocka_unit_test_setup_teardown(

@@ -15,10 +15,14 @@ struct launch {
     const char *words[WORDS_ARGV + 1]; /* behind the interpreter */
 };
 
-/* -I: no environment, no user site, no current folder on the path. */
+/* -I: no environment, no user site, no current folder on the path. The flag:
+ * Debian 12's node 18 refuses import() in any code but the main file without.
+ */
 static const struct launch launches[LANGUAGE_COUNT] = {
     [LANGUAGE_PYTHON] = {"main.py", {"-I", JOB_DIR "driver.py"}},
-    [LANGUAGE_JAVASCRIPT] = {"main.js", {JOB_DIR "driver.js"}},
+    [LANGUAGE_JAVASCRIPT] = {"main.js",
+                             {"--experimental-vm-modules",
+                              JOB_DIR "driver.js"}},
     [LANGUAGE_BASH] = {"main.sh", {JOB_DIR "main.sh"}},
 };
 

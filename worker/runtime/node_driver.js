@@ -129,11 +129,11 @@ function script(code, options) {
   });
 }
 
-// That loader is called experimental on stderr whenever code imports.
+// Both ways are called experimental on stderr whenever code imports.
 function hushLoader() {
   const emitWarning = process.emitWarning;
   process.emitWarning = function (warning, ...rest) {
-    if (!String(warning).includes('USE_MAIN_CONTEXT_DEFAULT_LOADER')) {
+    if (!/USE_MAIN_CONTEXT_DEFAULT_LOADER|^VM Modules is/.test(warning)) {
       emitWarning.call(process, warning, ...rest);
     }
   };

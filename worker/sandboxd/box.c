@@ -38,15 +38,6 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-/* Closing alone does not end a watch: an init that was just cloned still has a
- * copy of the fd, and the kernel would go on telling events of a freed box. */
-static void unwatch(struct box *b, enum box_source source)
-{
-    if (b->fds[source] >= 0)
-        epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, b->fds[source], NULL);
-    close_fd(&b->fds[source]);
-}
-
 static int watch(struct box *b, enum box_source source, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN,
@@ -55,6 +46,15 @@ static int watch(struct box *b, enum box_source source, int fd)
     b->watches[source] = (struct box_watch){b, source};
     b->fds[source] = fd;
     return epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* Closing alone would not do: a sandbox that was cloned a moment ago still has
+ * copies of our fds, and an epoll set forgets a file only with its last one. */
+static void unwatch(struct box *b, enum box_source source)
+{
+    if (b->fds[source] >= 0)
+        epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, b->fds[source], NULL);
+    close_fd(&b->fds[source]);
 }
 
 static void tell(struct box *b, const void *message, size_t size,

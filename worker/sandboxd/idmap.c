@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -11,6 +12,8 @@
 #include "common/io.h"
 #include "common/scope.h"
 #include "worker/sandboxd/init.h"
+
+#define MAP_BYTES_MAX (64u << 10)
 
 /* An abstract socket name is a lock that the kernel lets go with its holder. */
 static int take_range(uint32_t range)
@@ -27,9 +30,31 @@ static int take_range(uint32_t range)
     return TAKE_FD(fd);
 }
 
+/* Does this user namespace have all of our ids? One of a container may not. */
+static bool ids_are_mapped(const char *file)
+{
+    const unsigned long first = IDMAP_BASE,
+                        end = first + (unsigned long)IDMAP_RANGES * IDMAP_SLOTS;
+    unsigned long inside, count;
+    bool found = false;
+    char *text;
+
+    if (io_read_file(file, MAP_BYTES_MAX, &text, NULL) < 0)
+        return false;
+    for (const char *at = text; *at && !found; at += *at == '\n') {
+        found = sscanf(at, "%lu %*u %lu", &inside, &count) == 2 &&
+                inside <= first && end - inside <= count;
+        at += strcspn(at, "\n");
+    }
+    free(text);
+    return found;
+}
+
 int idmap_open(struct idmap *map, struct step *why)
 {
-    *map = (struct idmap){.root = geteuid() == 0, .lock_fd = -1};
+    *map = (struct idmap){.lock_fd = -1};
+    map->root = geteuid() == 0 && ids_are_mapped("/proc/self/uid_map") &&
+                ids_are_mapped("/proc/self/gid_map");
     if (!map->root)
         return 0;
     for (uint32_t range = 0; range < IDMAP_RANGES; range++) {

@@ -1,8 +1,9 @@
 /* worker/sandboxd/idmap.h -- who a sandbox is on the host.
  *
  * As root: one host uid and gid per slot, so that no two sandboxes share one;
- * several sandboxds on a host take different ranges. As an ordinary user: that
- * user, which is all the kernel allows. Inside it is always uid 1000.
+ * several sandboxds on a host take different ranges. As an ordinary user, or as
+ * root of a container without so many ids: that user, which is all the kernel
+ * allows. Inside it is always uid 1000.
  *
  * Errors: negated errno, *why names the step.
  */
@@ -22,7 +23,7 @@
 #define IDMAP_RANGES 256  /* sandboxds of one host */
 
 struct idmap {
-    bool root;
+    bool root; /* and has these ids: not in each container */
     uint32_t base;
     int lock_fd; /* holds the range until this process ends */
 };

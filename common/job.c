@@ -900,7 +900,7 @@ int job_parse(const char *text, size_t size, struct job **job_out, char *id_out,
     rc = check_text(text, size, wants, id_out, why);
     if (rc < 0)
         return rc;
-    root = cJSON_ParseWithLength(text, size);
+    root = json_parse(text, size);
     job = root ? calloc(1, sizeof *job) : NULL;
     rc = job ? 0 : -ENOMEM;
     if (rc == 0) {

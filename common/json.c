@@ -14,6 +14,7 @@
 
 /* cJSON reads numbers through a buffer of 64 bytes and fails beyond it. */
 #define JSON_NUMBER_MAX 60
+#define BYTE_ORDER_MARK "\xef\xbb\xbf"
 
 /* ---- the check -------------------------------------------------------- */
 
@@ -414,7 +415,7 @@ int json_check(const char *text, size_t size, struct json_want *wants,
     s.refused = 0;
     for (size_t i = 0; i < nwants; i++)
         wants[i].at = wants[i].size = 0;
-    skip_word(&s, "\xef\xbb\xbf");
+    skip_word(&s, BYTE_ORDER_MARK);
     rc = scan_value(&s);
     if (rc == 0) {
         skip_space(&s);
@@ -426,6 +427,16 @@ int json_check(const char *text, size_t size, struct json_want *wants,
     if (at_out)
         *at_out = s.fault_at;
     return rc;
+}
+
+cJSON *json_parse(const char *text, size_t size)
+{
+    size_t skip = strlen(BYTE_ORDER_MARK);
+
+    /* cJSON does so itself, but not before a text of one character. */
+    if (size < skip || memcmp(text, BYTE_ORDER_MARK, skip) != 0)
+        skip = 0;
+    return cJSON_ParseWithLength(text + skip, size - skip);
 }
 
 int json_line(const char *text, size_t at)

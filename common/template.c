@@ -404,7 +404,7 @@ static int template_parse(const char *text, size_t size, const char *stem,
         *line_out = json_line(text, at);
         return -EINVAL;
     }
-    root = cJSON_ParseWithLength(text, size);
+    root = json_parse(text, size);
     tpl = root ? calloc(1, sizeof *tpl) : NULL;
     rc = tpl ? take_fields(tpl, root, stem, why) : -ENOMEM;
     cJSON_Delete(root);

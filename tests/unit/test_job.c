@@ -238,6 +238,9 @@ static void a_byte_order_mark_in_front_or_in_the_code_is_fine(void **state)
     assert_int_equal(job->code_bytes, 4);
     assert_string_equal(job->metadata, "{\"a\":1}");
     job_destroy(job);
+    refuse_sized("\xef\xbb\xbf"
+                 "3",
+                 4, "", "object", "");
 }
 
 static void nesting_has_a_limit(void **state)

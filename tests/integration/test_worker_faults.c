@@ -360,7 +360,7 @@ static void a_suspect_that_held_out_makes_room_for_the_next(void **state)
     (void)state;
     rig.settings.lease_ms = 2000;
     exchange_probation_ms = 200;
-    kill_a_worker_with(3, "{\"code\":\"sleep 4000\"}");
+    kill_a_worker_with(3, "{\"code\":\"sleep 2500\"}");
     pid = rig_worker(&rig);
     assert_true(wait_until(most_are, &three, RIG_WAIT_MS));
     assert_true(rig_wait_stat(&rig, "verdict:ok", 3));
@@ -368,11 +368,101 @@ static void a_suspect_that_held_out_makes_room_for_the_next(void **state)
     assert_ends_well(pid);
 }
 
+/* The mark tells the reaper whom to charge; a duplicate never had it. */
+static void a_duplicate_does_not_take_the_next_suspects_mark_off(void **state)
+{
+    char wid[WORKER_ID_MAX + 1], entry[256];
+    int64_t moved = 0;
+    pid_t pid;
+
+    (void)state;
+    rig_number(&rig, "HSET", "{capibox}:job:taken", "status", "succeeded",
+               NULL);
+    rig_push(&rig, "default", "!c1|{\"id\":\"taken\",\"code\":\"x\"}");
+    rig_push(&rig, "default", "!c1|{\"id\":\"poison\",\"code\":\"crash\"}");
+    pid = rig_worker(&rig);
+    assert_int_not_equal(rig_end(pid, 0), -1); /* it kills itself */
+    rig_text(&rig, wid, sizeof(wid), "EVAL",
+             "return redis.call('ZRANGE', KEYS[1], 0, 0)[1]", "1",
+             "{capibox}:wk", NULL);
+    MUST0(protocol_reap(&rig.protocol, rig.redis, clock_ms() + RIG_WAIT_MS, wid,
+                        true, &moved));
+    rig_text(&rig, entry, sizeof(entry), "LINDEX", "{capibox}:queue:default",
+             "-1", NULL);
+    assert_non_null(strstr(entry, "poison"));
+    assert_int_equal(strncmp(entry, "!c2;", 4), 0);
+}
+
+static void
+suspects_that_waited_under_a_lost_identity_are_not_mixed_up(void **state)
+{
+    static const char *const ids[] = {"s1", "s2"};
+    pid_t pid;
+
+    (void)state;
+    rig.settings.lease_ms = 2000;
+    for (int i = 0; i < 2; i++) {
+        char entry[96];
+
+        snprintf(entry, sizeof(entry),
+                 "!c1|{\"id\":\"%s\",\"code\":\"sleep 1900\"}", ids[i]);
+        rig_push(&rig, "default", entry);
+    }
+    /* It is claimed first, so that they get other numbers the second time. */
+    rig_number(&rig, "RPUSH", "{capibox}:queue:default", "{\"code\":\"x\"}",
+               NULL);
+    pid = rig_worker(&rig);
+    assert_true(rig_wait_stat(&rig, "verdict:ok", 1));
+    assert_true(wait_running(1));
+    kill(rig.server.pid, SIGSTOP);
+    assert_true(wait_running(0));
+    kill(rig.server.pid, SIGCONT);
+    for (int i = 0; i < 2; i++)
+        assert_true(rig_wait_job(&rig, ids[i], "status", "succeeded"));
+    assert_true(rig_settled(&rig));
+    assert_int_equal(null_backend_most(), 1);
+    assert_int_equal(rig_stat(&rig, "total_executions"), 3);
+    assert_int_equal(rig_stat(&rig, "duplicates"), 0);
+    /* One identity was lost, and the next one lasted. */
+    assert_int_equal(rig_number(&rig, "ZCARD", "{capibox}:graves", NULL), 1);
+    assert_ends_well(pid);
+}
+
+/* ---- stopping ---------------------------------------------------------- */
+
+static void an_idle_worker_leaves_at_once(void **state)
+{
+    int64_t start;
+    pid_t pid = one_worker();
+
+    (void)state;
+    assert_true(wait_blocked(3));
+    start = clock_ms();
+    assert_ends_well(pid);
+    /* The blocking moves, just begun, would last longer. */
+    assert_in_range(clock_ms() - start, 0, PROTOCOL_BLOCK_S * 1000 - 1500);
+}
+
+static void draining_starts_nothing_that_waits_for_memory(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    rig.settings.memory_budget_mb = 600;
+    pid = one_worker();
+    push_many(2, "{\"code\":\"sleep 700\"}");
+    assert_true(wait_running(1));
+    assert_ends_well(pid);
+    assert_int_equal(null_backend_runs(), 1);
+    assert_int_equal(rig_number(&rig, "LLEN", "{capibox}:queue:default", NULL),
+                     1);
+}
+
 /* ---- death ------------------------------------------------------------- */
 
 static void a_batch_counts_each_job_once_however_workers_die(void **state)
 {
-    const int jobs = 1600;
+    const int jobs = 1200;
     pid_t keeper;
 
     (void)state;
@@ -511,6 +601,26 @@ static void a_job_moved_for_a_lost_connection_is_found(void **state)
     assert_ends_well(pid);
 }
 
+/* Half-open: what is sent vanishes, and nobody is told. */
+static void a_line_gone_silent_is_given_up(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    proxy_start(&proxy, &rig.server);
+    rig.worker_url = proxy.url;
+    pid = one_worker();
+    assert_true(wait_blocked(3));
+    push_id("a", "sleep 500");
+    assert_true(rig_wait_job(&rig, "a", "status", "running"));
+    proxy_swallow(&proxy); /* its result goes nowhere */
+    assert_true(rig_wait_job(&rig, "a", "status", "succeeded"));
+    assert_int_equal(null_backend_runs(), 1);
+    assert_int_equal(rig_stat(&rig, "recovered"), 0);
+    assert_true(rig_settled(&rig));
+    rig_end(pid, SIGKILL);
+}
+
 static void cut_connections_make_nobody_look_dead(void **state)
 {
     pid_t a, b;
@@ -621,6 +731,7 @@ static void a_start_mark_under_way_when_all_is_lost_harms_nobody(void **state)
 
 static void a_redis_that_forgot_confirmed_work_does_not_keep_it(void **state)
 {
+    int64_t start;
     pid_t pid;
 
     (void)state;
@@ -632,10 +743,13 @@ static void a_redis_that_forgot_confirmed_work_does_not_keep_it(void **state)
     assert_true(rig_wait_job(&rig, "b", "status", "succeeded"));
     redis_server_kill(&rig.server);
     redis_server_restart(&rig.server);
+    start = clock_ms();
     /* Both are in flight again, for a worker that knows nothing of it. */
     assert_true(rig_wait_job(&rig, "a", "status", "succeeded"));
     assert_true(rig_wait_job(&rig, "b", "status", "succeeded"));
     assert_true(rig_settled(&rig));
+    /* It gives itself up; nobody waits for the lease. */
+    assert_in_range(clock_ms() - start, 0, rig.settings.lease_ms - 1000);
     assert_int_equal(rig_stat(&rig, "total_executions"), 2);
     assert_ends_well(pid);
 }
@@ -686,12 +800,17 @@ int main(void)
         WITH_RIG(jobs_claimed_ahead_are_given_back_once_and_in_order),
         WITH_RIG(suspects_of_a_crash_run_one_at_a_time),
         WITH_RIG(a_suspect_that_held_out_makes_room_for_the_next),
+        WITH_RIG(a_duplicate_does_not_take_the_next_suspects_mark_off),
+        WITH_RIG(suspects_that_waited_under_a_lost_identity_are_not_mixed_up),
+        WITH_RIG(an_idle_worker_leaves_at_once),
+        WITH_RIG(draining_starts_nothing_that_waits_for_memory),
         WITH_RIG(a_batch_counts_each_job_once_however_workers_die),
         WITH_RIG(a_finish_that_arrives_after_the_lease_is_refused),
         WITH_RIG(a_supervised_worker_is_replaced_and_its_jobs_return_at_once),
         WITH_RIG(
             a_worker_killed_while_stopping_leaves_its_jobs_to_the_supervisor),
         WITH_RIG(a_job_moved_for_a_lost_connection_is_found),
+        WITH_RIG(a_line_gone_silent_is_given_up),
         WITH_RIG(cut_connections_make_nobody_look_dead),
         WITH_RIG(a_redis_that_hangs_within_the_lease_costs_no_run),
         WITH_RIG(a_worker_without_redis_kills_its_runs_and_sleeps),

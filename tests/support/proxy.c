@@ -20,6 +20,7 @@
 /* One connection: what the client has, what the server has; -1: closed. */
 struct pair {
     int ends[2];
+    bool swallowed;
 };
 
 struct line {
@@ -40,7 +41,7 @@ static void name_socket(struct sockaddr_un *addr,
 
 static void take_client(struct line *line)
 {
-    struct pair pair;
+    struct pair pair = {.swallowed = false};
 
     MUST(line->count < PAIRS_MAX);
     pair.ends[0] = accept4(line->listening, NULL, NULL, SOCK_CLOEXEC);
@@ -84,6 +85,8 @@ static void obey(struct line *line)
     line->paused = order == 'p' || (order == 'c' && line->paused);
     for (int i = 0; order == 'c' && i < line->count; i++)
         close_end(&line->pairs[i], 0);
+    for (int i = 0; order == 's' && i < line->count; i++)
+        line->pairs[i].swallowed = true;
     MUST(write(line->control, &order, 1) == 1);
 }
 
@@ -95,9 +98,11 @@ static void relay_once(struct line *line)
     int count = line->count;
 
     for (int i = 0; i < 2 * count; i++)
-        fds[2 + i] = (struct pollfd){
-            .fd = line->paused ? -1 : line->pairs[i / 2].ends[i % 2],
-            .events = POLLIN};
+        fds[2 + i] =
+            (struct pollfd){.fd = line->paused || line->pairs[i / 2].swallowed
+                                      ? -1
+                                      : line->pairs[i / 2].ends[i % 2],
+                            .events = POLLIN};
     if (poll(fds, (nfds_t)(2 + 2 * count), -1) < 0)
         return;
     for (int i = 0; i < 2 * count; i++)
@@ -158,6 +163,11 @@ static void order(struct proxy *p, char what)
 void proxy_cut(struct proxy *p)
 {
     order(p, 'c');
+}
+
+void proxy_swallow(struct proxy *p)
+{
+    order(p, 's');
 }
 
 void proxy_pause(struct proxy *p)

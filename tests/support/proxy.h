@@ -20,6 +20,9 @@ void proxy_start(struct proxy *p, const struct redis_server *server);
 /* Closes all connections on the clients' side only: the server goes on thinking
  * that they are there. New ones are taken. */
 void proxy_cut(struct proxy *p);
+/* Nothing is passed on any more for the connections there are, and neither side
+ * is told; new ones work. */
+void proxy_swallow(struct proxy *p);
 /* Nothing is passed on until resumed; nobody is told. */
 void proxy_pause(struct proxy *p);
 void proxy_resume(struct proxy *p);

@@ -391,7 +391,8 @@ int jobs_tick(struct exchange *x)
     int rc;
 
     if (atomic_load(&x->w->stopping) != STOP_NOT) {
-        give_back(x, INT64_MAX);
+        /* Cleared ones are shown as running: the executors decide. */
+        release_all(x, runqueue_drain_fresh(&x->w->runqueue));
         give_back_suspects(x);
     } else if (give_back(x, clock_us() - EXCHANGE_STALE_MS * 1000)) {
         /* Jobs are longer than they were: no running ahead of them, or what

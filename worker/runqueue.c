@@ -122,6 +122,20 @@ struct delivery *runqueue_drain(struct runqueue *rq, int64_t before_us)
     return out;
 }
 
+struct delivery *runqueue_drain_fresh(struct runqueue *rq)
+{
+    struct delivery *out;
+
+    MUST0(pthread_mutex_lock(&rq->lock));
+    out = rq->first;
+    rq->first = NULL;
+    rq->last = &rq->first;
+    for (const struct delivery *d = out; d; d = d->next)
+        rq->len--;
+    MUST0(pthread_mutex_unlock(&rq->lock));
+    return out;
+}
+
 size_t runqueue_idle(struct runqueue *rq)
 {
     size_t idle;

@@ -38,6 +38,8 @@ struct delivery *runqueue_take(struct runqueue *rq);
 /* Once one has waited since before_us: takes out all, as a chain, cleared ones
  * first. Else NULL. */
 struct delivery *runqueue_drain(struct runqueue *rq, int64_t before_us);
+/* Takes out, as a chain, those nobody looked at yet. */
+struct delivery *runqueue_drain_fresh(struct runqueue *rq);
 size_t runqueue_idle(struct runqueue *rq);
 void runqueue_close(struct runqueue *rq);
 

@@ -68,6 +68,21 @@ static void drain_takes_all_once_one_has_waited_here_for_long(void **state)
     free(young);
 }
 
+static void what_is_cleared_stays_when_the_fresh_are_drained(void **state)
+{
+    struct delivery *fresh = a_delivery(DELIVERY_CLAIMED);
+    struct delivery *cleared = a_delivery(DELIVERY_CLEARED);
+
+    runqueue_put(*state, fresh);
+    runqueue_put(*state, cleared);
+    assert_ptr_equal(runqueue_drain_fresh(*state), fresh);
+    assert_null(fresh->next);
+    assert_null(runqueue_drain_fresh(*state));
+    assert_ptr_equal(runqueue_take(*state), cleared);
+    free(fresh);
+    free(cleared);
+}
+
 static void *take_once(void *arg)
 {
     return runqueue_take(arg);
@@ -119,6 +134,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             drain_takes_all_once_one_has_waited_here_for_long, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            what_is_cleared_stays_when_the_fresh_are_drained, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_chain_wakes_as_many_takers_as_it_is_long, setup, teardown),
         cmocka_unit_test_setup_teardown(

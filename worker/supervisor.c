@@ -144,15 +144,12 @@ static int exit_code(int status)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
-static bool ended_well(int status)
+/* It stopped as it was told, or it never came to work: another start would not
+ * mend its settings or its host. */
+static bool needs_nothing(const struct child *child, int status, bool stopping)
 {
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-/* Settings or a host that another start does not mend. */
-static bool never_worked(const struct child *child, int status)
-{
-    return WIFEXITED(status) && !child->wid[0];
+    return WIFEXITED(status) &&
+           ((stopping && WEXITSTATUS(status) == 0) || !child->wid[0]);
 }
 
 int supervisor_run(const struct settings *settings,
@@ -180,7 +177,7 @@ int supervisor_run(const struct settings *settings,
         status = watch(&child, signals, &stopping);
         read_identity(&child);
         close(child.announced);
-        if ((stopping && ended_well(status)) || never_worked(&child, status))
+        if (needs_nothing(&child, status, stopping))
             return exit_code(status);
         log_error("worker died", LOG_S("worker", child.wid),
                   LOG_I("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),

@@ -68,6 +68,8 @@ int jobs_room(const struct exchange *x)
 {
     double ahead = x->w->concurrency * EXCHANGE_AHEAD_US;
 
+    if (atomic_load(&x->w->paused))
+        return 0;
     ahead = x->mean_us > 1 ? ahead / x->mean_us : ahead;
     if (ahead > EXCHANGE_AHEAD_MAX)
         ahead = EXCHANGE_AHEAD_MAX;

@@ -177,6 +177,17 @@ static void reap(struct keeper *k, const char *wid, bool force, const char *why)
              LOG_I("jobs", moved), LOG_S("why", why), LOG_END);
 }
 
+/* P:conf paused, for all workers of this Redis. */
+static void follow_pause(struct keeper *k, bool paused)
+{
+    if (atomic_exchange(&k->w->paused, paused) == paused)
+        return;
+    log_info(paused ? "paused: no job is taken until `paused` is 0"
+                    : "goes on after the pause",
+             LOG_END);
+    wake_fd(k->w->outbox.wake);
+}
+
 static void use_beat(struct keeper *k, const struct heartbeat *beat,
                      int64_t sent)
 {
@@ -184,6 +195,7 @@ static void use_beat(struct keeper *k, const struct heartbeat *beat,
 
     k->renewed_ms = sent;
     k->peers = beat->peers;
+    follow_pause(k, beat->paused);
     if (k->peers > 0 && pause > SWEEP_MS)
         pause = SWEEP_MS;
     k->beat_at_ms = sent + pause;

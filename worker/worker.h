@@ -58,6 +58,7 @@ struct worker {
     struct outbox outbox;
     struct admission admission;
     _Atomic int stopping; /* enum stopping */
+    _Atomic bool paused;  /* by the operator: claim nothing */
     _Atomic int active;   /* sandboxes between create and destroy */
     /* CLIENT IDs of the exchange connections, for the card. */
     _Atomic int64_t exchange_client_id, blocked_client_id;

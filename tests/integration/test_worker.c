@@ -209,6 +209,50 @@ static void a_delayed_job_waits_and_an_expired_one_never_starts(void **state)
     assert_ends_well(pid);
 }
 
+static bool beats_again(void *ctx)
+{
+    char *before = ctx, now[64];
+
+    rig_text(&rig, now, sizeof(now), "EVAL",
+             "local w = redis.call('KEYS', '{capibox}:worker:*')[1] "
+             "return redis.call('HGET', w, 'heartbeat')",
+             "0", NULL);
+    return strcmp(before, now) != 0;
+}
+
+/* The first beat after now may be under way already; the second knows. */
+static void wait_two_beats(void)
+{
+    for (int i = 0; i < 2; i++) {
+        char before[64];
+
+        rig_text(&rig, before, sizeof(before), "EVAL",
+                 "local w = redis.call('KEYS', '{capibox}:worker:*')[1] "
+                 "return redis.call('HGET', w, 'heartbeat')",
+                 "0", NULL);
+        assert_true(wait_until(beats_again, before, RIG_WAIT_MS));
+    }
+}
+
+static void a_pause_keeps_jobs_in_their_queue(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    rig.settings.lease_ms = 2000;
+    pid = one_worker();
+    rig_number(&rig, "HSET", "{capibox}:conf", "paused", "1", NULL);
+    wait_two_beats();
+    push_id("a", "x");
+    wait_two_beats();
+    assert_int_equal(rig_number(&rig, "LLEN", "{capibox}:queue:default", NULL),
+                     1);
+    rig_number(&rig, "HSET", "{capibox}:conf", "paused", "0", NULL);
+    assert_true(rig_wait_job(&rig, "a", "status", "succeeded"));
+    assert_true(rig_settled(&rig));
+    assert_ends_well(pid);
+}
+
 /* ---- identity of jobs -------------------------------------------------- */
 
 static void an_id_is_run_once_however_often_it_is_pushed(void **state)
@@ -630,6 +674,7 @@ int main(void)
         WITH_RIG(a_weighted_queue_does_not_starve),
         WITH_RIG(never_more_run_at_once_than_the_concurrency),
         WITH_RIG(a_delayed_job_waits_and_an_expired_one_never_starts),
+        WITH_RIG(a_pause_keeps_jobs_in_their_queue),
         WITH_RIG(an_id_is_run_once_however_often_it_is_pushed),
         WITH_RIG(a_bad_job_does_not_touch_the_good_one_with_its_id),
         WITH_RIG(bad_jobs_are_rejected_by_name_and_kept),

@@ -72,6 +72,7 @@ struct delivery {
     _Atomic int
         phase; /* enum delivery_phase: what the exchange thread may see */
     _Atomic int64_t running_since_us;
+    int64_t took_us; /* from create to destroyed; 0: it did not run */
 
     /* Filled by delivery_end() and its kin. */
     struct finish finish;

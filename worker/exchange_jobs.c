@@ -86,12 +86,8 @@ static void leave_seat(struct exchange *x, struct delivery *d)
 
 static void note_duration(struct exchange *x, const struct delivery *d)
 {
-    double took;
-
-    if (atomic_load(&d->phase) == PHASE_WAITING)
-        return;
-    took = (double)(clock_us() - atomic_load(&d->running_since_us));
-    x->mean_us = x->mean_us == 0 ? took : x->mean_us * 0.9 + took * 0.1;
+    if (d->took_us > 0)
+        x->mean_us = x->mean_us * 0.9 + (double)d->took_us * 0.1;
 }
 
 static void route_checked(struct exchange *x, struct delivery *d)

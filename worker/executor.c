@@ -225,6 +225,7 @@ static int run_in_time(struct execution *x)
     }
     atomic_fetch_add(&x->w->active, 1);
     rc = in_sandbox(x);
+    x->d->took_us = clock_us() - atomic_load(&x->d->running_since_us) + 1;
     if (atomic_exchange(&x->d->phase, PHASE_DONE) == PHASE_MARKED)
         x->d->started = true;
     atomic_fetch_sub(&x->w->active, 1);

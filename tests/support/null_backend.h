@@ -5,7 +5,7 @@
  * A job's code says what it does:
  *   "…anything…"   ok at once, nothing printed
  *   "sleep N"      runs N ms (ends early when interrupted or killed)
- *   "setup N"      create fails while the job's attempt is below N
+ *   "setup"        create fails
  *   "backend"      run fails
  *   "user"         verdict user_error
  *   "print TEXT"   TEXT on stdout

@@ -52,6 +52,8 @@ else
 PROGRAM_DIR := $(OUT)/bin
 endif
 PROGRAMS := $(PROGRAM_DIR)/capibox-worker $(PROGRAM_DIR)/capibox-sandboxd $(PROGRAM_DIR)/capibox
+ZYGOTE   := $(PROGRAM_DIR)/capibox-zygote.so
+PROGRAMS += $(ZYGOTE)
 
 UNIT        := $(patsubst tests/unit/%.c,$(OUT)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wildcard tests/integration/test_*.c))
@@ -95,6 +97,16 @@ $(PROGRAM_DIR)/capibox-sandboxd: $(OUT)/worker/sandboxd/main.o $(SANDBOXD_A) $(C
 $(PROGRAM_DIR)/capibox: $(OUT)/producer/main.o $(PRODUCER_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
+# Loaded by pythons that know no sanitizer, so built without.
+ZYGOTE_SRC := worker/zygote/zygote.c common/io.c \
+              $(patsubst %,worker/sandboxd/%.c,program confine landlock seccomp_enter spec step)
+build/pic/%.o: %.c
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) -std=gnu11 $(WARN) -O2 -g -fPIC -fvisibility=hidden -fstack-protector-strong -MMD -MP -c -o $@ $<
+$(ZYGOTE): $(patsubst %.c,build/pic/%.o,$(ZYGOTE_SRC))
+	@mkdir -p $(@D)
+	@$(CC) -shared -Wl,-z,relro,-z,now -Wl,-z,defs -o $@ $^
 
 # A test may name link options of its own.
 WRAP_test_io := -Wl,--wrap=read,--wrap=write,--wrap=realloc
@@ -169,7 +181,9 @@ SHARE   := $(DESTDIR)$(PREFIX)/share/capibox
 UNITS   := $(DESTDIR)$(PREFIX)/lib/systemd/system
 install: $(PROGRAMS)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/templates $(SHARE)/runtime $(UNITS)
-	$(INSTALL) -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -m 755 $(filter-out $(ZYGOTE),$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/lib/capibox
+	$(INSTALL) -m 755 $(ZYGOTE) $(DESTDIR)$(PREFIX)/lib/capibox
 	$(INSTALL) -m 644 $(wildcard templates/*.json) $(SHARE)/templates
 	$(INSTALL) -m 644 $(wildcard worker/runtime/*) $(SHARE)/runtime
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/doc/capibox
@@ -199,4 +213,4 @@ clean:
 .PHONY: all run up test check-unit check-integration check-e2e check-san
 .PHONY: san-programs lint fuzz bench install help clean
 .SECONDARY:
--include $(shell find $(OUT) -name '*.d' 2>/dev/null)
+-include $(shell find $(OUT) build/pic -name '*.d' 2>/dev/null)

@@ -19,6 +19,7 @@
 #define JOB_ARGS_MAX         128
 #define JOB_ARGS_BYTES_MAX   (64u << 10)
 #define JOB_PACKAGES_MAX     64
+#define TEMPLATE_PRELOAD_MAX 32 /* modules; WIRE_PRELOAD_MAX */
 #define JOB_WARNINGS_MAX     32
 #define JOB_URL_MAX          2048
 #define JOB_NAME_MAX         64 /* template, tenant, batch id, queue name… */

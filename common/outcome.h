@@ -69,6 +69,10 @@ struct usage {
     double cpu_seconds;
     double peak_memory_mb;
     int peak_processes; /* 0: not measured */
+    /* Of the interpreter it was forked from, as far as it wrote nothing there;
+     * charged to nobody's limit, not in peak_memory_mb. 0: started cold. */
+    double shared_memory_mb;
+    int64_t context_switches;
 };
 
 struct timings { /* seconds */
@@ -88,6 +92,7 @@ struct outcome {
     int exit_code; /* -1: none */
     int signal;    /* 0: none */
     char sandbox_id[64];
+    char start[32];    /* where its program came from, "": none */
     double created_at; /* unix s of the sandbox; 0: none was made */
     struct capture out, err;
     char *error; /* short message, or NULL */

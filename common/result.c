@@ -109,6 +109,10 @@ static void add_measures(struct strbuf *sb, const struct outcome *o)
     json_add_fixed(sb, o->usage.peak_memory_mb, 3);
     add_key(sb, "peak_processes");
     add_or_null(sb, o->usage.peak_processes > 0, o->usage.peak_processes);
+    add_key(sb, "shared_memory_mb");
+    json_add_fixed(sb, o->usage.shared_memory_mb, 3);
+    add_key(sb, "context_switches");
+    json_add_int(sb, o->usage.context_switches);
     add_key(sb, "stdout_bytes");
     json_add_int(sb, (int64_t)o->out.total);
     add_key(sb, "stderr_bytes");
@@ -169,6 +173,8 @@ static void add_sandbox_info(struct strbuf *sb, const struct job *job,
         spec_config_to_json(spec, sb);
     else
         json_add_lit(sb, "null");
+    add_key(sb, "start");
+    json_add_text(sb, o->start);
     json_add_lit(sb, "}");
 }
 

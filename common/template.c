@@ -1,6 +1,7 @@
 /* common/template.c -- template files and the set of them. */
 #include "common/template.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -220,6 +221,35 @@ static char **runtime_of(struct template *tpl, enum language language)
     return &tpl->runtimes[tpl->nruntimes++].interpreter;
 }
 
+/* A dotted name, as behind `import`. */
+static int check_module(char **text, const char *field, struct complaint *why)
+{
+    char shown[JSON_SHOW_MAX];
+    const char *at = *text;
+    bool starts = true;
+
+    for (; *at; at++) {
+        bool letter = isalpha((unsigned char)*at) || *at == '_';
+
+        if (!letter && (starts || (!isdigit((unsigned char)*at) && *at != '.')))
+            break;
+        starts = *at == '.';
+    }
+    if (!*at && !starts && at - *text <= JOB_NAME_MAX)
+        return 0;
+    return complain(why, field, "%s is no module name, such as \"pandas\"",
+                    json_show_text(*text, shown));
+}
+
+static int take_preload(struct template *tpl, cJSON *item,
+                        struct complaint *why)
+{
+    if (tpl->preload)
+        return complain(why, "local.preload", "is given twice; give it once");
+    return json_texts(item, "local.preload", TEMPLATE_PRELOAD_MAX,
+                      TEMPLATE_BYTES_MAX, check_module, &tpl->preload, why);
+}
+
 static int take_local(struct template *tpl, cJSON *item, struct complaint *why)
 {
     char field[JSON_FIELD_MAX], shown[JSON_SHOW_MAX], **interpreter;
@@ -232,6 +262,12 @@ static int take_local(struct template *tpl, cJSON *item, struct complaint *why)
             item, "local", "an object, such as {\"bash\": \"/bin/bash\"}", why);
     cJSON_ArrayForEach(each, item)
     {
+        if (strcmp(each->string, "preload") == 0) {
+            rc = take_preload(tpl, each, why);
+            if (rc < 0)
+                return rc;
+            continue;
+        }
         snprintf(field, sizeof field, "local.%.100s", each->string);
         rc = get_language(each->string, field, &language, why);
         if (rc < 0)
@@ -358,6 +394,7 @@ static void template_destroy(struct template *tpl)
     free(tpl->template_name);
     json_texts_free(tpl->packages);
     json_texts_free(tpl->task_types);
+    json_texts_free(tpl->preload);
     for (size_t i = 0; i < tpl->nruntimes; i++)
         free(tpl->runtimes[i].interpreter);
     free(tpl);

@@ -53,7 +53,8 @@ struct template
     char *template_name; /* E2B's template id */
     struct template_runtime runtimes[LANGUAGE_COUNT];
     size_t nruntimes;
-    bool cold; /* isolation: "cold": never from a zygote */
+    char **preload; /* NULL-terminated modules its zygote imports, or NULL */
+    bool cold;      /* isolation: "cold": never from a zygote */
 };
 
 struct packages;

@@ -41,6 +41,9 @@ struct backend_ops {
     int (*open)(const struct settings *settings, struct backend **backend_out,
                 struct complaint *why);
     void (*close)(struct backend *backend);
+    /* Gets ready for jobs of these templates, without waiting: at the start,
+     * and when they were loaded again. May be NULL. */
+    void (*prepare)(struct backend *backend, const struct template_set *set);
 
     /* Makes a sandbox with the job's files in it, ready to run. */
     int (*create)(struct backend *backend, const struct job *job,

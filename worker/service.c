@@ -123,8 +123,11 @@ int service_start(const struct settings *settings,
         return rc;
     }
     rc = open_shared(&s->w);
-    if (rc == 0)
+    if (rc == 0) {
+        if (ops->prepare)
+            ops->prepare(s->w.backend, templates);
         rc = start_threads(s);
+    }
     if (rc < 0) {
         log_error("can't start", LOG_S("reason", strerror(-rc)), LOG_END);
         if (s->executors)
@@ -194,6 +197,8 @@ int service_stop(struct service *s)
 
 void service_swap_templates(struct service *s, struct template_set *templates)
 {
+    if (s->w.ops->prepare)
+        s->w.ops->prepare(s->w.backend, templates);
     worker_swap_templates(&s->w, templates);
 }
 

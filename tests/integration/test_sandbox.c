@@ -21,6 +21,8 @@
 #include "worker/backend.h"
 
 #define LEFTOVER_MS  3000
+#define CONTROLLERS  4 /* of cgroup v1; on v2 one folder has them all */
+#define WAITING_MAX  5
 #define CGROUP_DEPTH 8
 
 static struct settings settings;
@@ -524,10 +526,11 @@ static void nothing_of_the_host_is_there(void **state)
     check(LANGUAGE_BASH,
           "for f in /etc/shadow /root /sys /home/* /var/* /run/* /work /boot "
           "/proc/sys /proc/meminfo /proc/kcore; do [ -e $f ] && echo $f; done; "
-          "ls /proc | grep -cE '^[0-9]+$'; cat /proc/1/environ 2>&1; "
+          "set -- /proc/[0-9]*; [ $# -le 2 ] && echo few; cat /proc/1/environ "
+          "2>&1; "
           "hostname; whoami",
           VERDICT_OK,
-          "[\"/home/user\\n/var/tmp\\n/run/capibox\\n/run/lock\\n3\\n"
+          "[\"/home/user\\n/var/tmp\\n/run/capibox\\n/run/lock\\nfew\\n"
           "cat: /proc/1/environ: No such file or directory\\nsandbox\\n"
           "user\\n\"]");
 }
@@ -1125,9 +1128,11 @@ static int count_fds(void)
     return count;
 }
 
+/* The sandboxes that wait for the next job have theirs: fewer than have run. */
 static bool no_cgroup_is_left(void *ctx)
 {
-    return count_cgroups("local-", ctx, "/sys/fs/cgroup", CGROUP_DEPTH) == 0;
+    return count_cgroups("local-", ctx, "/sys/fs/cgroup", CGROUP_DEPTH) <=
+           CONTROLLERS * WAITING_MAX;
 }
 
 static void nothing_is_left_after_many_runs(void **state)
@@ -1140,7 +1145,7 @@ static void nothing_is_left_after_many_runs(void **state)
     check(LANGUAGE_BASH, ":", VERDICT_OK, "[]");
     sandboxd = find_sandboxd(getpid());
     before = count_fds();
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 20; i++)
         check(LANGUAGE_BASH, "sleep 1 &", VERDICT_OK, "[]");
     assert_int_equal(count_fds(), before);
     snprintf(folder, sizeof(folder), "/capibox-%d-", sandboxd);

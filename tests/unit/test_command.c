@@ -33,7 +33,7 @@ static int read_back(const struct job *job, const struct spec *spec,
 {
     struct strbuf message = STRBUF_INIT;
     struct step why = {0};
-    int rc = command_build(job, spec, &message);
+    int rc = command_build(job, spec, true, &message);
 
     if (rc == 0)
         rc = box_spec_read(message.text, message.len, box, &why);
@@ -71,7 +71,8 @@ static void arguments_and_limits_arrive(void **state)
     assert_null(box.argv[5]);
     assert_int_equal(box.want.memory_bytes, 64 << 20); /* whole pages */
     assert_int_equal(box.want.pids, 10);
-    assert_string_equal(box.want.template_id, "default");
+    assert_true(box.want.warm);
+    assert_null(box.preload[0]);
     box_spec_fini(&box);
 }
 
@@ -93,6 +94,54 @@ static void the_environment_is_made_up_and_the_jobs_wins(void **state)
     assert_string_equal(find_env(&box, "OMP_NUM_THREADS"), "2");
     assert_null(find_env(&box, "CAPIBOX_TEST_SECRET"));
     box_spec_fini(&box);
+}
+
+/* Warm with these modules, in this order, or cold. */
+static void expect_warm(const struct job *job, const struct spec *spec,
+                        bool warm)
+{
+    struct box_spec box;
+
+    assert_int_equal(read_back(job, spec, &box), 0);
+    assert_int_equal(box.want.warm, warm);
+    for (int i = 0; warm && spec->tpl->preload && spec->tpl->preload[i]; i++)
+        assert_string_equal(box.preload[i], spec->tpl->preload[i]);
+    assert_int_equal(box.want.preloads, warm && spec->tpl->preload ? 2 : 0);
+    box_spec_fini(&box);
+}
+
+static void what_is_read_at_the_start_only_wants_a_cold_one(void **state)
+{
+    char *modules[] = {(char *)"numpy", (char *)"matplotlib.pyplot", NULL};
+    struct template bare = {.id = "default"},
+                    data = {.id = "data", .preload = modules},
+                    cold = {.id = "cold", .preload = modules, .cold = true};
+    struct job_pair pair = {(char *)"A", (char *)"1"};
+    struct job job = {.env = &pair, .nenv = 1};
+    struct spec spec = some_spec(LANGUAGE_PYTHON);
+
+    (void)state;
+    spec.tpl = &bare;
+    expect_warm(&job, &spec, true);
+    pair.name = (char *)"OMP_NUM_THREADS"; /* nothing has read it yet */
+    expect_warm(&job, &spec, true);
+    pair.name = (char *)"LD_PRELOAD";
+    expect_warm(&job, &spec, false);
+    pair.name = (char *)"PYTHONHASHSEED";
+    expect_warm(&job, &spec, false);
+    pair.name = (char *)"A";
+    spec.tpl = &data;
+    expect_warm(&job, &spec, false); /* 150 %: two threads */
+    spec.limits.cpu_percent = 100;
+    expect_warm(&job, &spec, true);
+    pair.name = (char *)"OMP_NUM_THREADS";
+    expect_warm(&job, &spec, false);
+    pair.name = (char *)"A";
+    spec.tpl = &cold;
+    expect_warm(&job, &spec, false);
+    spec.tpl = &data;
+    spec.language = LANGUAGE_BASH;
+    expect_warm(&job, &spec, false);
 }
 
 static void too_many_arguments_are_refused(void **state)
@@ -208,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arguments_and_limits_arrive),
         cmocka_unit_test(the_environment_is_made_up_and_the_jobs_wins),
+        cmocka_unit_test(what_is_read_at_the_start_only_wants_a_cold_one),
         cmocka_unit_test(too_many_arguments_are_refused),
         cmocka_unit_test(a_bad_message_is_refused),
         cmocka_unit_test(an_interpreters_tree_shows_no_more_than_a_language),

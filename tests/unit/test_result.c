@@ -85,19 +85,16 @@ static void all_keys_are_there_in_the_contracts_order(void **state)
                                        "metadata",
                                        "timestamp",
                                        NULL};
-    static const char *const usage[] = {"cpu_seconds",
-                                        "peak_memory_mb",
-                                        "peak_processes",
-                                        "stdout_bytes",
-                                        "stderr_bytes",
-                                        "dropped_bytes",
-                                        NULL};
+    static const char *const usage[] = {
+        "cpu_seconds",      "peak_memory_mb",   "peak_processes",
+        "shared_memory_mb", "context_switches", "stdout_bytes",
+        "stderr_bytes",     "dropped_bytes",    NULL};
     static const char *const timings[] = {"queue",   "create",  "run",
                                           "collect", "destroy", NULL};
     static const char *const enforced[] = {"timeout", "memory",  "cpu", "pids",
                                            "disk",    "network", NULL};
-    static const char *const info[] = {"created_at", "template_used",
-                                       "task_type", "config", NULL};
+    static const char *const info[] = {
+        "created_at", "template_used", "task_type", "config", "start", NULL};
     struct outcome o;
     char *text;
     cJSON *root;
@@ -139,7 +136,7 @@ static void fill(struct outcome *o)
     o->error_traceback = strdup("Traceback…");
     strbuf_adds(&o->results, "{\"text\":\"1\"},{\"png\":\"AA==\"}");
     strbuf_adds(&o->files, "{\"path\":\"a\"}");
-    o->usage = (struct usage){0.5, 12.3456, 3};
+    o->usage = (struct usage){0.5, 12.3456, 3, 90.5, 7};
     o->timings = (struct timings){0.1, 0.2, 0.3, 0.4, 0.5};
     strcpy(o->enforced.memory, "cgroup v1 memory.limit_in_bytes");
     outcome_warn(o, "late");
@@ -175,7 +172,9 @@ static void a_full_result_reads_as_it_was_meant(void **state)
         "\"error\":\"ValueError: \\\"x\\\"\",\"error_detail\":{\"name\":"
         "\"ValueError\",\"value\":\"\",\"traceback\":\"Traceback…\"},"
         "\"exit_code\":1,\"signal\":null,\"usage\":{\"cpu_seconds\":0.500000,"
-        "\"peak_memory_mb\":12.346,\"peak_processes\":3,\"stdout_bytes\":3,"
+        "\"peak_memory_mb\":12.346,\"peak_processes\":3,"
+        "\"shared_memory_mb\":90.500,\"context_switches\":7,"
+        "\"stdout_bytes\":3,"
         "\"stderr_bytes\":1,\"dropped_bytes\":0},\"timings\":{\"queue\":"
         "0.100000,\"create\":0.200000,\"run\":0.300000,\"collect\":0.400000,"
         "\"destroy\":0.500000},\"enforced\":{\"timeout\":null,\"memory\":"
@@ -184,7 +183,8 @@ static void a_full_result_reads_as_it_was_meant(void **state)
         "\"sandbox_info\":{\"created_at\":\"2026-01-02T03:04:01.500Z\","
         "\"template_used\":\"default\",\"task_type\":\"ml\",\"config\":{"
         "\"timeout\":2.5,\"memory_limit_mb\":512,\"cpu_limit_percent\":50,"
-        "\"template_name\":\"code-interpreter-v1\",\"packages\":[\"pandas\"]}},"
+        "\"template_name\":\"code-interpreter-v1\",\"packages\":[\"pandas\"]},"
+        "\"start\":null},"
         "\"warnings\":[\"unknown field \\\"zz\\\" was ignored\",\"late\"],"
         "\"cached\":false,\"attempt\":2,\"worker\":\"w-1\",\"metadata\":{"
         "\"n\":12345678901234567890},\"timestamp\":\"2026-01-02T03:04:05.678Z\""

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "worker/local/warm.h"
 #include "worker/local/wire.h"
 
 #define JOB_DIR    "/run/capibox/"
@@ -112,23 +113,25 @@ static void fill_limits(struct wire_create *m, const struct spec *spec)
     m->disk_inodes = limits->disk_inodes;
     m->cpu_percent = limits->cpu_percent;
     m->pids = limits->pids;
-    m->language = spec->language;
-    m->cold = spec->tpl && spec->tpl->cold;
-    snprintf(m->template_id, sizeof(m->template_id), "%s", spec->template_used);
 }
 
-int command_build(const struct job *job, const struct spec *spec,
+int command_build(const struct job *job, const struct spec *spec, bool may_warm,
                   struct strbuf *message)
 {
     AUTO_STRBUF struct strbuf strings = STRBUF_INIT;
     struct wire_create m = {.kind = WIRE_CREATE};
     struct list argv = {&strings, 0}, env = {&strings, 0};
+    struct list preload = {&strings, 0};
 
     if (spec->language <= LANGUAGE_NONE || spec->language >= LANGUAGE_COUNT ||
         !spec->interpreter)
         return -EINVAL;
     add_argv(&argv, job, spec);
     add_env(&env, job, spec);
+    m.warm = may_warm && warm_suits(job, spec);
+    for (char *const *name = warm_modules(spec); m.warm && name && *name;
+         name++)
+        add(&preload, *name);
     if (strings.failed)
         return -ENOMEM;
     if (strings.len > WIRE_STRINGS_MAX || argv.count > WIRE_ARGV_MAX)
@@ -136,6 +139,7 @@ int command_build(const struct job *job, const struct spec *spec,
     fill_limits(&m, spec);
     m.argc = argv.count;
     m.envc = env.count;
+    m.preloads = preload.count;
     m.strings_bytes = (uint32_t)strings.len;
     strbuf_add(message, &m, sizeof(m));
     strbuf_add(message, strings.text, strings.len);

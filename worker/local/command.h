@@ -15,9 +15,10 @@
 /* The name of the file that holds the job's code: "main.py"… */
 const char *command_code_name(enum language language);
 
-/* Appends a whole WIRE_CREATE message. -E2BIG if arguments and environment pass
+/* Appends a whole WIRE_CREATE message. may_warm: a fork of a zygote will do.
+ * -E2BIG if arguments and environment pass
  * the wire's bounds, -EINVAL for a language without a way to start it. */
-int command_build(const struct job *job, const struct spec *spec,
+int command_build(const struct job *job, const struct spec *spec, bool may_warm,
                   struct strbuf *message);
 
 #endif

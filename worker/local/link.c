@@ -33,6 +33,7 @@ int link_find(struct link *link, struct complaint *why)
     char *slash;
 
     *link = (struct link){.control_fd = -1};
+    link->greeting = (struct strbuf)STRBUF_INIT;
     if (named && *named) {
         if (snprintf(link->program, sizeof(link->program), "%s", named) >=
             (int)sizeof(link->program))
@@ -99,6 +100,20 @@ static int spawn(const char *program, int control_fd, pid_t *pid_out)
     return -rc;
 }
 
+/* It may be lost (no memory, a sandboxd that does not listen): sandboxes are
+ * then made when they are asked for. */
+static void greet_locked(struct link *link)
+{
+    const struct strbuf *g = &link->greeting;
+    uint32_t size;
+
+    for (size_t at = 0; at + sizeof(size) <= g->len; at += size) {
+        memcpy(&size, g->text + at, sizeof(size));
+        at += sizeof(size);
+        io_send_fds(link->control_fd, g->text + at, size, NULL, 0);
+    }
+}
+
 static int start_locked(struct link *link)
 {
     int fds[2];
@@ -115,6 +130,7 @@ static int start_locked(struct link *link)
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
     link->control_fd = fds[0];
     link->started_ms = clock_ms();
+    greet_locked(link);
     return 0;
 }
 
@@ -149,9 +165,21 @@ int link_open(struct link *link, struct complaint *why)
     return rc;
 }
 
+void link_greet(struct link *link, struct strbuf *greeting)
+{
+    MUST0(pthread_mutex_lock(&link->lock));
+    strbuf_fini(&link->greeting);
+    link->greeting = *greeting;
+    *greeting = (struct strbuf)STRBUF_INIT;
+    if (link->control_fd >= 0)
+        greet_locked(link);
+    MUST0(pthread_mutex_unlock(&link->lock));
+}
+
 void link_close(struct link *link)
 {
     end_locked(link, true);
+    strbuf_fini(&link->greeting);
     pthread_mutex_destroy(&link->lock);
 }
 

@@ -17,13 +17,15 @@
 #include <sys/types.h>
 
 #include "common/complaint.h"
+#include "common/strbuf.h"
 
 struct link {
     char program[PATH_MAX]; /* capibox-sandboxd */
     pthread_mutex_t lock;
     /* Guarded by lock. */
     pid_t pid;
-    int control_fd; /* -1: none running */
+    int control_fd;         /* -1: none running */
+    struct strbuf greeting; /* u32 size and message, one after the other */
     int64_t started_ms;
 };
 
@@ -36,6 +38,10 @@ int link_open(struct link *link, struct complaint *why);
 /* Lets it end its sandboxes and itself, then reaps it; kills it after a few
  * seconds. */
 void link_close(struct link *link);
+
+/* What each sandboxd is told at its start, from now on (the running one, too):
+ * control messages, each behind its size as a u32. Takes the text over. */
+void link_greet(struct link *link, struct strbuf *greeting);
 
 /* A new job socket: the fd of this end. A sandboxd that takes none for some
  * seconds is replaced; nothing is locked while waiting for it. */

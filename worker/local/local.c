@@ -17,6 +17,7 @@
 
 #include "common/clock.h"
 #include "common/io.h"
+#include "common/log.h"
 #include "common/must.h"
 #include "worker/backend.h"
 #include "worker/local/collect.h"
@@ -28,6 +29,7 @@
 #include "worker/local/link.h"
 #include "worker/local/pump.h"
 #include "worker/local/verdict.h"
+#include "worker/local/warm.h"
 #include "worker/local/wire.h"
 
 #define CREATE_MS_MAX  30000
@@ -41,11 +43,13 @@ struct backend {
     struct link link;
     struct drivers drivers;
     int64_t memory_budget;
+    bool may_warm, warm_at_start;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Guarded by lock; broadcast changed when a sandbox leaves. */
     struct sandbox *sandboxes;
-    bool closed; /* kill_all() until resume() */
+    bool closed;       /* kill_all() until resume() */
+    char trouble[160]; /* of a zygote, as last said in the log */
 };
 
 struct sandbox {
@@ -181,6 +185,8 @@ static int local_open(const struct settings *settings,
     if (rc < 0)
         goto undo_drivers;
     be->memory_budget = choose_budget(settings, &host);
+    be->may_warm = strcmp(settings->warm, "never") != 0;
+    be->warm_at_start = strcmp(settings->warm, "start") == 0;
     init_lock(be);
     *backend_out = be;
     return 0;
@@ -201,6 +207,54 @@ static void local_close(struct backend *be)
     pthread_cond_destroy(&be->changed);
     pthread_mutex_destroy(&be->lock);
     free(be);
+}
+
+/* One sandbox of each kind that the templates know is held ready. */
+static void greet_template(const struct template *tpl, struct strbuf *greeting)
+{
+    for (size_t i = 0; i < tpl->nlanguages; i++) {
+        const char *interpreter = template_interpreter(tpl, tpl->languages[i]);
+        bool warm = tpl->languages[i] == LANGUAGE_PYTHON && !tpl->cold;
+        AUTO_STRBUF struct strbuf m = STRBUF_INIT;
+
+        if (!interpreter ||
+            warm_message(interpreter, warm, tpl->preload, 1, &m) < 0)
+            continue;
+        uint32_t size = (uint32_t)m.len;
+        strbuf_add(greeting, &size, sizeof(size));
+        strbuf_add(greeting, m.text, m.len);
+    }
+}
+
+static void local_prepare(struct backend *be, const struct template_set *set)
+{
+    AUTO_STRBUF struct strbuf greeting = STRBUF_INIT;
+
+    if (!be->warm_at_start)
+        return;
+    for (size_t i = 0; i < set->count; i++)
+        greet_template(set->items[i], &greeting);
+    if (!greeting.failed)
+        link_greet(&be->link, &greeting);
+}
+
+/* Jobs run all the same, so it is said once for each new trouble. */
+static void note_trouble(struct backend *be, const struct wire_created *m)
+{
+    char text[sizeof(be->trouble)];
+    bool is_new;
+
+    snprintf(text, sizeof(text), "%.*s", (int)sizeof(m->zygote_trouble) - 1,
+             m->zygote_trouble);
+    if (!text[0])
+        return;
+    MUST0(pthread_mutex_lock(&be->lock));
+    is_new = strcmp(be->trouble, text) != 0;
+    memcpy(be->trouble, text, sizeof(text));
+    MUST0(pthread_mutex_unlock(&be->lock));
+    if (is_new)
+        log_warn("no warmed interpreter, jobs start cold",
+                 LOG_S("reason", text), LOG_END);
 }
 
 /* ---- create ----------------------------------------------------------- */
@@ -270,7 +324,7 @@ static int send_create(struct sandbox *sb, const struct job *job,
                        const struct spec *spec, struct outcome *o)
 {
     AUTO_STRBUF struct strbuf message = STRBUF_INIT;
-    int rc = command_build(job, spec, &message);
+    int rc = command_build(job, spec, sb->backend->may_warm, &message);
 
     if (rc < 0)
         return rc;
@@ -314,6 +368,20 @@ union answer {
     struct wire_failed failed;
 };
 
+static const char *start_name(int32_t start)
+{
+    switch (start) {
+    case WIRE_WAITING_WARMED:
+        return "waiting, warm";
+    case WIRE_WAITING:
+        return "waiting, cold";
+    case WIRE_WARMED:
+        return "warm";
+    default:
+        return "cold";
+    }
+}
+
 static int take_created(struct sandbox *sb, const struct wire_created *m,
                         const int fds[CREATED_FDS], struct outcome *o)
 {
@@ -327,6 +395,9 @@ static int take_created(struct sandbox *sb, const struct wire_created *m,
     _Static_assert(sizeof(o->enforced) == sizeof(m->enforced),
                    "both name the same limits");
     memcpy(&o->enforced, &m->enforced, sizeof(o->enforced));
+    snprintf(o->start, sizeof(o->start), "%s", start_name(m->start));
+    o->usage.shared_memory_mb = (double)m->shared_memory_bytes / (1 << 20);
+    note_trouble(sb->backend, m);
     o->created_at = clock_unix_s();
     o->sandbox_created = true;
     return 0;
@@ -465,6 +536,7 @@ static void take_usage(const struct wire_ended *e, struct outcome *o)
     o->usage.cpu_seconds = (double)e->cpu_us / 1e6;
     o->usage.peak_memory_mb = (double)e->peak_memory_bytes / (1 << 20);
     o->usage.peak_processes = e->peak_processes;
+    o->usage.context_switches = e->switches;
     o->timings.run = (double)e->run_us / 1e6;
 }
 
@@ -650,6 +722,7 @@ const struct backend_ops backend_local = {
     .name = "local",
     .open = local_open,
     .close = local_close,
+    .prepare = local_prepare,
     .create = local_create,
     .run = local_run,
     .collect = local_collect,

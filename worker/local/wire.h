@@ -4,8 +4,9 @@
  * sandboxes. It has no Redis, no secrets, and parses no JSON.
  *
  * One SOCK_SEQPACKET pair is the control socket: over it the worker passes, per
- * job, one end of a new SOCK_SEQPACKET pair (the job socket) with WIRE_CREATE.
- * All else about that job goes over its job socket:
+ * job, one end of a new SOCK_SEQPACKET pair (the job socket) with WIRE_CREATE;
+ * and WIRE_WARM, which names a kind of sandbox to hold ready from now on.
+ * All else about a job goes over its job socket:
  *
  *   worker                          sandboxd
  *   CREATE {spec}, fds: input  ->                    (on the job socket)
@@ -39,6 +40,8 @@
 #define WIRE_STRINGS_MAX (160u << 10) /* argv + env of one sandbox */
 #define WIRE_ARGV_MAX    256
 #define WIRE_INPUT_MAX   (24u << 20)
+#define WIRE_PRELOAD_MAX 32  /* modules of a zygote */
+#define WIRE_FLOOR_MAX   512 /* sandboxes held ready of one kind */
 
 enum wire_kind {
     WIRE_CREATE = 1,
@@ -49,6 +52,7 @@ enum wire_kind {
     WIRE_ENDED,
     WIRE_DESTROY,
     WIRE_GONE,
+    WIRE_WARM,
 };
 
 enum wire_reason { /* why it was killed; first one wins */
@@ -67,10 +71,18 @@ struct wire_create {
     int64_t memory_bytes;
     int64_t disk_bytes, disk_inodes;
     int32_t cpu_percent, pids;
-    int32_t language; /* enum language */
-    int32_t cold;     /* 1: never from a zygote */
-    char template_id[65];
-    uint32_t argc, envc; /* NUL-terminated strings follow: argv, then env */
+    int32_t warm; /* 1: from a zygote of argv[0] with these modules, if any */
+    /* NUL-terminated strings follow: argv, env, the zygote's modules. */
+    uint32_t argc, envc, preloads;
+    uint32_t strings_bytes;
+};
+
+/* On the control socket. Its strings: the interpreter, then the modules. */
+struct wire_warm {
+    uint32_t kind;
+    int32_t warm;  /* as in wire_create */
+    int32_t floor; /* sandboxes to hold ready, at least */
+    uint32_t preloads;
     uint32_t strings_bytes;
 };
 
@@ -78,10 +90,20 @@ struct wire_enforced {
     char timeout[96], memory[96], cpu[96], pids[96], disk[96], network[96];
 };
 
+enum wire_start {               /* where the program came from */
+                  WIRE_COLD,    /* made for this job, starts by exec */
+                  WIRE_WARMED,  /* made for this job, forked from a zygote */
+                  WIRE_WAITING, /* made before, cold */
+                  WIRE_WAITING_WARMED,
+};
+
 struct wire_created {
     uint32_t kind;
     char sandbox_id[64];
     struct wire_enforced enforced;
+    int32_t start;               /* enum wire_start */
+    int64_t shared_memory_bytes; /* of its zygote; 0: cold */
+    char zygote_trouble[160];    /* why it is cold though asked for warm */
 };
 
 struct wire_failed {
@@ -108,6 +130,7 @@ struct wire_ended {
     int64_t peak_memory_bytes; /* cgroup peak: private growth + its files */
     int32_t peak_processes;    /* 0: not measured */
     int64_t run_us;            /* from RUN to the last process gone */
+    int64_t switches;          /* context switches of what was waited for */
 };
 
 struct wire_gone {

@@ -15,6 +15,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CODE_NAME = "main.py"
+OWN_FILES = [__file__]  # not shown in tracebacks
 CO_COROUTINE = 0x80
 
 
@@ -51,6 +52,8 @@ class Source:
 class Rich:
     """python_rich.py, read when the first attribute of it is used."""
 
+    preloaded = None  # its names, where a zygote has read it already
+
     def __init__(self, source, result_fd):
         self.source, self.result_fd, self.pid = source, result_fd, os.getpid()
         self.result_file = self.which_file()
@@ -78,14 +81,19 @@ class Rich:
 
     def load(self):
         if self.loaded is None:
-            path = os.path.join(HERE, "python_rich.py")
-            with open(path, "rb") as file:
-                code = compile(file.read(), path, "exec", dont_inherit=True)
-            scope = {"__name__": "capibox_rich", "__file__": path}
-            exec(code, scope)
+            scope = self.preloaded or self.read(HERE)
             self.loaded = scope["Reporter"](
-                self, HERE, [path, Rich.load.__code__.co_filename])
+                self, HERE, [scope["__file__"], *OWN_FILES])
         return self.loaded
+
+    @staticmethod
+    def read(folder):
+        path = os.path.join(folder, "python_rich.py")
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+        scope = {"__name__": "capibox_rich", "__file__": path}
+        exec(code, scope)
+        return scope
 
     def display(self, *objects, **options):
         """Hands objects over as rich results, in the order given."""
@@ -111,6 +119,12 @@ class ImportHooks:
             "multiprocessing.spawn": lambda m: rich.load().spawn_loaded(m),
             "IPython.display": lambda m: rich.load().ipython_loaded(m),
         }
+
+    def catch_up(self):
+        """With what a zygote has imported already."""
+        for name, after in self.after.items():
+            if name in sys.modules:
+                after(sys.modules[name])
 
     def find_spec(self, name, path=None, target=None):
         after = self.after.get(name)
@@ -162,12 +176,13 @@ class PromptText(io.TextIOWrapper):
         return size
 
 
-def set_up_streams():
+def set_up_streams(buffers=None):
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             continue
-        prompt = PromptText(stream.detach(), encoding="utf-8",
+        buffer = buffers[name] if buffers else stream.detach()
+        prompt = PromptText(buffer, encoding="utf-8",
                             errors="backslashreplace", newline="\n",
                             write_through=True)
         prompt.mode = "w"
@@ -242,13 +257,20 @@ def run(source, main, rich):
 
 
 def main_process():
+    set_up_streams()
+    raise SystemExit(run_job())
+
+
+def run_job():
+    """Everything from reading main.py to the last result; the exit code."""
     source = Source.read()
     rich = Rich(source, take_result_fd())
     os.register_at_fork(after_in_child=rich.forked)
-    set_up_streams()
     os.environ.setdefault("MPLBACKEND", "Agg")
     builtins.display = rich.display
-    sys.meta_path.insert(0, ImportHooks(rich))
+    hooks = ImportHooks(rich)
+    sys.meta_path.insert(0, hooks)
+    hooks.catch_up()
     sys.argv[0] = CODE_NAME
     sys.path.insert(0, os.getcwd())
     main = sys.modules["__main__"] = set_up_main(source, "__main__")
@@ -263,7 +285,7 @@ def main_process():
         code = 0
     if rich.loaded is not None or "matplotlib.pyplot" in modules:
         rich.load().finish()
-    raise SystemExit(code)
+    return code
 
 
 def spawned_process(scope):

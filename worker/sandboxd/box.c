@@ -3,13 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/sched.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,16 +17,18 @@
 
 #include "common/clock.h"
 #include "common/io.h"
-#include "common/scope.h"
+#include "worker/sandboxd/init.h"
 
 #define KILL_RETRY_MS   250
 #define REMOVE_RETRY_MS 2
 #define REMOVE_MS_MAX   2000
-#define NEVER           INT64_MAX
-
-#define NAMESPACES                                               \
-    (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | \
-     CLONE_NEWUTS | CLONE_NEWNET)
+#define MAKE_MS_MAX     10000 /* on a loaded host; then it is given up */
+#define JOIN_MS_MAX     2000  /* from the zygote's request to a program */
+/* The init ends by itself so long after the job's timeout, if sandboxd hangs;
+ * before the job runs that is counted from its preparation. */
+#define BACKSTOP_MS  2000
+#define START_MS_MAX 60000
+#define NEVER        INT64_MAX
 
 static void close_fd(int *fd)
 {
@@ -38,98 +37,43 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-static int watch(struct box *b, enum box_source source, int fd)
+static void tell(struct box *b, enum box_news news)
 {
-    struct epoll_event event = {.events = EPOLLIN,
-                                .data.ptr = &b->watches[source]};
-
-    b->watches[source] = (struct box_watch){b, source};
-    b->fds[source] = fd;
-    return epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+    if (b->news)
+        b->news(b->owner, b, news);
 }
 
-/* Closing alone would not do: a sandbox that was cloned a moment ago still has
- * copies of our fds, and an epoll set forgets a file only with its last one. */
-static void unwatch(struct box *b, enum box_source source)
+static void set_state(struct box *b, enum box_state state)
 {
-    if (b->fds[source] >= 0)
-        epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, b->fds[source], NULL);
-    close_fd(&b->fds[source]);
+    b->state = state;
+    b->since_ms = clock_ms();
 }
 
-static void tell(struct box *b, const void *message, size_t size,
-                 const int *fds, size_t nfds)
-{
-    /* A worker that does not listen closes its end, and that is an event. */
-    if (b->fds[BOX_JOB] >= 0)
-        io_send_fds(b->fds[BOX_JOB], message, size, fds, nfds);
-}
+/* ---- ending ------------------------------------------------------------- */
 
-static void tell_failed(struct box *b, const struct step *why)
-{
-    struct wire_failed m = {.kind = WIRE_FAILED, .error = why->error};
-
-    snprintf(m.step, sizeof(m.step), "%s", why->what);
-    tell(b, &m, sizeof(m), NULL, 0);
-}
-
-struct box *box_make(const struct host *host, int epoll_fd, int slot,
-                     int job_fd)
-{
-    struct box *b = calloc(1, sizeof(*b));
-
-    if (!b) {
-        close(job_fd);
-        return NULL;
-    }
-    b->host = host;
-    b->epoll_fd = epoll_fd;
-    b->slot = slot;
-    b->home_fd = -1;
-    b->wake_ms = NEVER;
-    for (int i = 0; i < BOX_SOURCES; i++)
-        b->fds[i] = -1;
-    for (int i = 0; i < 4; i++)
-        b->worker_ends[i] = -1;
-    if (watch(b, BOX_JOB, job_fd) < 0) {
-        box_free(b);
-        return NULL;
-    }
-    return b;
-}
-
-void box_free(struct box *b)
-{
-    for (int i = 0; i < BOX_SOURCES; i++)
-        unwatch(b, (enum box_source)i);
-    for (int i = 0; i < 4; i++)
-        close_fd(&b->worker_ends[i]);
-    close_fd(&b->home_fd);
-    box_spec_fini(&b->spec);
-    free(b);
-}
-
-/* ---- ending ----------------------------------------------------------- */
-
-static void kill_box(struct box *b, int32_t reason)
+void box_kill(struct box *b, int32_t reason)
 {
     if (!b->killed)
         b->reason = reason;
     b->killed = true;
-    if (b->fds[BOX_PID] < 0)
+    if (b->init.fd < 0)
         return;
-    syscall(SYS_pidfd_send_signal, b->fds[BOX_PID], SIGKILL, NULL, 0);
+    syscall(SYS_pidfd_send_signal, b->init.fd, SIGKILL, NULL, 0);
     b->wake_ms = clock_ms() + KILL_RETRY_MS;
+}
+
+/* Nothing of it runs, and nothing more will. */
+static bool is_dead(const struct box *b)
+{
+    return b->init.fd < 0 && b->program.fd < 0 && b->token == 0;
 }
 
 /* Its processes are gone (or never were): the rest, step by step. */
 static void remove_box(struct box *b)
 {
-    struct wire_gone m = {.kind = WIRE_GONE};
-
     close_fd(&b->home_fd);
-    m.leftovers = cgroup_remove(&b->cgroup);
-    if (m.leftovers > 0) {
+    b->leftovers = cgroup_remove(&b->cgroup);
+    if (b->leftovers > 0) {
         int64_t now = clock_ms();
 
         /* The kernel lets go of a dead cgroup a moment later. */
@@ -141,23 +85,29 @@ static void remove_box(struct box *b)
             return;
         }
     }
-    tell(b, &m, sizeof(m), NULL, 0);
     b->gone = true;
+    tell(b, BOX_IS_GONE);
 }
 
-static void leave(struct box *b)
+void box_leave(struct box *b)
 {
+    if (b->leaving)
+        return;
     b->leaving = true;
-    if (b->fds[BOX_PID] >= 0)
-        kill_box(b, WIRE_ABANDON);
-    else
+    box_kill(b, WIRE_ABANDON);
+    if (is_dead(b))
         remove_box(b);
 }
 
-void box_abandon(struct box *b)
+/* It never ran. */
+static void fail(struct box *b, const struct step *why)
 {
-    if (!b->leaving)
-        leave(b);
+    if (b->leaving || b->why.error)
+        return;
+    b->why = *why;
+    box_kill(b, WIRE_ABANDON);
+    tell(b, BOX_FAILED);
+    box_leave(b);
 }
 
 static bool disk_is_full(const struct box *b)
@@ -170,53 +120,54 @@ static bool disk_is_full(const struct box *b)
 
 static void fill_status(const struct box *b, struct wire_ended *m)
 {
-    const struct leash_message *e = &b->exited;
-
     m->exit_code = -1;
-    if (e->kind != LEASH_EXITED)
+    if (b->exec_error)
+        m->exec_error = b->exec_error;
+    else if (!b->has_status)
         m->signal = SIGKILL; /* the init itself was killed */
-    else if (e->exec_error)
-        m->exec_error = e->exec_error;
-    else if (WIFEXITED(e->status))
-        m->exit_code = WEXITSTATUS(e->status);
-    else if (WIFSIGNALED(e->status))
-        m->signal = WTERMSIG(e->status);
+    else if (WIFEXITED(b->status))
+        m->exit_code = WEXITSTATUS(b->status);
+    else if (WIFSIGNALED(b->status))
+        m->signal = WTERMSIG(b->status);
 }
 
 /* A program that had ended by itself when the timeout struck was in time. */
 static int32_t reason_of(const struct box *b)
 {
-    bool by_itself =
-        b->exited.kind == LEASH_EXITED && WIFEXITED(b->exited.status);
+    bool by_itself = b->has_status && WIFEXITED(b->status);
 
     return b->reason == WIRE_TIMEOUT && by_itself ? WIRE_NOT_KILLED : b->reason;
 }
 
-static void tell_ended(struct box *b)
+static void end(struct box *b)
 {
-    struct wire_ended m = {.kind = WIRE_ENDED, .reason = reason_of(b)};
+    struct wire_ended *m = &b->ended;
     struct cgroup_facts facts;
 
+    *m = (struct wire_ended){.kind = WIRE_ENDED, .reason = reason_of(b)};
     cgroup_read(&b->cgroup, &facts);
-    fill_status(b, &m);
-    m.oom_kills = facts.oom_kills;
-    m.pids_refused = facts.pids_refused;
-    m.disk_full = disk_is_full(b);
+    fill_status(b, m);
+    m->oom_kills = facts.oom_kills;
+    m->pids_refused = facts.pids_refused;
+    m->disk_full = disk_is_full(b);
     /* Now the worker has the last fd of it: freeing a large file system is
      * then the work of that job's thread, not of this loop. */
     close_fd(&b->home_fd);
-    m.cpu_us = facts.cpu_us > 0 ? facts.cpu_us : b->rusage_us;
-    m.peak_memory_bytes =
+    m->cpu_us =
+        facts.cpu_us > 0 ? facts.cpu_us - b->cpu_before_us : b->rusage_us;
+    if (m->cpu_us < 0)
+        m->cpu_us = 0;
+    m->peak_memory_bytes =
         facts.peak_memory_bytes > 0 ? facts.peak_memory_bytes : b->rusage_bytes;
-    m.peak_processes = facts.peak_processes;
-    if (b->started_us)
-        m.run_us = clock_us() - b->started_us;
-    tell(b, &m, sizeof(m), NULL, 0);
-    b->ended_sent = true;
+    m->peak_processes = facts.peak_processes;
+    m->switches = b->switches;
+    m->run_us = clock_us() - b->started_us;
+    tell(b, BOX_ENDED);
 }
 
-/* The init died before it was ready: say why as well as it can be known. */
-static void tell_stillborn(struct box *b)
+/* The init died before there was a program to run: say why as well as it can be
+ * known. */
+static void fail_stillborn(struct box *b)
 {
     struct cgroup_facts facts;
     struct step why;
@@ -226,46 +177,112 @@ static void tell_stillborn(struct box *b)
         step_failed(&why, ENOMEM,
                     "set up the sandbox: its memory limit of %" PRId64
                     " MB is too small",
-                    b->spec.want.memory_bytes >> 20);
+                    b->memory_bytes >> 20);
     else
         step_failed(&why, ECHILD, "set up the sandbox: its init died");
-    tell_failed(b, &why);
+    fail(b, &why);
 }
 
-static void on_message_of_init(struct box *b);
+static void on_all_dead(struct box *b)
+{
+    enum box_state before = b->state;
 
-static void on_death(struct box *b)
+    if (!is_dead(b))
+        return;
+    loop_unwatch(b->epoll_fd, &b->leash);
+    loop_unwatch(b->epoll_fd, &b->socket);
+    loop_unwatch(b->epoll_fd, &b->oom);
+    set_state(b, BOX_DEAD);
+    b->wake_ms = NEVER;
+    if (b->leaving) {
+        remove_box(b);
+        return;
+    }
+    if (before == BOX_RUNNING)
+        end(b);
+    else if (before == BOX_READY && b->killed)
+        end(b); /* cancelled before it started */
+    else
+        fail_stillborn(b);
+}
+
+/* Reaps by pidfd. False if it has not ended yet. */
+static bool reap(struct box *b, const struct watch *w, siginfo_t *info)
 {
     struct rusage used = {0};
-    siginfo_t info = {0};
 
-    if (syscall(SYS_waitid, P_PIDFD, b->fds[BOX_PID], &info, WEXITED | WNOHANG,
-                &used) < 0 ||
-        info.si_pid == 0)
-        return;
-    on_message_of_init(b);
-    enum box_state before = b->state;
-    b->rusage_us =
+    *info = (siginfo_t){0};
+    if (syscall(SYS_waitid, P_PIDFD, w->fd, info, WEXITED | WNOHANG, &used) <
+            0 ||
+        info->si_pid == 0)
+        return false;
+    b->rusage_us +=
         (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
         used.ru_utime.tv_usec + used.ru_stime.tv_usec;
-    b->rusage_bytes = (int64_t)used.ru_maxrss * 1024;
-    unwatch(b, BOX_PID);
-    unwatch(b, BOX_LEASH);
-    unwatch(b, BOX_OOM);
-    b->state = BOX_DEAD;
-    b->wake_ms = NEVER;
+    if (used.ru_maxrss * 1024 > b->rusage_bytes)
+        b->rusage_bytes = (int64_t)used.ru_maxrss * 1024;
+    b->switches += used.ru_nvcsw + used.ru_nivcsw;
+    return true;
+}
+
+static void read_leash(struct box *b);
+static void read_socket(struct box *b);
+static void on_oom(void *owner);
+
+static void on_init_death(void *owner)
+{
+    struct box *b = owner;
+    siginfo_t info;
+
+    if (!reap(b, &b->init, &info))
+        return;
+    while (b->leash.fd >= 0 && !b->leaving && b->state >= BOX_RUNNING)
+        read_leash(b); /* EXITED, then the end of file */
+    if (b->state == BOX_RUNNING && b->socket.fd >= 0)
+        read_socket(b);
     if (!b->killed && info.si_code == CLD_EXITED &&
         info.si_status == INIT_TIMED_OUT)
         b->reason = WIRE_TIMEOUT; /* we slept through it */
-    if (before == BOX_CREATING && !b->leaving && !b->ended_sent)
-        tell_stillborn(b);
-    else if (before != BOX_CREATING)
-        tell_ended(b);
-    if (b->leaving)
-        remove_box(b);
+    loop_unwatch(b->epoll_fd, &b->init);
+    on_all_dead(b);
 }
 
-/* ---- making ----------------------------------------------------------- */
+static void fail_early_death(struct box *b)
+{
+    struct step why;
+
+    if (WIFSIGNALED(b->status))
+        step_failed(&why, ECHILD,
+                    "set up the sandbox: its program died of signal %d",
+                    WTERMSIG(b->status));
+    else
+        step_failed(&why, ECHILD,
+                    "set up the sandbox: its program ended with code %d",
+                    WEXITSTATUS(b->status));
+    fail(b, &why);
+}
+
+/* Of a warm one. What it leaves behind ends with the init. */
+static void on_program_death(void *owner)
+{
+    struct box *b = owner;
+    siginfo_t info;
+
+    if (!reap(b, &b->program, &info))
+        return;
+    loop_unwatch(b->epoll_fd, &b->program);
+    b->has_status = true;
+    b->status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
+                                           : info.si_status & 0x7f;
+    if (b->state < BOX_RUNNING) {
+        fail_early_death(b);
+        return;
+    }
+    box_kill(b, WIRE_NOT_KILLED);
+    on_all_dead(b);
+}
+
+/* ---- making ------------------------------------------------------------- */
 
 static int make_id(struct box *b, struct step *why)
 {
@@ -280,268 +297,391 @@ static int make_id(struct box *b, struct step *why)
     return 0;
 }
 
-/* Pipes for stdin, stdout, stderr, result; child_ends[i] is the sandbox's. */
-static int make_pipes(struct box *b, int child_ends[4], struct step *why)
+/* Pipes for stdin, stdout, stderr, result. */
+static int make_pipes(struct box *b, struct step *why)
 {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < SANDBOX_PIPES; i++) {
         int fds[2];
 
         if (pipe2(fds, O_CLOEXEC) < 0)
             return step_failed(why, errno, "make a pipe");
-        child_ends[i] = i == 0 ? fds[0] : fds[1];
+        b->inner_ends[i] = i == 0 ? fds[0] : fds[1];
         b->worker_ends[i] = i == 0 ? fds[1] : fds[0];
     }
     return 0;
 }
 
-static pid_t clone_init(int *pid_fd_out)
+static void on_leash(void *owner)
 {
-    struct clone_args args = {
-        .flags = NAMESPACES | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
-        .pidfd = (uintptr_t)pid_fd_out,
-        .exit_signal = SIGCHLD,
-    };
-
-    return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    read_leash(owner);
 }
 
-static int spawn_init(struct box *b, int input_fd, const int child_ends[4],
-                      struct step *why)
+static void on_socket(void *owner)
 {
-    int leash[2], pid_fd = -1;
+    read_socket(owner);
+}
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, leash) < 0)
+static int make_socket(struct box *b, struct watch *w, watch_fn *ready,
+                       int *inner_out, struct step *why)
+{
+    int fds[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return step_failed(why, errno, "make a socket pair");
-    struct init_plan plan = {
-        .leash_fd = leash[1],
-        .input_fd = input_fd,
-        .stdin_fd = child_ends[0],
-        .stdout_fd = child_ends[1],
-        .stderr_fd = child_ends[2],
-        .result_fd = child_ends[3],
-        .spec = &b->spec,
-        .filter = &b->host->filter,
-        .drop_groups = b->host->ids.root,
-        .memory_in_cgroup =
-            b->host->cgroups.places[CONTROLLER_MEMORY].version != 0,
-        .pids_in_cgroup = b->host->cgroups.places[CONTROLLER_PIDS].version != 0,
-        .cores_are_piped = b->host->cores_are_piped,
-    };
-
-    b->pid = clone_init(&pid_fd);
-    if (b->pid == 0)
-        init_main(&plan);
-    int error = errno;
-    close(leash[1]);
-    if (b->pid < 0) {
-        close(leash[0]);
-        return step_failed(why, error, "clone into new namespaces");
-    }
-    if (watch(b, BOX_LEASH, leash[0]) < 0 || watch(b, BOX_PID, pid_fd) < 0)
-        return step_failed(why, errno, "watch the sandbox");
-    return 0;
+    *inner_out = fds[1];
+    int rc = loop_watch(b->epoll_fd, w, fds[0], ready, b);
+    return rc < 0 ? step_failed(why, -rc, "watch the sandbox") : 0;
 }
 
-/* While the init waits: what only its parent may do. */
-static int prepare_init(struct box *b, struct step *why)
+static void close_inner_ends(struct box *b)
+{
+    for (int i = 0; i < SANDBOX_PIPES; i++)
+        close_fd(&b->inner_ends[i]);
+    close_fd(&b->inner_socket);
+}
+
+static int ask_spawner(struct box *b, struct step *why)
+{
+    bool cold = !b->kind->zygote;
+    int leash = -1;
+    int rc = make_socket(b, &b->leash, on_leash, &leash, why);
+
+    if (rc == 0) {
+        const int fds[SPAWN_INIT_FDS] = {leash,
+                                         b->inner_socket,
+                                         b->inner_ends[0],
+                                         b->inner_ends[1],
+                                         b->inner_ends[2],
+                                         b->inner_ends[3]};
+
+        b->token = nursery_token(b->nursery);
+        rc = nursery_spawn(b->nursery, b->kind->spawner, cold, b->slot,
+                           b->token, fds, cold ? SPAWN_INIT_FDS : 1, why);
+    }
+    close_fd(&leash);
+    if (rc < 0)
+        b->token = 0;
+    else if (cold)
+        close_inner_ends(b);
+    return rc;
+}
+
+struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
+                     int slot, struct kind *kind, struct step *why)
+{
+    struct box *b = calloc(1, sizeof(*b));
+    int rc;
+
+    if (!b) {
+        step_failed(why, ENOMEM, "make a sandbox");
+        return NULL;
+    }
+    b->host = host;
+    b->nursery = n;
+    b->kind = kind;
+    b->epoll_fd = epoll_fd;
+    b->slot = slot;
+    b->home_fd = b->inner_socket = -1;
+    b->leash.fd = b->socket.fd = b->init.fd = b->program.fd = b->oom.fd = -1;
+    for (int i = 0; i < SANDBOX_PIPES; i++)
+        b->worker_ends[i] = b->inner_ends[i] = -1;
+    set_state(b, BOX_SPAWNING);
+    b->made_ms = b->since_ms;
+    b->wake_ms = b->made_ms + MAKE_MS_MAX;
+    rc = make_id(b, why);
+    if (rc == 0)
+        rc = cgroup_create(&host->cgroups, b->id, &b->cgroup, why);
+    if (rc == 0)
+        rc = make_pipes(b, why);
+    if (rc == 0)
+        rc = make_socket(b, &b->socket, on_socket, &b->inner_socket, why);
+    if (rc == 0)
+        rc = ask_spawner(b, why);
+    if (rc == 0)
+        return b;
+    cgroup_remove(&b->cgroup);
+    box_free(b);
+    return NULL;
+}
+
+void box_free(struct box *b)
+{
+    struct watch *const watches[] = {&b->leash, &b->socket, &b->init,
+                                     &b->program, &b->oom};
+
+    for (size_t i = 0; i < sizeof(watches) / sizeof(*watches); i++)
+        loop_unwatch(b->epoll_fd, watches[i]);
+    for (int i = 0; i < SANDBOX_PIPES; i++)
+        close_fd(&b->worker_ends[i]);
+    close_inner_ends(b);
+    close_fd(&b->home_fd);
+    free(b);
+}
+
+/* Our own child (of a sibling's making), not reaped: its number is its own. */
+static int watch_child(struct box *b, struct watch *w, pid_t pid,
+                       watch_fn *ready, struct step *why)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    if (fd < 0)
+        return step_failed(why, errno, "open a pidfd");
+    int rc = loop_watch(b->epoll_fd, w, fd, ready, b);
+    return rc < 0 ? step_failed(why, -rc, "watch a process") : 0;
+}
+
+/* Its init is there and waits. */
+static void on_spawned(struct box *b, pid_t pid, const struct step *answer)
 {
     struct leash_message go = {.kind = LEASH_GO};
-    int rc = idmap_write(&b->host->ids, b->pid, b->slot, why);
+    struct step why = *answer;
+    int rc = watch_child(b, &b->init, pid, on_init_death, &why);
 
-    if (rc == 0)
-        rc = cgroup_enter(&b->cgroup, b->pid, why);
-    if (rc < 0)
-        return rc;
-    int event = cgroup_watch_oom(&b->cgroup);
-    if (event >= 0)
-        watch(b, BOX_OOM, event);
-    rc = io_send_fds(b->fds[BOX_LEASH], &go, sizeof(go), NULL, 0);
-    if (rc < 0)
-        return step_failed(why, -rc, "start the sandbox's init");
-    return 0;
-}
-
-static int create(struct box *b, const void *message, size_t size, int input_fd,
-                  struct step *why)
-{
-    int child_ends[4] = {-1, -1, -1, -1};
-    int rc = box_spec_read(message, size, &b->spec, why);
-
-    if (rc == 0 && input_fd < 0)
-        rc = step_failed(why, EINVAL, "read the sandbox's spec: no files");
-    if (rc == 0)
-        rc = make_id(b, why);
-    if (rc == 0)
-        rc = cgroup_create(&b->host->cgroups, b->id, &b->spec.want, &b->cgroup,
-                           why);
-    if (rc == 0)
-        rc = make_pipes(b, child_ends, why);
-    if (rc == 0)
-        rc = spawn_init(b, input_fd, child_ends, why);
-    for (int i = 0; i < 4; i++)
-        close_fd(&child_ends[i]);
-    return rc < 0 ? rc : prepare_init(b, why);
-}
-
-static void on_create(struct box *b, const void *message, size_t size,
-                      int input_fd)
-{
-    struct step why = {0};
-
-    b->state = BOX_CREATING;
-    if (create(b, message, size, input_fd, &why) == 0)
+    if (rc < 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    b->init_pid = pid;
+    if (b->leaving) {
+        box_kill(b, WIRE_ABANDON);
+        on_all_dead(b);
         return;
-    tell_failed(b, &why);
-    b->ended_sent = true;
-    kill_box(b, WIRE_ABANDON);
-    if (b->fds[BOX_PID] < 0)
-        b->state = BOX_DEAD;
+    }
+    if (rc == 0 && answer->error)
+        rc = -answer->error;
+    if (rc == 0)
+        rc = cgroup_enter(&b->cgroup, pid, &why);
+    if (rc == 0 &&
+        (rc = io_send_fds(b->leash.fd, &go, sizeof(go), NULL, 0)) < 0)
+        step_failed(&why, -rc, "start the sandbox's init");
+    if (rc < 0)
+        fail(b, &why);
+    else
+        set_state(b, BOX_BUILDING);
 }
 
-static void describe(const struct box *b, struct wire_enforced *e)
+static void check_waiting(struct box *b)
 {
-    const struct cgroup_host *cgroups = &b->host->cgroups;
-
-    snprintf(e->timeout, sizeof(e->timeout),
-             "wall clock, SIGKILL to the pid namespace");
-    snprintf(e->disk, sizeof(e->disk), "tmpfs size and inodes");
-    snprintf(e->network, sizeof(e->network),
-             "network namespace with no device");
-    cgroup_describe(cgroups, CONTROLLER_MEMORY, e->memory, sizeof(e->memory));
-    cgroup_describe(cgroups, CONTROLLER_CPU, e->cpu, sizeof(e->cpu));
-    cgroup_describe(cgroups, CONTROLLER_PIDS, e->pids, sizeof(e->pids));
-    if (!cgroups->places[CONTROLLER_MEMORY].version)
-        snprintf(e->memory, sizeof(e->memory), "no: per process, RLIMIT_DATA");
-    if (!cgroups->places[CONTROLLER_PIDS].version)
-        snprintf(e->pids, sizeof(e->pids),
-                 "RLIMIT_NPROC in the user namespace");
+    if (!b->built || !b->heard || b->token || b->state > BOX_JOINING)
+        return;
+    set_state(b, BOX_WAITING);
+    b->wake_ms = NEVER;
+    tell(b, BOX_IS_WAITING);
 }
 
-static void on_ready(struct box *b, int home_fd)
+static void on_joined(struct box *b, pid_t pid)
 {
-    struct wire_created m = {.kind = WIRE_CREATED};
-    int fds[5];
+    struct step why;
+    int rc = watch_child(b, &b->program, pid, on_program_death, &why);
 
+    b->program_pid = pid;
+    if (rc < 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        fail(b, &why);
+    }
+    if (b->leaving)
+        on_all_dead(b);
+    else
+        check_waiting(b);
+}
+
+void box_answered(struct box *b, pid_t pid, const struct step *why)
+{
+    bool joining = b->state == BOX_JOINING;
+
+    b->token = 0;
+    if (pid > 0 && joining)
+        on_joined(b, pid);
+    else if (pid > 0)
+        on_spawned(b, pid, why);
+    else
+        box_lost(b, why);
+}
+
+void box_lost(struct box *b, const struct step *why)
+{
+    b->token = 0;
+    if (b->leaving)
+        on_all_dead(b);
+    else
+        fail(b, why);
+}
+
+static void ask_zygote(struct box *b)
+{
+    int fds[JOIN_FDS + JOIN_CGROUPS_MAX] = {b->init.fd, b->inner_socket};
+    struct step why;
+
+    memcpy(fds + 2, b->inner_ends, sizeof(b->inner_ends));
+    int count =
+        cgroup_open_procs(&b->cgroup, fds + JOIN_FDS, JOIN_CGROUPS_MAX, &why);
+    int rc = count;
+    if (count >= 0) {
+        b->token = nursery_token(b->nursery);
+        b->generation = b->kind->zygote->generation;
+        rc = nursery_join(b->nursery, b->kind->zygote, b->token, fds,
+                          JOIN_FDS + count, &why);
+    }
+    for (int i = 0; i < count; i++)
+        close(fds[JOIN_FDS + i]);
+    close_inner_ends(b);
+    set_state(b, BOX_JOINING);
+    b->wake_ms = b->since_ms + JOIN_MS_MAX;
+    if (rc < 0)
+        box_lost(b, &why);
+}
+
+/* ---- its job ------------------------------------------------------------ */
+
+void box_prepare(struct box *b, const struct wire_create *want, int input_fd)
+{
+    struct leash_message m = {
+        .kind = LEASH_PREPARE,
+        .disk_bytes = want->disk_bytes,
+        .disk_inodes = want->disk_inodes,
+        .backstop_ms = want->timeout_ms + START_MS_MAX,
+    };
+    struct step why;
+
+    b->memory_bytes = want->memory_bytes;
+    set_state(b, BOX_PREPARING);
+    b->wake_ms = b->since_ms + MAKE_MS_MAX;
+    int rc = cgroup_limit(&b->cgroup, want, &why);
+    if (rc == 0) {
+        int event = cgroup_watch_oom(&b->cgroup);
+        struct cgroup_facts facts;
+
+        if (event >= 0)
+            loop_watch(b->epoll_fd, &b->oom, event, on_oom, b);
+        cgroup_read(&b->cgroup, &facts);
+        b->cpu_before_us = facts.cpu_us;
+        rc = io_send_fds(b->leash.fd, &m, sizeof(m), &input_fd, 1);
+        if (rc < 0)
+            step_failed(&why, -rc, "hand the job to the sandbox's init");
+    }
+    if (rc < 0)
+        fail(b, &why);
+}
+
+void box_start(struct box *b, const void *message, size_t size,
+               int64_t timeout_ms)
+{
+    static char text[sizeof(struct program_start) + BOX_MESSAGE_MAX];
+    struct program_start m = {.kind = PROGRAM_START};
+    struct leash_message run = {.kind = LEASH_RUN,
+                                .backstop_ms = timeout_ms + BACKSTOP_MS};
+
+    if (b->state != BOX_READY || b->killed)
+        return; /* its end is on its way, or was told */
+    if (b->host->cgroups.places[CONTROLLER_MEMORY].version)
+        m.flags |= PROGRAM_MEMORY_IN_CGROUP;
+    if (b->host->cgroups.places[CONTROLLER_PIDS].version)
+        m.flags |= PROGRAM_PIDS_IN_CGROUP;
+    memcpy(text, &m, sizeof(m));
+    memcpy(text + sizeof(m), message, size);
+    set_state(b, BOX_RUNNING);
+    b->started_us = clock_us();
+    b->wake_ms = clock_ms() + timeout_ms;
+    /* If that fails it is dead, and its pidfd says so. */
+    io_send_fds(b->socket.fd, text, sizeof(m) + size, NULL, 0);
+    io_send_fds(b->leash.fd, &run, sizeof(run), NULL, 0);
+}
+
+int64_t box_memory(const struct box *b)
+{
+    return cgroup_memory(&b->cgroup);
+}
+
+/* ---- events -------------------------------------------------------------- */
+
+static void on_built(struct box *b, int home_fd)
+{
     b->home_fd = home_fd;
-    b->state = BOX_READY;
-    snprintf(m.sandbox_id, sizeof(m.sandbox_id), "%s", b->id);
-    describe(b, &m.enforced);
-    memcpy(fds, b->worker_ends, sizeof(b->worker_ends));
-    fds[4] = home_fd;
-    tell(b, &m, sizeof(m), fds, 5);
-    for (int i = 0; i < 4; i++)
-        close_fd(&b->worker_ends[i]);
+    b->built = true;
+    if (b->kind->zygote)
+        ask_zygote(b);
+    else
+        check_waiting(b);
 }
 
-/* ---- events ----------------------------------------------------------- */
-
-static void on_message_of_init(struct box *b)
+static void read_leash(struct box *b)
 {
     struct leash_message m;
     int fd;
 
-    if (b->fds[BOX_LEASH] < 0)
-        return;
-    ssize_t got = io_recv_fds(b->fds[BOX_LEASH], &m, sizeof(m), &fd, 1);
+    ssize_t got = io_recv_fds(b->leash.fd, &m, sizeof(m), &fd, 1);
     if (got != sizeof(m)) {
         /* End of file: the pidfd tells the rest. */
-        unwatch(b, BOX_LEASH);
+        loop_unwatch(b->epoll_fd, &b->leash);
         return;
     }
-    if (m.kind == LEASH_READY && b->state == BOX_CREATING && fd >= 0) {
-        on_ready(b, fd);
+    if (m.kind == LEASH_READY && b->state == BOX_BUILDING && fd >= 0) {
+        on_built(b, fd);
         return;
     }
     close_fd(&fd);
-    if (m.kind == LEASH_EXITED)
-        b->exited = m;
-    if (m.kind == LEASH_FAILED && b->state == BOX_CREATING) {
+    if (m.kind == LEASH_EXITED && !b->kind->zygote) {
+        b->has_status = true;
+        b->status = m.status;
+    } else if (m.kind == LEASH_PREPARED && b->state == BOX_PREPARING) {
+        set_state(b, BOX_READY);
+        b->wake_ms = NEVER;
+        tell(b, BOX_IS_READY);
+    } else if (m.kind == LEASH_FAILED && b->state < BOX_READY) {
         m.step.what[sizeof(m.step.what) - 1] = '\0';
-        tell_failed(b, &m.step);
-        b->ended_sent = true;
+        fail(b, &m.step);
     }
 }
 
-static void on_run(struct box *b)
+static void read_socket(struct box *b)
 {
-    struct leash_message m = {.kind = LEASH_RUN};
+    struct program_word m;
+    struct step why;
 
-    if (b->state != BOX_READY || b->killed)
-        return; /* ENDED is on its way, or was sent */
-    b->state = BOX_RUNNING;
-    b->started_us = clock_us();
-    b->wake_ms = clock_ms() + b->spec.want.timeout_ms;
-    io_send_fds(b->fds[BOX_LEASH], &m, sizeof(m), NULL, 0);
-}
-
-static void on_word(struct box *b, const struct wire_word *word)
-{
-    switch (word->kind) {
-    case WIRE_RUN:
-        on_run(b);
-        break;
-    case WIRE_KILL:
-        if (b->fds[BOX_PID] >= 0)
-            kill_box(b, word->reason);
-        break;
-    case WIRE_DESTROY:
-        if (!b->leaving)
-            leave(b);
-        break;
-    }
-}
-
-static void on_message_of_worker(struct box *b)
-{
-    static char message[BOX_MESSAGE_MAX];
-    struct wire_word word;
-    int fd;
-
-    ssize_t got =
-        io_recv_fds(b->fds[BOX_JOB], message, sizeof(message), &fd, 1);
-    if (got <= 0) {
-        unwatch(b, BOX_JOB);
-        box_abandon(b);
+    if (io_recv_fds(b->socket.fd, &m, sizeof(m), NULL, 0) != sizeof(m)) {
+        loop_unwatch(b->epoll_fd, &b->socket);
+        /* It runs by now, or its pidfd will tell; but of a cold one that dies
+         * while it waits only this is seen. */
+        if (b->state < BOX_READY && !b->kind->zygote) {
+            step_failed(&why, ECHILD, "set up the sandbox: its program died");
+            fail(b, &why);
+        }
         return;
     }
-    if (b->state == BOX_NEW) {
-        on_create(b, message, (size_t)got, fd);
-    } else if (got == sizeof(word)) {
-        memcpy(&word, message, sizeof(word));
-        on_word(b, &word);
+    m.why.what[sizeof(m.why.what) - 1] = '\0';
+    if (m.kind == PROGRAM_READY && !b->heard) {
+        b->heard = true;
+        check_waiting(b);
+    } else if (m.kind == PROGRAM_FAILED && b->state == BOX_RUNNING) {
+        b->exec_error = m.why.error ? m.why.error : EIO;
+    } else if (m.kind == PROGRAM_FAILED) {
+        fail(b, &m.why);
     }
-    close_fd(&fd);
 }
 
-void box_event(struct box *b, enum box_source source)
+static void on_oom(void *owner)
 {
-    if (b->fds[source] < 0)
-        return; /* closed by an earlier event of the same round */
-    switch (source) {
-    case BOX_JOB:
-        on_message_of_worker(b);
-        break;
-    case BOX_LEASH:
-        on_message_of_init(b);
-        break;
-    case BOX_PID:
-        on_death(b);
-        break;
-    default:
-        /* v1 kills one process at the limit; the whole sandbox is over. */
-        unwatch(b, BOX_OOM);
-        kill_box(b, WIRE_OOM);
-        break;
-    }
+    struct box *b = owner;
+
+    /* v1 kills one process at the limit; the whole sandbox is over. */
+    loop_unwatch(b->epoll_fd, &b->oom);
+    box_kill(b, WIRE_OOM);
 }
 
 void box_wake(struct box *b, int64_t now_ms)
 {
+    struct step why;
+
     if (now_ms < b->wake_ms)
         return;
     b->wake_ms = NEVER;
-    if (b->state == BOX_DEAD || b->fds[BOX_PID] < 0)
+    if (b->leaving && is_dead(b)) {
         remove_box(b);
-    else
-        kill_box(b, WIRE_TIMEOUT);
+    } else if (b->state < BOX_READY && !b->leaving) {
+        step_failed(&why, ETIMEDOUT, "wait for the sandbox");
+        fail(b, &why);
+    } else {
+        box_kill(b, WIRE_TIMEOUT);
+    }
 }

@@ -1,13 +1,16 @@
-/* worker/sandboxd/box.h -- one sandbox, from CREATE to GONE.
+/* worker/sandboxd/box.h -- one sandbox, from the clone of its init to nothing.
  *
- *   NEW -> CREATING -> READY -> RUNNING -> DEAD -> (removed)
+ *   SPAWNING -> BUILDING -> (JOINING) -> WAITING     made, its job not known
+ *   WAITING -> PREPARING -> READY -> RUNNING         with its job
+ *   any -> DEAD -> gone
  *
  * A box reacts to its fds and to time; it never waits. Its processes are one
  * pid namespace: killing the init ends all, and the init's pidfd becomes
  * readable only after the last of them is gone. Whatever happens, a box ends by
- * box_remove() saying it is gone: no cgroup, process, mount or fd left.
+ * being gone: no cgroup, process, mount or fd left.
  *
- * Memory:   box_make() / box_free(); the owner frees once box->gone.
+ * Memory:   box_make() / box_free(); the owner frees once box->gone, between
+ *           rounds of the loop.
  * Threads:  one.
  */
 #ifndef WORKER_SANDBOXD_BOX_H
@@ -17,57 +20,92 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "worker/sandboxd/host.h"
-#include "worker/sandboxd/init.h"
+#include "worker/sandboxd/loop.h"
+#include "worker/sandboxd/nursery.h"
 #include "worker/sandboxd/spec.h"
 
-enum box_state { BOX_NEW, BOX_CREATING, BOX_READY, BOX_RUNNING, BOX_DEAD };
+enum box_state {
+    BOX_SPAWNING,
+    BOX_BUILDING,
+    BOX_JOINING,
+    BOX_WAITING,
+    BOX_PREPARING,
+    BOX_READY,
+    BOX_RUNNING,
+    BOX_DEAD,
+};
 
-enum box_source { BOX_JOB, BOX_LEASH, BOX_PID, BOX_OOM, BOX_SOURCES };
+enum box_news {
+    BOX_IS_WAITING,
+    BOX_IS_READY, /* prepared */
+    BOX_FAILED,   /* before it ran: box->why; it is going away */
+    BOX_ENDED,    /* box->ended */
+    BOX_IS_GONE,  /* box->leftovers */
+};
 
 struct box;
-
-/* What an event loop keeps per fd. */
-struct box_watch {
-    struct box *box;
-    enum box_source source;
-};
+typedef void box_news_fn(void *owner, struct box *b, enum box_news news);
 
 struct box {
     const struct host *host;
+    struct nursery *nursery;
+    struct kind *kind;
     int epoll_fd, slot;
-    struct box *next; /* the owner's list */
-    struct box_watch watches[BOX_SOURCES];
-    int fds[BOX_SOURCES]; /* job socket, leash, pidfd, OOM eventfd; -1: none */
-    int home_fd;
-    int worker_ends[4]; /* stdin, stdout, stderr, result until CREATED */
-    pid_t pid;
+    struct box *next;  /* the daemon's list */
+    box_news_fn *news; /* NULL: nobody's, it waits in the pool */
+    void *owner;
     enum box_state state;
-    struct box_spec spec;
+    uint64_t token;      /* of the answer it waits for; 0: none */
+    uint32_t generation; /* of its zygote */
+    struct watch leash, socket, init, program, oom;
+    pid_t init_pid, program_pid;
+    int home_fd;
+    int worker_ends[SANDBOX_PIPES]; /* until a worker gets them */
+    int inner_ends[SANDBOX_PIPES];  /* until the program has them */
+    int inner_socket;
+    bool built, heard; /* READY came of the init, of the program */
     struct cgroup cgroup;
     char id[64];
+    struct step why;
     int32_t reason; /* enum wire_reason; the first one stays */
-    bool killed, ended_sent;
-    bool leaving; /* DESTROY came, or the job socket closed */
-    bool gone;    /* nothing left: free it */
-    struct leash_message exited;
-    int64_t started_us;
-    int64_t wake_ms;      /* when box_wake() is due; INT64_MAX: never */
-    int64_t give_up_ms;   /* removing cgroups */
-    int64_t rusage_us;    /* CPU of the init and all it waited for */
-    int64_t rusage_bytes; /* largest resident set of one process */
+    bool killed, leaving, gone;
+    bool has_status;
+    int status;         /* of the program, as of wait() */
+    int32_t exec_error; /* errno: there was no program */
+    int64_t made_ms, since_ms;
+    int64_t started_us, cpu_before_us;
+    int64_t wake_ms;    /* when box_wake() is due; INT64_MAX: never */
+    int64_t give_up_ms; /* removing cgroups */
+    int64_t rusage_us, rusage_bytes, switches;
+    int64_t memory_bytes; /* the limit, for messages */
+    struct wire_ended ended;
+    int leftovers;
 };
 
-/* Takes job_fd in every case. NULL: no memory. */
-struct box *box_make(const struct host *host, int epoll_fd, int slot,
-                     int job_fd);
-void box_free(struct box *box);
+/* Starts making one. NULL and *why: nothing is left of it. */
+struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
+                     int slot, struct kind *kind, struct step *why);
+void box_free(struct box *b);
 
-/* One of its fds is readable or hung up. */
-void box_event(struct box *box, enum box_source source);
+/* The answer to its token came; pid is -1 on failure. */
+void box_answered(struct box *b, pid_t pid, const struct step *why);
+/* No answer will come. */
+void box_lost(struct box *b, const struct step *why);
+
+/* A waiting one takes a job: limits, then files. BOX_IS_READY or BOX_FAILED
+ * follows. */
+void box_prepare(struct box *b, const struct wire_create *want, int input_fd);
+/* A ready one runs. message is the worker's CREATE message. */
+void box_start(struct box *b, const void *message, size_t size,
+               int64_t timeout_ms);
+
+void box_kill(struct box *b, int32_t reason);
+/* Kills and removes it. BOX_IS_GONE follows, unless it has no owner. */
+void box_leave(struct box *b);
 /* wake_ms has passed. */
-void box_wake(struct box *box, int64_t now_ms);
-/* The worker is gone: kill and remove. */
-void box_abandon(struct box *box);
+void box_wake(struct box *b, int64_t now_ms);
+
+/* What its cgroup is charged now, bytes: a waiting one's private growth. */
+int64_t box_memory(const struct box *b);
 
 #endif

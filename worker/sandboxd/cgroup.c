@@ -314,17 +314,52 @@ static int make_folder(const char *path, void *ctx)
 }
 
 int cgroup_create(const struct cgroup_host *host, const char *name,
-                  const struct wire_create *want, struct cgroup *cg_out,
-                  struct step *why)
+                  struct cgroup *cg_out, struct step *why)
 {
     *cg_out = (struct cgroup){.host = host, .made = true};
     snprintf(cg_out->name, sizeof(cg_out->name), "%s", name);
     int rc = each_folder(cg_out, make_folder, why);
-    if (rc == 0)
-        rc = set_limits(cg_out, want, why);
     if (rc < 0)
         cgroup_remove(cg_out);
     return rc;
+}
+
+int cgroup_limit(const struct cgroup *cg, const struct wire_create *want,
+                 struct step *why)
+{
+    return set_limits(cg, want, why);
+}
+
+struct procs {
+    int *fds;
+    int count, max;
+    struct step *why;
+};
+
+static int open_procs(const char *path, void *ctx)
+{
+    struct procs *p = ctx;
+    char file[PATH_MAX];
+
+    if (p->count == p->max ||
+        !path_print(file, sizeof(file), "%s/cgroup.procs", path))
+        return step_failed(p->why, ENAMETOOLONG, "open the cgroup");
+    int fd = open(file, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return step_failed(p->why, errno, "open %.120s", file);
+    p->fds[p->count++] = fd;
+    return 0;
+}
+
+int cgroup_open_procs(const struct cgroup *cg, int *fds, int max,
+                      struct step *why)
+{
+    struct procs p = {.fds = fds, .max = max, .why = why};
+    int rc = each_folder(cg, open_procs, &p);
+
+    for (int i = 0; rc < 0 && i < p.count; i++)
+        close(fds[i]);
+    return rc < 0 ? rc : p.count;
 }
 
 struct enter {
@@ -404,6 +439,15 @@ void cgroup_read(const struct cgroup *cg, struct cgroup_facts *facts_out)
     else
         f->cpu_us = at_least_0(
             read_number(cg, CONTROLLER_CPUACCT, "cpuacct.usage") / 1000);
+}
+
+int64_t cgroup_memory(const struct cgroup *cg)
+{
+    bool v2 = cg->host->places[CONTROLLER_MEMORY].version == 2;
+
+    return at_least_0(
+        read_number(cg, CONTROLLER_MEMORY,
+                    v2 ? "memory.current" : "memory.usage_in_bytes"));
 }
 
 /* ---- ending ----------------------------------------------------------- */

@@ -76,16 +76,24 @@ void cgroup_host_open(struct cgroup_host *host);
 /* Removes them. Returns how many could not be removed. */
 int cgroup_host_close(struct cgroup_host *host);
 
-/* Makes one sandbox's cgroups, sets the limits in order and reads each back. */
+/* Makes one sandbox's cgroups, without limits as long as it waits. */
 int cgroup_create(const struct cgroup_host *host, const char *name,
-                  const struct wire_create *want, struct cgroup *cg_out,
-                  struct step *why);
+                  struct cgroup *cg_out, struct step *why);
+/* Sets the limits in order and reads each back. */
+int cgroup_limit(const struct cgroup *cg, const struct wire_create *want,
+                 struct step *why);
+/* Opens its cgroup.procs files (at most max) for a process that is to move
+ * itself in by writing "0". Returns how many; the caller closes them. */
+int cgroup_open_procs(const struct cgroup *cg, int *fds, int max,
+                      struct step *why);
 /* Moves a process in. */
 int cgroup_enter(const struct cgroup *cg, pid_t pid, struct step *why);
 /* An eventfd that becomes readable when the memory limit was hit for good (v1),
  * or -1: on v2 the kernel kills the whole group by itself. */
 int cgroup_watch_oom(const struct cgroup *cg);
 void cgroup_read(const struct cgroup *cg, struct cgroup_facts *facts_out);
+/* What it is charged now, bytes; 0 if that is not counted. */
+int64_t cgroup_memory(const struct cgroup *cg);
 /* Kills what is in there (a pid namespace normally did). */
 void cgroup_kill(const struct cgroup *cg);
 /* Returns how many folders are still there (busy), 0 when all are gone. */

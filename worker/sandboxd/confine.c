@@ -64,47 +64,53 @@ static rlim_t cpu_seconds(const struct wire_create *want)
     return (rlim_t)((want->timeout_ms + 999) / 1000 * cores + CPU_SPARE_S);
 }
 
-int confine_resources(const struct wire_create *want, bool memory_in_cgroup,
-                      bool pids_in_cgroup, bool cores_are_piped,
+static int set_limits(const struct limit *limits, size_t count,
                       struct step *why)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = set_limit(&limits[i], why);
+    return rc;
+}
+
+int confine_resources(bool cores_are_piped, struct step *why)
+{
+    /* A core of size 0 still starts a program that cores are piped to; 1 is the
+     * one value that does not (see core(5)). */
+    rlim_t core = cores_are_piped ? 1 : 0;
+    const struct limit limits[] = {
+        {RLIMIT_CORE, "core", core, core},
+        {RLIMIT_MEMLOCK, "locked memory", 0, 0},
+        {RLIMIT_MSGQUEUE, "message queues", 0, 0},
+        {RLIMIT_NICE, "nice", 0, 0},
+        {RLIMIT_RTPRIO, "real time", 0, 0},
+        {RLIMIT_NOFILE, "open files", OPEN_FILES, OPEN_FILES},
+        {RLIMIT_SIGPENDING, "signals", SIGNALS_PENDING, SIGNALS_PENDING},
+        {RLIMIT_STACK, "stack", STACK_BYTES, STACK_BYTES_HARD},
+    };
+
+    return set_limits(limits, COUNT(limits), why);
+}
+
+int confine_job(const struct wire_create *want, bool memory_in_cgroup,
+                bool pids_in_cgroup, struct step *why)
 {
     rlim_t memory =
         memory_in_cgroup ? RLIM_INFINITY : (rlim_t)want->memory_bytes;
     rlim_t file = memory_in_cgroup ? RLIM_INFINITY : (rlim_t)want->disk_bytes;
     rlim_t pids = (rlim_t)want->pids + 1 + (pids_in_cgroup ? PIDS_SPARE : 0);
     rlim_t cpu = cpu_seconds(want);
-    /* A core of size 0 still starts a program that cores are piped to; 1 is the
-     * one value that does not (see core(5)). */
-    rlim_t core = cores_are_piped ? 1 : 0;
     const struct limit limits[] = {
-        {RLIMIT_CORE, "core", core, core},
         /* SIGXCPU tells a timeout from other kills; SIGKILL for who ignores
          * it. */
         {RLIMIT_CPU, "cpu", cpu, cpu + CPU_SPARE_S},
         {RLIMIT_DATA, "data", memory, memory},
         {RLIMIT_FSIZE, "file size", file, file},
-        {RLIMIT_MEMLOCK, "locked memory", 0, 0},
-        {RLIMIT_MSGQUEUE, "message queues", 0, 0},
-        {RLIMIT_NICE, "nice", 0, 0},
-        {RLIMIT_RTPRIO, "real time", 0, 0},
         {RLIMIT_NPROC, "processes", pids, pids},
-        {RLIMIT_SIGPENDING, "signals", SIGNALS_PENDING, SIGNALS_PENDING},
-        {RLIMIT_STACK, "stack", STACK_BYTES, STACK_BYTES_HARD},
     };
-    int rc = 0;
 
-    for (size_t i = 0; rc == 0 && i < COUNT(limits); i++)
-        rc = set_limit(&limits[i], why);
-    return rc;
-}
-
-int confine_files(void)
-{
-    const struct limit files = {RLIMIT_NOFILE, "open files", OPEN_FILES,
-                                OPEN_FILES};
-    struct step why;
-
-    return set_limit(&files, &why);
+    return set_limits(limits, COUNT(limits), why);
 }
 
 static int drop_bounding_set(struct step *why)

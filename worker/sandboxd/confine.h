@@ -1,7 +1,7 @@
-/* worker/sandboxd/confine.h -- giving up every right, in the sandbox's init.
+/* worker/sandboxd/confine.h -- giving up every right, inside the sandbox.
  *
- * In this order: limits, privileges, system calls. What is given up here is
- * inherited by all that the init starts, and cannot be taken back.
+ * In this order: limits, privileges, Landlock, system calls. What is given up
+ * here is inherited by all that is started, and cannot be taken back.
  *
  * Errors: negated errno, *why names the step.
  */
@@ -17,17 +17,21 @@
  * Where that is read-only (containers), seccomp alone refuses them. */
 void confine_namespaces(void);
 
-/* The resource limits. in_cgroup: memory and processes are counted there, so
- * the per-process limits are only a second line. */
-int confine_resources(const struct wire_create *want, bool memory_in_cgroup,
-                      bool pids_in_cgroup, bool cores_are_piped,
-                      struct step *why);
+/* The resource limits that are the same for all jobs. */
+int confine_resources(bool cores_are_piped, struct step *why);
 
-/* The limit on open files, in the program alone: an ordinary user's fds that
- * are on their way count against it, and the init has one to send. */
-int confine_files(void);
+/* Those of one job. in_cgroup: memory and processes are counted there, so the
+ * per-process limits are only a second line. */
+int confine_job(const struct wire_create *want, bool memory_in_cgroup,
+                bool pids_in_cgroup, struct step *why);
 
 /* No capabilities, none to come back, no new privileges. */
 int confine_privileges(struct step *why);
+
+/* Landlock, where the kernel has it (ABI 2 or later): writes only below the
+ * sandbox's own folders, no signals and no abstract sockets out of it.
+ * Namespaces and mounts say the same; this is a second opinion. Returns the
+ * ABI, 0 if there is none. */
+int confine_landlock(struct step *why);
 
 #endif

@@ -3,26 +3,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/io.h"
-#include "common/scope.h"
-#include "worker/sandboxd/box.h"
+#include "worker/sandboxd/daemon_impl.h"
 
-#define EVENTS_MAX 64
-#define GIVE_UP_MS                                                 \
-    10000 /* after the worker is gone: processes that will not die \
-           */
+/* After the worker is gone: processes that will not die. */
+#define GIVE_UP_MS 10000
 
-struct daemon {
-    const struct host *host;
-    int epoll_fd, control_fd;
-    struct box *boxes;
-    bool slots[IDMAP_SLOTS];
-    int64_t give_up_ms; /* 0: still serving */
-};
+/* ---- boxes ----------------------------------------------------------------
+ */
 
 static int free_slot(const struct daemon *d)
 {
@@ -32,28 +25,99 @@ static int free_slot(const struct daemon *d)
     return -1;
 }
 
-static void add_box(struct daemon *d, int job_fd)
+struct box *daemon_box(struct daemon *d, struct kind *kind, struct step *why)
 {
     int slot = free_slot(d);
-    struct box *b = slot < 0 ? (close(job_fd), NULL)
-                             : box_make(d->host, d->epoll_fd, slot, job_fd);
 
-    /* Without one the worker sees its socket close. */
+    if (slot < 0) {
+        step_failed(why, EAGAIN, "make a sandbox: all slots are in use");
+        return NULL;
+    }
+    struct box *b =
+        box_make(d->host, &d->nursery, d->epoll_fd, slot, kind, why);
     if (!b)
-        return;
+        return NULL;
     d->slots[slot] = true;
     b->next = d->boxes;
     d->boxes = b;
+    return b;
 }
+
+/* A child nobody knows: of a spawner or zygote that died before it told us. */
+static void reap_stray(pid_t pid)
+{
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+static void on_answer(void *ctx, uint64_t token, pid_t pid,
+                      const struct step *why)
+{
+    struct daemon *d = ctx;
+
+    for (struct box *b = d->boxes; b; b = b->next) {
+        if (b->token == token) {
+            box_answered(b, pid, why);
+            return;
+        }
+    }
+    /* Its box is gone, and its leash with it: so it ends. */
+    if (pid > 0)
+        reap_stray(pid);
+}
+
+static void on_lost(void *ctx, const struct spawner_link *spawner,
+                    const struct zygote *zygote)
+{
+    struct daemon *d = ctx;
+    struct step why;
+
+    if (spawner && spawner->why.error)
+        why = spawner->why;
+    else
+        step_failed(&why, ECHILD, "make a sandbox: %s died",
+                    spawner ? "the spawner" : "the zygote");
+    for (struct box *b = d->boxes; b; b = b->next) {
+        bool spawning = b->state == BOX_SPAWNING && b->kind->spawner == spawner;
+        bool joining =
+            b->state == BOX_JOINING && zygote && b->kind->zygote == zygote;
+
+        if (b->token && (spawning || joining))
+            box_lost(b, &why);
+    }
+}
+
+static bool is_known(const struct daemon *d, pid_t pid)
+{
+    for (const struct box *b = d->boxes; b; b = b->next)
+        if (b->init_pid == pid || b->program_pid == pid)
+            return true;
+    return nursery_owns(&d->nursery, pid);
+}
+
+/* While one is not reaped, the death of its sandbox's init does not end. */
+static void reap_strays(const struct daemon *d)
+{
+    siginfo_t info = {0};
+
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid > 0 && !is_known(d, info.si_pid)) {
+        reap_stray(info.si_pid);
+        info.si_pid = 0;
+    }
+}
+
+/* ---- the worker ------------------------------------------------------------
+ */
 
 static void abandon_all(struct daemon *d)
 {
-    epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, d->control_fd, NULL);
-    close(d->control_fd);
-    d->control_fd = -1;
+    loop_unwatch(d->epoll_fd, &d->control);
     d->give_up_ms = clock_ms() + GIVE_UP_MS;
+    for (struct request *r = d->requests; r; r = r->next)
+        request_abandon(r);
     for (struct box *b = d->boxes; b; b = b->next)
-        box_abandon(b);
+        box_leave(b);
 }
 
 /* Only these mean that the worker is gone; the rest (no room for one more fd,
@@ -64,25 +128,65 @@ static bool is_end(ssize_t got)
     return got == 0 || got == -ECONNRESET || got == -EPIPE || got == -EBADF;
 }
 
-static void on_control(struct daemon *d)
+/* Strings of a WIRE_WARM: the interpreter, then the modules. */
+static void on_warm(struct daemon *d, const char *message, size_t size)
 {
+    char *names[WIRE_PRELOAD_MAX + 2] = {NULL};
+    struct wire_warm m;
+    uint32_t count = 0;
+
+    memcpy(&m, message, sizeof(m));
+    if (m.strings_bytes != size - sizeof(m) || m.strings_bytes == 0 ||
+        m.preloads > WIRE_PRELOAD_MAX || message[size - 1] != '\0')
+        return;
+    for (const char *at = message + sizeof(m);
+         at < message + size && count <= m.preloads; at += strlen(at) + 1)
+        names[count++] = (char *)at;
+    if (count != m.preloads + 1)
+        return;
+    struct kind *k = nursery_kind(&d->nursery, names[0], m.warm, names + 1);
+    if (k)
+        k->floor = m.floor > WIRE_FLOOR_MAX ? WIRE_FLOOR_MAX : m.floor;
+}
+
+static void on_control(void *owner)
+{
+    static char message[sizeof(struct wire_warm) + WIRE_STRINGS_MAX];
+    struct daemon *d = owner;
     struct wire_word word;
     int fd;
-    ssize_t got = io_recv_fds(d->control_fd, &word, sizeof(word), &fd, 1);
+    ssize_t got = io_recv_fds(d->control.fd, message, sizeof(message), &fd, 1);
 
+    if (got >= (ssize_t)sizeof(word))
+        memcpy(&word, message, sizeof(word));
     if (got == sizeof(word) && word.kind == WIRE_CREATE && fd >= 0) {
-        add_box(d, fd);
+        request_make(d, fd);
         return;
     }
     if (fd >= 0)
         close(fd);
+    if (got >= (ssize_t)sizeof(struct wire_warm) && word.kind == WIRE_WARM)
+        on_warm(d, message, (size_t)got);
     if (is_end(got))
         abandon_all(d);
 }
 
-/* Boxes are freed here only: events of one round may still name them. */
+/* ---- the loop ---------------------------------------------------------------
+ */
+
+/* Freed here only: events of one round may still name them. */
 static void free_gone(struct daemon *d)
 {
+    for (struct request **at = &d->requests; *at;) {
+        struct request *r = *at;
+
+        if (!r->gone) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        request_free(r);
+    }
     for (struct box **at = &d->boxes; *at;) {
         struct box *b = *at;
 
@@ -96,76 +200,93 @@ static void free_gone(struct daemon *d)
     }
 }
 
-static int wait_ms(const struct daemon *d)
+static int64_t wake_ms(const struct daemon *d)
 {
-    int64_t first = d->give_up_ms ? d->give_up_ms : INT64_MAX;
+    int64_t first = d->give_up_ms ? d->give_up_ms : pool_wake_ms(d, clock_ms());
 
     for (const struct box *b = d->boxes; b; b = b->next)
         if (b->wake_ms < first)
             first = b->wake_ms;
-    return first == INT64_MAX ? -1 : clock_left_ms(first);
+    return first;
 }
 
 static void wake_due(struct daemon *d)
 {
     int64_t now = clock_ms();
+    bool stuck = false;
 
-    for (struct box *b = d->boxes; b; b = b->next)
-        if (!b->gone)
-            box_wake(b, now);
-}
-
-static int serve_round(struct daemon *d)
-{
-    struct epoll_event events[EVENTS_MAX];
-    int count = epoll_wait(d->epoll_fd, events, EVENTS_MAX, wait_ms(d));
-
-    if (count < 0)
-        return errno == EINTR ? 0 : -errno;
-    for (int i = 0; i < count; i++) {
-        const struct box_watch *w = events[i].data.ptr;
-
-        if (!w)
-            on_control(d);
-        else if (!w->box->gone)
-            box_event(w->box, w->source);
+    for (struct box *b = d->boxes; b; b = b->next) {
+        if (b->gone)
+            continue;
+        stuck = stuck || (b->killed && now >= b->wake_ms);
+        box_wake(b, now);
     }
-    wake_due(d);
-    free_gone(d);
-    return 0;
+    if (stuck)
+        reap_strays(d);
+    nursery_tick(&d->nursery, now);
+    if (!d->give_up_ms)
+        pool_tick(d, now);
 }
 
 static bool is_done(const struct daemon *d)
 {
-    return d->control_fd < 0 && (!d->boxes || clock_ms() >= d->give_up_ms);
+    return d->control.fd < 0 && (!d->boxes || clock_ms() >= d->give_up_ms);
+}
+
+static int serve(struct daemon *d, struct step *why)
+{
+    int rc = 0;
+
+    while (rc == 0 && !is_done(d)) {
+        rc = loop_turn(d->epoll_fd, wake_ms(d));
+        wake_due(d);
+        free_gone(d);
+    }
+    return rc < 0 ? step_failed(why, -rc, "wait for events") : 0;
+}
+
+static void close_daemon(struct daemon *d)
+{
+    while (d->requests) {
+        d->requests->gone = true;
+        free_gone(d);
+    }
+    nursery_fini(&d->nursery);
+    while (d->boxes) {
+        d->boxes->gone = true;
+        free_gone(d);
+    }
+    loop_unwatch(d->epoll_fd, &d->control);
+    close(d->epoll_fd);
+    free(d);
 }
 
 int daemon_serve(const struct host *host, int control_fd, struct step *why)
 {
     struct daemon *d = calloc(1, sizeof(*d));
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    int rc = 0;
+    int rc;
 
     if (!d)
         return step_failed(why, ENOMEM, "start");
     d->host = host;
-    d->control_fd = control_fd;
-    d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (d->epoll_fd < 0 ||
-        epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, control_fd, &event) < 0)
-        rc = step_failed(why, errno, "watch the control socket");
-    while (rc == 0 && !is_done(d)) {
-        rc = serve_round(d);
-        if (rc < 0)
-            step_failed(why, -rc, "wait for events");
+    d->control.fd = -1;
+    d->epoll_fd = loop_open();
+    if (d->epoll_fd < 0) {
+        rc = step_failed(why, -d->epoll_fd, "make an epoll set");
+        free(d);
+        return rc;
     }
-    while (d->boxes) {
-        struct box *b = d->boxes;
-        d->boxes = b->next;
-        box_free(b);
-    }
-    if (d->epoll_fd >= 0)
-        close(d->epoll_fd);
-    free(d);
+    /* Inits and programs are made by others, but are ours to wait for. */
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    nursery_init(&d->nursery, host, d->epoll_fd);
+    d->nursery.answered = on_answer;
+    d->nursery.lost = on_lost;
+    d->nursery.ctx = d;
+    rc = loop_watch(d->epoll_fd, &d->control, control_fd, on_control, d);
+    if (rc < 0)
+        step_failed(why, -rc, "watch the control socket");
+    else
+        rc = serve(d, why);
+    close_daemon(d);
     return rc;
 }

@@ -4,11 +4,10 @@
 
 #include "common/io.h"
 #include "common/scope.h"
-#include "worker/sandboxd/seccomp.h"
 
 #define CORE_PATTERN_MAX 4096
 
-static bool cores_are_piped(void)
+bool host_pipes_cores(void)
 {
     AUTO_FREE char *text = NULL;
 
@@ -21,14 +20,9 @@ static bool cores_are_piped(void)
 int host_open(struct host *host, struct step *why)
 {
     *host = (struct host){.ids.lock_fd = -1};
-    int rc = seccomp_build(&host->filter, why);
-    if (rc == 0)
-        rc = idmap_open(&host->ids, why);
-    if (rc < 0) {
-        seccomp_free(&host->filter);
+    int rc = idmap_open(&host->ids, why);
+    if (rc < 0)
         return rc;
-    }
-    host->cores_are_piped = cores_are_piped();
     cgroup_host_open(&host->cgroups);
     return 0;
 }
@@ -38,6 +32,5 @@ int host_close(struct host *host)
     int left = cgroup_host_close(&host->cgroups);
 
     idmap_close(&host->ids);
-    seccomp_free(&host->filter);
     return left;
 }

@@ -5,7 +5,6 @@
 #ifndef WORKER_SANDBOXD_HOST_H
 #define WORKER_SANDBOXD_HOST_H
 
-#include <linux/filter.h>
 #include <stdbool.h>
 
 #include "worker/sandboxd/cgroup.h"
@@ -13,14 +12,15 @@
 #include "worker/sandboxd/step.h"
 
 struct host {
-    struct sock_fprog filter;
     struct cgroup_host cgroups;
     struct idmap ids;
-    bool cores_are_piped; /* core_pattern starts a program */
 };
 
 int host_open(struct host *host, struct step *why);
 /* Harmless on a zeroed host. Returns what could not be removed. */
 int host_close(struct host *host);
+
+/* Does core_pattern start a program? */
+bool host_pipes_cores(void);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "common/io.h"
 #include "common/scope.h"
-#include "worker/sandboxd/init.h"
+#include "worker/sandboxd/family.h"
 
 #define MAP_BYTES_MAX (64u << 10)
 
@@ -76,32 +76,42 @@ void idmap_close(struct idmap *map)
     map->lock_fd = -1;
 }
 
-static int write_map(pid_t pid, const char *file, uint32_t outside,
+static int write_map(pid_t pid, const char *file, const char *text,
                      struct step *why)
 {
-    char path[64], text[64];
+    char path[64];
 
     snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
-    snprintf(text, sizeof(text), "%d %u 1", SANDBOX_UID, outside);
     int rc = io_write_file(path, text);
     if (rc < 0)
         return step_failed(why, -rc, "write %s", file);
     return 0;
 }
 
-int idmap_write(const struct idmap *map, pid_t pid, int slot, struct step *why)
+int idmap_write_spawner(const struct idmap *map, pid_t pid, struct step *why)
 {
-    uint32_t uid = map->root ? map->base + (uint32_t)slot : geteuid();
-    uint32_t gid = map->root ? uid : getegid();
-    char path[64];
+    char uids[128], gids[128];
+    int rc = 0;
 
-    if (!map->root) {
+    if (map->root) {
+        snprintf(uids, sizeof(uids), "0 0 1\n1 %u %d", map->base, IDMAP_SLOTS);
+        snprintf(gids, sizeof(gids), "%s", uids);
+    } else {
+        snprintf(uids, sizeof(uids), "0 %u 1", geteuid());
+        snprintf(gids, sizeof(gids), "0 %u 1", getegid());
         /* The kernel wants this before an ordinary user maps a group. */
-        snprintf(path, sizeof(path), "/proc/%d/setgroups", pid);
-        int rc = io_write_file(path, "deny");
-        if (rc < 0)
-            return step_failed(why, -rc, "deny setgroups");
+        rc = write_map(pid, "setgroups", "deny", why);
     }
-    int rc = write_map(pid, "uid_map", uid, why);
-    return rc < 0 ? rc : write_map(pid, "gid_map", gid, why);
+    if (rc == 0)
+        rc = write_map(pid, "uid_map", uids, why);
+    return rc < 0 ? rc : write_map(pid, "gid_map", gids, why);
+}
+
+int idmap_write_sandbox(bool root, pid_t pid, int slot, struct step *why)
+{
+    char ids[64];
+
+    snprintf(ids, sizeof(ids), "%d %d 1", SANDBOX_UID, root ? 1 + slot : 0);
+    int rc = write_map(pid, "uid_map", ids, why);
+    return rc < 0 ? rc : write_map(pid, "gid_map", ids, why);
 }

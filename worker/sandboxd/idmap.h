@@ -32,7 +32,11 @@ struct idmap {
 int idmap_open(struct idmap *map, struct step *why);
 void idmap_close(struct idmap *map);
 
-/* Writes the maps of a process that waits in its new user namespace. */
-int idmap_write(const struct idmap *map, pid_t pid, int slot, struct step *why);
+/* Writes the maps of a spawner that waits in its new user namespace: 0 is this
+ * process's user, 1 to IDMAP_SLOTS are the slots'. */
+int idmap_write_spawner(const struct idmap *map, pid_t pid, struct step *why);
+
+/* In a spawner: the maps of a sandbox below it. root: as in struct idmap. */
+int idmap_write_sandbox(bool root, pid_t pid, int slot, struct step *why);
 
 #endif

@@ -23,23 +23,22 @@
 #include "worker/sandboxd/seccomp.h"
 #include "worker/sandboxd/unpack.h"
 
-#define RESULT_FD   3
-#define ABOVE_STDIO 10
-#define BACKSTOP_MS 2000 /* past the timeout: sandboxd must be hung */
-#define HOST_NAME   "sandbox"
+#define HOST_NAME "sandbox"
+#define OWN_FDS   (2 + SANDBOX_PIPES)
 
 static int compare_ints(const void *a, const void *b)
 {
     return *(const int *)a - *(const int *)b;
 }
 
-/* Closes all but the six: among the rest are leashes and job sockets of other
- * sandboxes, which must see their end of file when sandboxd dies. */
+/* Closes all but what was made for it: among the rest is the spawner's socket,
+ * which must close when sandboxd wants it to. */
 static void keep_only_own(const struct init_plan *p)
 {
-    int own[] = {p->leash_fd,  p->input_fd,  p->stdin_fd,
-                 p->stdout_fd, p->stderr_fd, p->result_fd};
-    size_t count = sizeof(own) / sizeof(*own);
+    const struct program *g = &p->program;
+    int own[OWN_FDS] = {p->leash_fd, g->socket_fd, g->pipes[0],
+                        g->pipes[1], g->pipes[2],  g->pipes[3]};
+    size_t count = p->cold ? OWN_FDS : 1;
     unsigned from = 0;
 
     qsort(own, count, sizeof(*own), compare_ints);
@@ -59,20 +58,18 @@ static void say(const struct init_plan *p, const struct leash_message *m,
 }
 
 /* Waits for one word of sandboxd; its end of file is ours. */
-static void await(const struct init_plan *p, uint32_t kind)
+static void await(const struct init_plan *p, uint32_t kind,
+                  struct leash_message *m, int *fd_out)
 {
-    struct leash_message m;
-
-    if (io_recv_fds(p->leash_fd, &m, sizeof(m), NULL, 0) != sizeof(m) ||
-        m.kind != kind)
+    if (io_recv_fds(p->leash_fd, m, sizeof(*m), fd_out, fd_out ? 1 : 0) !=
+            sizeof(*m) ||
+        m->kind != kind)
         _exit(INIT_LEASH_GONE);
 }
 
 /* Raw calls: this process has one thread, whatever libc believes. */
-static int become_user(const struct init_plan *p, struct step *why)
+static int become_user(struct step *why)
 {
-    if (p->drop_groups && syscall(SYS_setgroups, 0, NULL) < 0)
-        return step_failed(why, errno, "drop the groups");
     if (syscall(SYS_setresgid, SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0 ||
         syscall(SYS_setresuid, SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0)
         return step_failed(why, errno, "become the sandbox's user");
@@ -99,46 +96,16 @@ static int separate(struct step *why)
     return 0;
 }
 
-static int fill(const struct init_plan *p, struct step *why)
+static int build(struct step *why)
 {
-    AUTO_FD int home = open(MOUNTS_HOME, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    AUTO_FD int job = open(MOUNTS_JOB, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-    if (home < 0 || job < 0)
-        return step_failed(why, errno, "open the sandbox's folders");
-    int rc = unpack(p->input_fd, home, job, why);
-    return rc < 0 ? rc : mounts_seal(why);
-}
-
-static int build(const struct init_plan *p, struct step *why)
-{
-    const struct wire_create *want = &p->spec->want;
-    struct mounts_plan mounts = {
-        .disk_bytes = want->disk_bytes,
-        .disk_inodes = want->disk_inodes,
-        .interpreter = p->spec->argv[0],
-    };
-    int rc = become_user(p, why);
+    int rc = become_user(why);
 
     if (rc == 0)
         rc = separate(why);
-    if (rc == 0)
-        rc = unpack_measure(p->input_fd, &mounts.job_bytes, &mounts.job_files,
-                            why);
-    if (rc == 0)
-        rc = mounts_enter(&mounts, why);
-    if (rc == 0)
-        rc = fill(p, why);
-    if (rc == 0)
-        rc = confine_resources(want, p->memory_in_cgroup, p->pids_in_cgroup,
-                               p->cores_are_piped, why);
-    umask(077);
-    if (rc == 0)
-        rc = confine_privileges(why);
-    return rc;
+    return rc < 0 ? rc : mounts_enter(why);
 }
 
-static void fail(const struct init_plan *p, const struct step *why)
+static _Noreturn void fail(const struct init_plan *p, const struct step *why)
 {
     struct leash_message m = {.kind = LEASH_FAILED, .step = *why};
 
@@ -146,58 +113,73 @@ static void fail(const struct init_plan *p, const struct step *why)
     _exit(INIT_FAILED);
 }
 
-static void reset_signals(void)
+static int block_children(struct step *why)
 {
-    sigset_t none;
+    sigset_t set;
 
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        step_failed(why, errno, "make a signalfd");
+    return fd;
 }
 
-/* PID 2, up to the exec. Exactly 0..3 stay open in the program. */
-static _Noreturn void become_program(const struct init_plan *p, int error_fd)
+/* PID 2. 0 if it comes from elsewhere. */
+static pid_t start_program(const struct init_plan *p, struct step *why)
 {
-    setsid();
-    reset_signals();
-    if (confine_files() == 0 && dup2(p->stdin_fd, 0) == 0 &&
-        dup2(p->stdout_fd, 1) == 1 && dup2(p->stderr_fd, 2) == 2 &&
-        dup2(p->result_fd, RESULT_FD) == RESULT_FD &&
-        fcntl(RESULT_FD, F_SETFD, 0) == 0 &&
-        close_range(RESULT_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
-        execve(p->spec->argv[0], p->spec->argv, p->spec->env);
-    int error = errno;
-    (void)!write(error_fd, &error, sizeof(error));
-    _exit(127);
-}
+    struct program program = p->program;
+    pid_t pid = 0;
 
-/* Forks PID 2 and learns whether the exec worked: its end of the pipe closes
- * then. Returns its pid; *exec_error_out is 0 or why there is no program. */
-static pid_t start_program(const struct init_plan *p, int *exec_error_out)
-{
-    int pipe_fds[2], error = 0;
-    pid_t pid;
-
-    *exec_error_out = 0;
-    if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
-        *exec_error_out = errno;
-        return -1;
-    }
-    /* Out of the way of the fds that the program keeps. */
-    int error_fd = fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, ABOVE_STDIO);
-    close(pipe_fds[1]);
-    pid = error_fd < 0 ? -1 : fork();
+    if (!p->cold)
+        return 0;
+    pid = fork();
     if (pid == 0)
-        become_program(p, error_fd);
+        program_main(&program);
     if (pid < 0)
-        *exec_error_out = errno;
-    close(error_fd);
-    if (pid > 0 &&
-        io_read_full(pipe_fds[0], &error, sizeof(error)) == sizeof(error))
-        *exec_error_out = error;
-    close(pipe_fds[0]);
+        step_failed(why, errno, "fork the program");
+    close(program.socket_fd);
+    for (int i = 0; i < SANDBOX_PIPES; i++)
+        close(program.pipes[i]);
     return pid;
+}
+
+/* Opened only now: nothing of ours is to lie around in the program. */
+static int tell_ready(const struct init_plan *p, struct step *why)
+{
+    struct leash_message ready = {.kind = LEASH_READY};
+    AUTO_FD int home = open(MOUNTS_HOME, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (home < 0)
+        return step_failed(why, errno, "open the home folder");
+    say(p, &ready, home);
+    return 0;
+}
+
+static int fill(int input_fd, struct step *why)
+{
+    AUTO_FD int home = open(MOUNTS_HOME, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    AUTO_FD int job = open(MOUNTS_JOB, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (home < 0 || job < 0)
+        return step_failed(why, errno, "open the sandbox's folders");
+    int rc = unpack(input_fd, home, job, why);
+    return rc < 0 ? rc : mounts_seal(why);
+}
+
+/* The job's part. Nothing of the user's runs in here yet. */
+static int prepare(const struct init_plan *p, const struct leash_message *m,
+                   int input_fd, struct step *why)
+{
+    int rc = mounts_limit_disk(m->disk_bytes, m->disk_inodes, why);
+
+    if (rc == 0)
+        rc = fill(input_fd, why);
+    close(input_fd);
+    if (rc == 0)
+        rc = confine_privileges(why);
+    return rc < 0 ? rc : seccomp_enter(p->filter, why);
 }
 
 /* Reaps whatever ended. True once `program` did, with its status. */
@@ -216,11 +198,13 @@ static bool reap(pid_t program, int *status_out)
     return ended;
 }
 
-/* Until the program ends. The deadline holds even if sandboxd hangs. */
-static int watch(const struct init_plan *p, int child_fd, pid_t program)
+/* Until the program ends, or for ever if it is not our child. The deadline
+ * holds even if sandboxd hangs. */
+static int watch(const struct init_plan *p, int child_fd, pid_t program,
+                 int64_t backstop_ms)
 {
-    int64_t deadline = clock_ms() + p->spec->want.timeout_ms + BACKSTOP_MS;
-    struct pollfd fds[] = {{.fd = p->leash_fd, .events = 0},
+    int64_t deadline = clock_ms() + backstop_ms;
+    struct pollfd fds[] = {{.fd = p->leash_fd, .events = POLLIN},
                            {.fd = child_fd, .events = POLLIN}};
     struct signalfd_siginfo info;
     int status = 0;
@@ -232,6 +216,13 @@ static int watch(const struct init_plan *p, int child_fd, pid_t program)
             _exit(INIT_LEASH_GONE);
         if (fds[0].revents & (POLLHUP | POLLERR))
             _exit(INIT_LEASH_GONE);
+        if (fds[0].revents & POLLIN) {
+            struct leash_message run;
+
+            await(p, LEASH_RUN, &run, NULL);
+            deadline = clock_ms() + run.backstop_ms;
+            continue;
+        }
         if (left == 0)
             _exit(INIT_TIMED_OUT);
         if (fds[1].revents & POLLIN)
@@ -241,57 +232,29 @@ static int watch(const struct init_plan *p, int child_fd, pid_t program)
     }
 }
 
-static _Noreturn void run(const struct init_plan *p, int child_fd)
-{
-    struct leash_message m = {.kind = LEASH_EXITED};
-    pid_t program = start_program(p, &m.exec_error);
-
-    close(p->stdin_fd);
-    close(p->stdout_fd);
-    close(p->stderr_fd);
-    close(p->result_fd);
-    if (program > 0)
-        m.status = watch(p, child_fd, program);
-    say(p, &m, -1);
-    _exit(0);
-}
-
-static int block_children(struct step *why)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0)
-        step_failed(why, errno, "make a signalfd");
-    return fd;
-}
-
 _Noreturn void init_main(const struct init_plan *p)
 {
-    struct leash_message ready = {.kind = LEASH_READY};
+    struct leash_message m, exited = {.kind = LEASH_EXITED},
+                            prepared = {.kind = LEASH_PREPARED};
     struct step why = {0};
+    int input_fd;
 
     keep_only_own(p);
     io_write_file("/proc/self/oom_score_adj", "1000");
-    await(p, LEASH_GO);
+    await(p, LEASH_GO, &m, NULL);
 
     int child_fd = block_children(&why);
-    if (child_fd < 0 || build(p, &why) < 0)
+    if (child_fd < 0 || build(&why) < 0)
         fail(p, &why);
-    int home = open(MOUNTS_HOME, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (home < 0)
-        step_failed(&why, errno, "open the home folder");
-    else
-        seccomp_enter(p->filter, &why);
-    if (why.error)
+    pid_t program = start_program(p, &why);
+    if (program < 0 || tell_ready(p, &why) < 0)
         fail(p, &why);
 
-    say(p, &ready, home);
-    close(home);
-    close(p->input_fd);
-    await(p, LEASH_RUN);
-    run(p, child_fd);
+    await(p, LEASH_PREPARE, &m, &input_fd);
+    if (prepare(p, &m, input_fd, &why) < 0)
+        fail(p, &why);
+    say(p, &prepared, -1);
+    exited.status = watch(p, child_fd, program, m.backstop_ms);
+    say(p, &exited, -1);
+    _exit(0);
 }

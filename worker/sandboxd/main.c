@@ -15,6 +15,7 @@
 #include "worker/sandboxd/daemon.h"
 #include "worker/sandboxd/host.h"
 #include "worker/sandboxd/probe.h"
+#include "worker/sandboxd/spawner.h"
 
 #define EXIT_USAGE 2
 
@@ -32,7 +33,7 @@ static const char help[] =
 
 struct options {
     int fd;
-    bool probe, json;
+    bool probe, json, spawner;
 };
 
 static int usage(const char *fault, const char *word)
@@ -56,9 +57,13 @@ static int parse_fd(const char *text, int *fd_out)
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option rows[] = {
-        {"fd", required_argument, NULL, 'f'}, {"probe", no_argument, NULL, 'p'},
-        {"json", no_argument, NULL, 'j'},     {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},  {0},
+        {"fd", required_argument, NULL, 'f'},
+        {"probe", no_argument, NULL, 'p'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {"spawner", no_argument, NULL, 's'},
+        {0},
     };
     int row, rc;
 
@@ -76,6 +81,9 @@ static int parse(int argc, char **argv, struct options *o)
         case 'j':
             o->json = true;
             break;
+        case 's': /* sandboxd starts itself with this */
+            o->spawner = true;
+            break;
         case 'h':
             fputs(help, stdout);
             return 0;
@@ -88,6 +96,8 @@ static int parse(int argc, char **argv, struct options *o)
     }
     if (optind < argc)
         return usage("unexpected argument ", argv[optind]);
+    if (o->spawner)
+        return -1;
     if (o->probe == (o->fd >= 0))
         return usage("give either --fd N or --probe", "");
     return -1;
@@ -150,6 +160,8 @@ int main(int argc, char **argv)
 
     if (rc >= 0)
         return rc;
+    if (o.spawner)
+        _exit(spawner_main());
     become_clean(o.fd);
     return o.probe ? probe_main(o.json) : serve(o.fd);
 }

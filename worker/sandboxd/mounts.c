@@ -15,18 +15,23 @@
 #include "common/io.h"
 #include "common/scope.h"
 
-#define OLD        "/oldroot"
-#define DISK       "/disk"
-#define STAGE      "/tmp" /* where the new root is mounted until it is one */
-#define ROOT_TMPFS "size=256k,nr_inodes=256,mode=0755"
-#define FILE_BYTES 8192 /* room for one small file and its inode */
-#define JOB_SPARE  16
-#define READ_ONLY  (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+/* The spawner's own root: this, and nothing else. */
+#define STAGE  "/tmp" /* where it is mounted until it is the root */
+#define ROOT   "/root"
+#define ZYGOTE "/zygote"
+
+#define OLD          "/oldroot"  /* the host's, while ROOT is filled */
+#define DISK         "/run/lock" /* until its parts are bound elsewhere */
+#define SMALL_TMPFS  "size=256k,nr_inodes=256,mode=0755"
+#define ZYGOTE_TMPFS "size=64m,nr_inodes=4096,mode=1777"
+/* Bounds what unpack() writes there, which the worker bounds, too. */
+#define JOB_TMPFS "size=32m,nr_inodes=256,mode=0755"
+#define READ_ONLY (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 
 static const char *const folders[] = {
-    "/oldroot", "/disk",        "/usr",  "/etc",       "/etc/ssl",
-    "/proc",    "/dev",         "/home", "/home/user", "/tmp",
-    "/run",     "/run/capibox", "/var",  "/opt",       "/run/lock",
+    "/usr",         "/etc",      "/etc/ssl",   "/proc", "/dev",
+    "/dev/shm",     "/home",     "/home/user", "/tmp",  "/run",
+    "/run/capibox", "/run/lock", "/var",       "/opt",
 };
 
 /* Links at the root of the host that lead into /usr, or real folders there. */
@@ -132,27 +137,6 @@ static int make_folders(const char *path, struct step *why)
     return rc < 0 ? rc : make_folder(text, why);
 }
 
-/* The new root becomes /, the host's root OLD. */
-static int enter_root(struct step *why)
-{
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        return step_failed(why, errno, "make mounts private");
-    if (mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, ROOT_TMPFS) < 0)
-        return step_failed(why, errno, "mount the root tmpfs");
-    if (mkdir(STAGE OLD, 0755) < 0)
-        return step_failed(why, errno, "mkdir oldroot");
-    if (syscall(SYS_pivot_root, STAGE, STAGE OLD) < 0)
-        return step_failed(why, errno, "pivot_root");
-    if (chdir("/") < 0)
-        return step_failed(why, errno, "chdir to the new root");
-    for (size_t i = 0; i < COUNT(folders); i++) {
-        int rc = make_folder(folders[i], why);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
 /* /bin and the like: the same link as on the host, or the folder itself. */
 static int show_usr_link(const char *path, struct step *why)
 {
@@ -198,7 +182,7 @@ static bool is_hidden(const char *path)
 {
     static const char *const hidden[] = {
         "/tmp", "/var/tmp", "/dev",      "/proc", "/run",
-        "/etc", "/sys",     MOUNTS_HOME, OLD,     DISK,
+        "/etc", "/sys",     MOUNTS_HOME, OLD,
     };
 
     for (size_t i = 0; i < COUNT(hidden); i++)
@@ -317,19 +301,6 @@ static int show_dev(struct step *why)
     return 0;
 }
 
-/* While the host's /proc is still in sight: the kernel wants to see one, whole.
- * In a container whose own is masked it says EPERM; then there is none in here
- * either (the probe tells), which most programs bear. */
-static int show_proc(struct step *why)
-{
-    if (mount("proc", "/proc", "proc",
-              MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
-              "subset=pid,hidepid=2") < 0 &&
-        errno != EPERM)
-        return step_failed(why, errno, "mount /proc");
-    return 0;
-}
-
 static int bind_part(const char *part, const char *target, mode_t mode,
                      struct step *why)
 {
@@ -346,55 +317,86 @@ static int bind_part(const char *part, const char *target, mode_t mode,
 }
 
 /* One file system for all the code may write, so one limit holds for all. */
-static int make_disk(const struct mounts_plan *plan, struct step *why)
+/* One file system for all the code may write, so one limit holds for all. */
+static int make_disk(struct step *why)
 {
-    char options[128];
     int rc;
 
-    snprintf(options, sizeof(options), "size=%lld,nr_inodes=%lld,mode=0755",
-             (long long)plan->disk_bytes, (long long)plan->disk_inodes);
-    if (mount("tmpfs", DISK, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+    if (mount("tmpfs", DISK, "tmpfs", MS_NOSUID | MS_NODEV, SMALL_TMPFS) < 0)
         return step_failed(why, errno, "mount the disk tmpfs");
     rc = bind_part("/home", MOUNTS_HOME, 0755, why);
     if (rc == 0)
         rc = bind_part("/tmp", "/tmp", 01777, why);
     if (rc == 0)
         rc = bind_part("/shm", "/dev/shm", 01777, why);
-    if (rc < 0)
-        return rc;
-    if (umount2(DISK, MNT_DETACH) < 0 || rmdir(DISK) < 0)
-        return step_failed(why, errno, "put the disk tmpfs away");
+    if (rc == 0 && umount2(DISK, MNT_DETACH) < 0)
+        rc = step_failed(why, errno, "put the disk tmpfs away");
+    return rc;
+}
+
+/* ---- the spawner ------------------------------------------------------- */
+
+/* A file or folder of the host below the stage, read-only. */
+static int stage_bind(const char *source, const char *target, struct step *why)
+{
+    struct stat st;
+    int rc;
+
+    if (stat(source, &st) < 0)
+        return step_failed(why, errno, "find %.100s", source);
+    rc = S_ISDIR(st.st_mode) ? make_folder(target, why)
+                             : write_file(target, "", why);
+    if (rc == 0 && mount(source, target, NULL, MS_BIND | MS_REC, NULL) < 0)
+        rc = step_failed(why, errno, "bind %.100s", source);
+    return rc < 0 ? rc : set_attributes(target, true, READ_ONLY, why);
+}
+
+static int open_stage(const struct mounts_plan *plan, struct step *why)
+{
+    int rc;
+
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return step_failed(why, errno, "make mounts private");
+    if (mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, SMALL_TMPFS) < 0)
+        return step_failed(why, errno, "mount the stage");
+    rc = make_folder(STAGE ROOT, why);
+    if (rc == 0)
+        rc = make_folder(STAGE ZYGOTE, why);
+    if (rc == 0)
+        rc = make_folder(STAGE "/proc", why);
+    if (rc == 0)
+        rc = make_folder(STAGE OLD, why);
+    /* Whole, as a later mount of another /proc wants to see it. */
+    if (rc == 0 &&
+        mount("/proc", STAGE "/proc", NULL, MS_BIND | MS_REC, NULL) < 0)
+        rc = step_failed(why, errno, "bind /proc");
+    if (rc == 0 && plan->runtime[0])
+        rc = stage_bind(plan->runtime, STAGE ZYGOTE "/runtime", why);
+    if (rc == 0 && plan->zygote_lib[0])
+        rc = stage_bind(plan->zygote_lib, STAGE ZYGOTE "/zygote.so", why);
+    return rc;
+}
+
+/* Goes into the empty root that is to be filled, with the host's in it. */
+static int enter_root(struct step *why)
+{
+    if (mount("tmpfs", STAGE ROOT, "tmpfs", MS_NOSUID | MS_NODEV, SMALL_TMPFS) <
+        0)
+        return step_failed(why, errno, "mount the root tmpfs");
+    if (mkdir(STAGE ROOT OLD, 0755) < 0 ||
+        mount("/", STAGE ROOT OLD, NULL, MS_BIND | MS_REC, NULL) < 0)
+        return step_failed(why, errno, "bind the host's root");
+    if (chroot(STAGE ROOT) < 0 || chdir("/") < 0)
+        return step_failed(why, errno, "enter the new root");
     return 0;
 }
 
-static int make_job_folder(const struct mounts_plan *plan, struct step *why)
+static int fill_root(const struct mounts_plan *plan, struct step *why)
 {
-    char options[128];
+    int rc = 0;
 
-    snprintf(options, sizeof(options), "size=%zu,nr_inodes=%zu,mode=0755",
-             plan->job_bytes + FILE_BYTES * (plan->job_files + JOB_SPARE),
-             plan->job_files + JOB_SPARE);
-    if (mount("tmpfs", MOUNTS_JOB, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              options) < 0)
-        return step_failed(why, errno, "mount the job's tmpfs");
-    return 0;
-}
-
-static int leave_host(struct step *why)
-{
-    if (umount2(OLD, MNT_DETACH) < 0)
-        return step_failed(why, errno, "unmount the host's root");
-    if (rmdir(OLD) < 0)
-        return step_failed(why, errno, "remove the host's root");
-    if (chdir(MOUNTS_HOME) < 0)
-        return step_failed(why, errno, "chdir " MOUNTS_HOME);
-    return 0;
-}
-
-int mounts_enter(const struct mounts_plan *plan, struct step *why)
-{
-    int rc = enter_root(why);
-
+    for (size_t i = 0; rc == 0 && i < COUNT(folders); i++)
+        rc = make_folder(folders[i], why);
     if (rc == 0)
         rc = show_usr(why);
     if (rc == 0)
@@ -403,20 +405,115 @@ int mounts_enter(const struct mounts_plan *plan, struct step *why)
         rc = show_etc(why);
     if (rc == 0)
         rc = show_dev(why);
+    if (rc == 0 && (umount2(OLD, MNT_DETACH) < 0 || rmdir(OLD) < 0))
+        rc = step_failed(why, errno, "unmount the host's root");
+    return rc < 0 ? rc : set_attributes("/", false, READ_ONLY, why);
+}
+
+/* The stage becomes the root; host_fd is the way back out of the chroot. */
+static int close_stage(int host_fd, struct step *why)
+{
+    if (fchdir(host_fd) < 0 || chroot(".") < 0)
+        return step_failed(why, errno, "go back to the host's root");
+    if (syscall(SYS_pivot_root, STAGE, STAGE OLD) < 0 || chdir("/") < 0)
+        return step_failed(why, errno, "pivot_root to the stage");
+    if (umount2(OLD, MNT_DETACH) < 0)
+        return step_failed(why, errno, "unmount the host's root");
+    return 0;
+}
+
+int mounts_build(const struct mounts_plan *plan, struct step *why)
+{
+    int rc = open_stage(plan, why);
+
+    if (rc < 0)
+        return rc;
+    AUTO_FD int host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (host < 0)
+        return step_failed(why, errno, "open the host's root");
+    rc = enter_root(why);
+    if (rc == 0)
+        rc = fill_root(plan, why);
+    return rc < 0 ? rc : close_stage(host, why);
+}
+
+/* ---- in a mount namespace copied from the spawner's --------------------- */
+
+/* A mount that came from a more privileged namespace is locked; its copy can
+ * become the root, and what it came with stays read-only. */
+static int copy_root(struct step *why)
+{
+    if (mount(ROOT, ROOT, NULL, MS_BIND | MS_REC, NULL) < 0)
+        return step_failed(why, errno, "copy the root");
+    return 0;
+}
+
+static int leave_stage(struct step *why)
+{
+    if (chdir(ROOT) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+        return step_failed(why, errno, "pivot_root");
+    if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        return step_failed(why, errno, "unmount the stage");
+    return 0;
+}
+
+/* The kernel wants to see a whole /proc. In a container whose own is masked it
+ * says EPERM; then there is none in here either (the probe tells), which most
+ * programs bear. */
+static int show_proc(struct step *why)
+{
+    if (mount("proc", ROOT "/proc", "proc",
+              MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
+              "subset=pid,hidepid=2") < 0 &&
+        errno != EPERM)
+        return step_failed(why, errno, "mount /proc");
+    return 0;
+}
+
+int mounts_enter(struct step *why)
+{
+    int rc = copy_root(why);
+
     if (rc == 0)
         rc = show_proc(why);
     if (rc == 0)
-        rc = make_disk(plan, why);
+        rc = leave_stage(why);
     if (rc == 0)
-        rc = make_job_folder(plan, why);
-    if (rc == 0)
-        rc = leave_host(why);
+        rc = make_disk(why);
+    if (rc == 0 && mount("tmpfs", MOUNTS_JOB, "tmpfs",
+                         MS_NOSUID | MS_NODEV | MS_NOEXEC, JOB_TMPFS) < 0)
+        rc = step_failed(why, errno, "mount the job's tmpfs");
+    if (rc == 0 && chdir(MOUNTS_HOME) < 0)
+        rc = step_failed(why, errno, "chdir " MOUNTS_HOME);
     return rc;
+}
+
+int mounts_limit_disk(int64_t bytes, int64_t inodes, struct step *why)
+{
+    char options[128];
+
+    snprintf(options, sizeof(options), "size=%lld,nr_inodes=%lld",
+             (long long)bytes, (long long)inodes);
+    if (mount(NULL, MOUNTS_HOME, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV,
+              options) < 0)
+        return step_failed(why, errno, "limit the disk");
+    return 0;
 }
 
 int mounts_seal(struct step *why)
 {
-    int rc = set_attributes(MOUNTS_JOB, false, READ_ONLY, why);
+    return set_attributes(MOUNTS_JOB, false, READ_ONLY, why);
+}
 
-    return rc < 0 ? rc : set_attributes("/", false, READ_ONLY, why);
+int mounts_enter_zygote(struct step *why)
+{
+    int rc = copy_root(why);
+
+    if (rc == 0 &&
+        (mount(ZYGOTE, ROOT MOUNTS_JOB, NULL, MS_BIND | MS_REC, NULL) < 0 ||
+         mount("/proc", ROOT "/proc", NULL, MS_BIND | MS_REC, NULL) < 0 ||
+         mount("tmpfs", ROOT "/tmp", "tmpfs", MS_NOSUID | MS_NODEV,
+               ZYGOTE_TMPFS) < 0))
+        rc = step_failed(why, errno, "mount what a zygote needs");
+    return rc < 0 ? rc : leave_stage(why);
 }

@@ -1,6 +1,8 @@
 /* worker/sandboxd/mounts.h -- the file system a sandbox sees.
  *
- * Runs in the sandbox's init, in new mount and user namespaces. What comes out:
+ * The spawner builds the root once, from the host's files, in mount and user
+ * namespaces of its own; each sandbox's init takes a copy of it, in which all
+ * of it is locked, and adds what is its own. What comes out:
  *
  *   /            small tmpfs, read-only        /usr   host's, read-only
  *   /bin /lib…   as on the host (links)        /etc   made here, plus a few
@@ -29,16 +31,26 @@
 #define MOUNTS_JOB  "/run/capibox"
 
 struct mounts_plan {
-    int64_t disk_bytes, disk_inodes;
-    size_t job_bytes, job_files;
     const char *interpreter; /* absolute; its tree is bound if outside /usr */
+    const char *runtime, *zygote_lib; /* for zygotes, or "" */
 };
 
-/* Builds it and makes it the root. The process is then in /home/user. */
-int mounts_enter(const struct mounts_plan *plan, struct step *why);
+/* In the spawner: builds the root and leaves the host's. */
+int mounts_build(const struct mounts_plan *plan, struct step *why);
 
-/* After the job's files are written: no more writes but to the tmpfs. */
+/* In a sandbox's init, in a copy of the spawner's mount namespace: the root
+ * becomes /, with small file systems of its own. It is then in /home/user. */
+int mounts_enter(struct step *why);
+
+/* The limits of the one file system that the code may write. */
+int mounts_limit_disk(int64_t bytes, int64_t inodes, struct step *why);
+
+/* After the job's files are written: no more writes but to that. */
 int mounts_seal(struct step *why);
+
+/* In a zygote: the same root, with /run/capibox/runtime, zygote.so and a /tmp
+ * of its own. */
+int mounts_enter_zygote(struct step *why);
 
 /* The folder that has to be visible for path to run, into out: "" when it lies
  * below /usr (or a link into it). -EINVAL if it would show too much (the root,

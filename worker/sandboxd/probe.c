@@ -48,6 +48,7 @@ struct probe {
     struct check checks[CHECKS_MAX];
     size_t count;
     struct host host;
+    struct sock_fprog filter;
     struct step host_step; /* why it could not be opened */
     bool seccomp_works, box_works, limits_work;
     int version; /* of the memory controller */
@@ -127,7 +128,7 @@ static int load_filter(const struct probe *p)
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return errno;
-    if (seccomp_enter(&p->host.filter, &why) < 0)
+    if (seccomp_enter(&p->filter, &why) < 0)
         return why.error;
     return syscall(SYS_unshare, CLONE_NEWUSER) < 0 && errno == EPERM ? 0 : EIO;
 }
@@ -224,14 +225,14 @@ static void check_mounts(struct probe *p)
 static void check_seccomp(struct probe *p)
 {
     struct check *c = add_check(p, "seccomp", WEIGHT_BOX);
-    int error = p->host.filter.len ? try_in_child(p, 0, load_filter) : ENOSYS;
+    int error = p->filter.len ? try_in_child(p, 0, load_filter) : ENOSYS;
 
     c->ok = p->seccomp_works = error == 0;
     if (error) {
         detail(c, "%s", strerror(error));
         fix(c, "use a kernel with CONFIG_SECCOMP_FILTER");
     } else {
-        detail(c, "%d instructions", p->host.filter.len);
+        detail(c, "%d instructions", p->filter.len);
     }
 }
 
@@ -278,11 +279,12 @@ static void check_landlock(struct probe *p)
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0,
                        LANDLOCK_CREATE_RULESET_VERSION);
 
-    c->ok = abi > 0;
+    c->ok = abi >= 2;
     if (c->ok)
-        detail(c, "ABI %ld; not needed, mounts do the same", abi);
+        detail(c, "ABI %ld%s", abi,
+               abi < 2 ? ": not used, from 2 on it is" : "");
     else
-        detail(c, "not needed, mounts do the same");
+        detail(c, "a second opinion only: mounts do the same");
 }
 
 static void check_whole(struct probe *p)
@@ -400,7 +402,10 @@ int probe_main(bool json)
     static struct probe probe;
     struct probe *p = &probe;
 
+    struct step why;
+
     host_open(&p->host, &p->host_step);
+    seccomp_build(&p->filter, &why);
     check_kernel(p);
     check_namespaces(p);
     check_mounts(p);
@@ -413,6 +418,7 @@ int probe_main(bool json)
         print_json(p, letter);
     else
         print_text(p, letter);
+    seccomp_free(&p->filter);
     host_close(&p->host);
     return letter <= 'B' ? 0 : 1;
 }

@@ -569,7 +569,10 @@ static int export_program(scmp_filter_ctx ctx, struct sock_fprog *program_out,
     return 0;
 }
 
-int seccomp_build(struct sock_fprog *program_out, struct step *why)
+typedef int rules_fn(scmp_filter_ctx ctx, struct step *why);
+
+static int build(rules_fn *rules, struct sock_fprog *program_out,
+                 struct step *why)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
     int rc;
@@ -580,22 +583,38 @@ int seccomp_build(struct sock_fprog *program_out, struct step *why)
     seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     /* A binary tree by number instead of one long list. */
     seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    rc = add_rules(ctx, why);
+    rc = rules(ctx, why);
     if (rc == 0)
         rc = export_program(ctx, program_out, why);
     seccomp_release(ctx);
     return rc;
 }
 
+int seccomp_build(struct sock_fprog *program_out, struct step *why)
+{
+    return build(add_rules, program_out, why);
+}
+
+static int add_init_rules(scmp_filter_ctx ctx, struct step *why)
+{
+    /* What init.c does once its job is prepared. */
+    static const char *const calls[] = {
+        "poll",       "ppoll", "read",         "recvmsg",
+        "sendmsg",    "wait4", "exit",         "clock_gettime",
+        "exit_group", "write", "rt_sigreturn", "restart_syscall",
+    };
+
+    return add_names(ctx, SCMP_ACT_ALLOW, calls, sizeof(calls) / sizeof(*calls),
+                     why);
+}
+
+int seccomp_build_init(struct sock_fprog *program_out, struct step *why)
+{
+    return build(add_init_rules, program_out, why);
+}
+
 void seccomp_free(struct sock_fprog *program)
 {
     free(program->filter);
     *program = (struct sock_fprog){0};
-}
-
-int seccomp_enter(const struct sock_fprog *program, struct step *why)
-{
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, program) < 0)
-        return step_failed(why, errno, "load the seccomp filter");
-    return 0;
 }

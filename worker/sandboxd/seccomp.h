@@ -17,6 +17,8 @@
 
 /* Builds the filter once, at start: libseccomp is too slow for every job. */
 int seccomp_build(struct sock_fprog *program_out, struct step *why);
+/* The few calls of a sandbox's init. */
+int seccomp_build_init(struct sock_fprog *program_out, struct step *why);
 void seccomp_free(struct sock_fprog *program);
 
 /* Loads it into this process, which must have no_new_privs set. */

@@ -55,6 +55,8 @@ static int check(const struct wire_create *want, size_t size, struct step *why)
         return step_failed(why, EINVAL, "read the sandbox's spec: arguments");
     if (want->envc > BOX_ENV_MAX)
         return step_failed(why, EINVAL, "read the sandbox's spec: environment");
+    if (want->preloads > WIRE_PRELOAD_MAX)
+        return step_failed(why, EINVAL, "read the sandbox's spec: its modules");
     if (limit)
         return step_failed(why, EINVAL, "read the sandbox's spec: its %s limit",
                            limit);
@@ -83,7 +85,8 @@ int box_spec_read(const void *message, size_t size, struct box_spec *spec_out,
 
     char *at = s->strings, *end = s->strings + s->want.strings_bytes;
     if (split(&at, end, s->argv, s->want.argc) < 0 ||
-        split(&at, end, s->env, s->want.envc) < 0 || at != end ||
+        split(&at, end, s->env, s->want.envc) < 0 ||
+        split(&at, end, s->preload, s->want.preloads) < 0 || at != end ||
         s->argv[0][0] != '/') {
         box_spec_fini(s);
         return step_failed(why, EINVAL, "read the sandbox's spec: its strings");

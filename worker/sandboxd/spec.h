@@ -20,6 +20,7 @@ struct box_spec {
     char *strings;
     char *argv[WIRE_ARGV_MAX + 1]; /* into strings; argv[0] is the path */
     char *env[BOX_ENV_MAX + 1];
+    char *preload[WIRE_PRELOAD_MAX + 1];
 };
 
 /* Checks a WIRE_CREATE message: sizes, counts, ranges. */

@@ -21,6 +21,8 @@ const TEXT_BYTES_MAX = 1 << 20;
 // Looking for the last expression compiles the code a few times.
 const SPLIT_CODE_MAX = 256 << 10;
 const SPLIT_TRIES_MAX = 64;
+// Of an AggregateError.
+const INNER_ERRORS_MAX = 10;
 
 const resultFd = takeResultFd();
 
@@ -92,6 +94,11 @@ function describe(error) {
   if (error.cause !== undefined) {
     traceback += `\n[cause]: ${describe(error.cause).traceback}`;
   }
+  if (Array.isArray(error.errors)) {
+    for (const one of error.errors.slice(0, INNER_ERRORS_MAX)) {
+      traceback += `\n[errors]: ${describe(one).traceback}`;
+    }
+  }
   return { name: String(error.name), value: String(error.message), traceback };
 }
 
@@ -147,6 +154,8 @@ function compiles(code) {
   }
 }
 
+const ASYNC_OPTIONS = { columnOffset: -'(async () => {'.length };
+
 function wrapped(body) {
   return `(async () => {${body}\n})()`;
 }
@@ -176,16 +185,36 @@ function lastExpressionAt(code) {
 // Code with `await` (or `return`) at its top level as an async function. Line
 // numbers stay what they were.
 function compileAsync(code) {
-  const options = { columnOffset: -'(async () => {'.length };
   if (!compiles(wrapped(code))) return null;
   const at = lastExpressionAt(code);
   if (at >= 0) {
     const end = code.trimEnd().replace(/;+$/, '').length;
     const split = wrapped(`${code.slice(0, at)}return (${code.slice(at, end)}
 )`);
-    if (compiles(split)) return script(split, options);
+    if (compiles(split)) return script(split, ASYNC_OPTIONS);
   }
-  return script(wrapped(code), options);
+  return script(wrapped(code), ASYNC_OPTIONS);
+}
+
+// What is wrong with code that is no script: its compiler stops at the first
+// top-level `await`, where the mistake may be another.
+function realMistake(code, error) {
+  if (!/^await is only valid/.test(error.message)) return error;
+  const lines = code.split('\n').length;
+  try {
+    script(wrapped(code), ASYNC_OPTIONS);
+  } catch (other) {
+    const line = /^main\.js:(\d+)/.exec(other.stack);
+    if (line && Number(line[1]) <= lines) return other;
+  }
+  // Something is open at the end, and what we put there closed it.
+  try {
+    new vm.SourceTextModule(code);
+  } catch (other) {
+    other.stack = `${CODE_NAME}:${lines}\n\n${other.stack}`;
+    return other;
+  }
+  return error;
 }
 
 function compile(code) {
@@ -193,7 +222,7 @@ function compile(code) {
     return script(code);
   } catch (error) {
     const other = compileAsync(code);
-    if (other === null) throw error;
+    if (other === null) throw realMistake(code, error);
     return other;
   }
 }

@@ -512,6 +512,14 @@ static void javascript_errors_show_only_the_code(void **state)
          "Unexpected token ';'", "main.js:4\nlet x = ;\n"},
         {"await 1\nfunction f( {\n", "SyntaxError", "Unexpected end of input",
          "main.js:3\n"},
+        {"import fs from 'fs'\nlet x = ;", "SyntaxError",
+         "Unexpected token ';'", "main.js:2\nlet x = ;\n"},
+        {"import 'fs'\nexport const x = 1\nx.y.z", "TypeError",
+         "Cannot read properties of undefined (reading 'z')", "main.js:3:5"},
+        {"await 1; const x = 1; x.y.z()", "TypeError",
+         "Cannot read properties of undefined (reading 'z')", "main.js:1:27"},
+        {"import x from 'no-such'", "Error", "Cannot find package 'no-such'",
+         ": Cannot find package 'no-such'\n"},
         {"async function a() {\n  await 1\n  throw new TypeError('in')\n}\n"
          "async function b() {\n  await a()\n}\nb()",
          "TypeError", "in",
@@ -544,6 +552,9 @@ static void javascript_values_are_shown_as_node_shows_them(void **state)
         {"const x = await Promise.resolve(2)\nx + 1 // three", "3"},
         {"class A { constructor() { this.v = null } }; new A()",
          "A { v: null }"},
+        {"import p, {sep as s} from 'path'\nimport * as all from 'path'\n"
+         "export const x = 1;\n[s === p.sep, all.sep, await x, typeof require]",
+         "[ true, '/', 1, 'function' ]"},
         {"undefined", "(none)"},
     };
 

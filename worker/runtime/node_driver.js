@@ -25,6 +25,7 @@ const SPLIT_TRIES_MAX = 64;
 const INNER_ERRORS_MAX = 10;
 
 const resultFd = takeResultFd();
+let lastMoved = null; // as splitAt() has it, of the code that runs
 
 function takeResultFd() {
   const text = process.env.CAPIBOX_RESULT_FD || '';
@@ -82,15 +83,28 @@ function ownLine(line) {
   return line.includes(__filename) || /\(?node:(vm|internal)/.test(line);
 }
 
+// import() is called in here, whoever asked for it.
+function withoutImporter(text) {
+  return String(text).replace(` imported from ${__filename}`, '');
+}
+
+// Where the code stands as it was written.
+function withoutMove(text) {
+  const { line, column, by } = lastMoved;
+  return text.replace(/\bmain\.js:(\d+):(\d+)/g, (place, l, c) =>
+    Number(l) === line && c > column + by ? `main.js:${l}:${c - by}` : place);
+}
+
 function describe(error) {
   if (!util.types.isNativeError(error) && !(error instanceof Error)) {
     const text = util.inspect(error);
     return { name: 'Error', value: text, traceback: `Uncaught ${text}` };
   }
-  const lines = String(error.stack || error).split('\n');
+  const lines = withoutImporter(error.stack || error).split('\n');
   // The line that threw stands above, also when it is node's own.
   if (ownLine(lines[0])) lines.splice(0, lines.indexOf('') + 1);
   let traceback = lines.filter((line) => !ownLine(line)).join('\n');
+  if (lastMoved) traceback = withoutMove(traceback);
   if (error.cause !== undefined) {
     traceback += `\n[cause]: ${describe(error.cause).traceback}`;
   }
@@ -99,7 +113,8 @@ function describe(error) {
       traceback += `\n[errors]: ${describe(one).traceback}`;
     }
   }
-  return { name: String(error.name), value: String(error.message), traceback };
+  const value = withoutImporter(error.message);
+  return { name: String(error.name), value, traceback };
 }
 
 function sendError(error) {
@@ -162,8 +177,8 @@ function wrapped(body) {
 
 // Where the last expression of the body of an async function begins, or -1:
 // the shortest end of the code that is an expression while what stands before
-// it is a body of its own.
-function lastExpressionAt(code) {
+// it is a body of its own. A module's body may import and export.
+function lastExpressionAt(code, isBody) {
   if (code.length > SPLIT_CODE_MAX) return -1;
   const end = code.trimEnd().replace(/;+$/, '').length;
   let at = end;
@@ -175,7 +190,7 @@ function lastExpressionAt(code) {
     const goesOn = /^\s*[-+*/%.,?:&|^=<>([`]/.test(tail) &&
       !/(^|;)\s*$/.test(head);
     if (tail.trim() !== '' && !goesOn && !/^\s*{/.test(tail) &&
-        compiles(wrapped(`return (${tail}\n)`)) && compiles(wrapped(head))) {
+        isBody(`void (${tail}\n)`) && isBody(head)) {
       return at + 1;
     }
   }
@@ -186,23 +201,90 @@ function lastExpressionAt(code) {
 // numbers stay what they were.
 function compileAsync(code) {
   if (!compiles(wrapped(code))) return null;
-  const at = lastExpressionAt(code);
-  if (at >= 0) {
-    const end = code.trimEnd().replace(/;+$/, '').length;
-    const split = wrapped(`${code.slice(0, at)}return (${code.slice(at, end)}
-)`);
-    if (compiles(split)) return script(split, ASYNC_OPTIONS);
+  const split = splitAt(code, 'return (', (head) => compiles(wrapped(head)));
+  if (!split || !compiles(wrapped(split.code))) {
+    return script(wrapped(code), ASYNC_OPTIONS);
   }
-  return script(wrapped(code), ASYNC_OPTIONS);
+  lastMoved = split;
+  return script(wrapped(split.code), ASYNC_OPTIONS);
+}
+
+// The code with its last expression behind `before`, a word and a bracket, and
+// which columns moved by that; null if there is none.
+function splitAt(code, before, isBody) {
+  const at = lastExpressionAt(code, isBody);
+  if (at < 0) return null;
+  const end = code.trimEnd().replace(/;+$/, '').length;
+  const head = code.slice(0, at);
+  return {
+    code: `${head}${before}${code.slice(at, end)}\n)`,
+    line: head.split('\n').length,
+    column: at - head.lastIndexOf('\n') - 1,
+    by: before.length,
+  };
+}
+
+function asModule(code, meta) {
+  if (!vm.SourceTextModule) return null;
+  try {
+    return new vm.SourceTextModule(code, {
+      identifier: CODE_NAME,
+      importModuleDynamically: importFromHere,
+      initializeImportMeta: (own) => {
+        own.filename = path.resolve(CODE_NAME);
+        own.dirname = process.cwd();
+        own.url = pathToFileURL(own.filename).href;
+        if (meta) meta.own = own;
+      },
+    });
+  } catch (_) {
+    return null;
+  }
+}
+
+async function linked(name) {
+  const found = await importFromHere(name);
+  const names = Object.keys(found);
+  return new vm.SyntheticModule(names, function () {
+    for (const one of names) this.setExport(one, found[one]);
+  });
+}
+
+// Code that imports or exports: null if it is no module, else what runs it and
+// gives its last value.
+function compileModule(code) {
+  if (!asModule(code)) return null;
+  const meta = {};
+  const split = splitAt(code, 'import.meta.last = (', asModule);
+  let module = split && asModule(split.code, meta);
+  if (module) lastMoved = split;
+  else module = asModule(code);
+  return {
+    runInThisContext: async () => {
+      await module.link(linked);
+      await module.evaluate();
+      return meta.own && meta.own.last;
+    },
+  };
+}
+
+// For the eye of realMistake() alone: what only a module may have, blanked.
+function withoutImports(code) {
+  const blank = (text) => text.replace(/[^\n]/g, ' ');
+  return code
+    .replace(/^[ \t]*import\b(?!\s*[(.])[^'";]*(['"])[^'"\n]*\1/gm, blank)
+    .replace(/^[ \t]*export[ \t]+(default\b)?/gm, blank);
 }
 
 // What is wrong with code that is no script: its compiler stops at the first
-// top-level `await`, where the mistake may be another.
+// `import` or top-level `await`, where the mistake may be another.
 function realMistake(code, error) {
-  if (!/^await is only valid/.test(error.message)) return error;
+  if (!/^await is only valid|^Cannot use import|'export'/.test(error.message)) {
+    return error;
+  }
   const lines = code.split('\n').length;
   try {
-    script(wrapped(code), ASYNC_OPTIONS);
+    script(wrapped(withoutImports(code)), ASYNC_OPTIONS);
   } catch (other) {
     const line = /^main\.js:(\d+)/.exec(other.stack);
     if (line && Number(line[1]) <= lines) return other;
@@ -221,8 +303,8 @@ function compile(code) {
   try {
     return script(code);
   } catch (error) {
-    const other = compileAsync(code);
-    if (other === null) throw realMistake(code, error);
+    const other = compileAsync(code) || compileModule(code);
+    if (!other) throw realMistake(code, error);
     return other;
   }
 }

@@ -62,13 +62,15 @@ static void a_line_plot_has_a_chart_with_axes_units_and_points(void **state)
         PLT "plt.plot([1, 2, 3], [10, 100, 1000], label='named')\n"
             "plt.plot([1, 2, 3], [1, float('nan'), 3])\n"
             "plt.axhline(5)\n"
+            "plt.errorbar([1, 2], [8, 9], yerr=1, capsize=2, label='e')\n"
             "plt.title('T'); plt.xlabel('time (s)'); plt.ylabel('v [m/s]')\n"
             "plt.yscale('log')\n"
             "plt.xticks([1, 2.5]); plt.yticks([1, 10], ['one', 'ten'])\n"
             "plt.text(1, 1, 'a text'); plt.legend(); plt.show()",
         "{\"type\":\"line\",\"title\":\"T\",\"elements\":["
         "{\"label\":\"named\",\"points\":[[1,10],[2,100],[3,1000]]},"
-        "{\"label\":\"Line 1\",\"points\":[[1,1],[2,null],[3,3]]}],"
+        "{\"label\":\"Line 1\",\"points\":[[1,1],[2,null],[3,3]]},"
+        "{\"label\":\"e\",\"points\":[[1,8],[2,9]]}],"
         "\"x_label\":\"time (s)\",\"y_label\":\"v [m/s]\","
         "\"x_unit\":\"s\",\"y_unit\":\"m/s\","
         "\"x_ticks\":[1,2.5],\"x_tick_labels\":[\"1.0\",\"2.5\"],"
@@ -209,6 +211,21 @@ static void dates_are_iso_text(void **state)
         drive_teardown(&own);
     }
     (void)state;
+}
+
+static void periods_of_pandas_are_text(void **state)
+{
+    AUTO_FREE char *chart = NULL;
+
+    drive_python(*state, PLT "import pandas\n"
+                             "at = pandas.period_range('2020-01', periods=2, "
+                             "freq='M')\n"
+                             "pandas.Series([1, 2], index=at).plot()\n"
+                             "plt.show()");
+    chart = printed(*state, "chart");
+    expect_part(chart, "\"points\":[[\"2020-01\",1],[\"2020-02\",2]]");
+    expect_part(chart, "\"x_ticks\":[\"2020-01\"");
+    expect_part(chart, "\"x_scale\":\"datetime\"");
 }
 
 static void several_axes_are_one_superchart(void **state)
@@ -585,6 +602,7 @@ int main(void)
         T(a_pie_has_angles_and_radii),
         T(boxes_of_every_kind_have_their_quartiles),
         T(dates_are_iso_text),
+        T(periods_of_pandas_are_text),
         T(several_axes_are_one_superchart),
         T(other_plots_are_unknown_and_empty_ones_none),
         T(a_chart_of_a_million_points_is_left_out),

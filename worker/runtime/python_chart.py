@@ -11,7 +11,7 @@ horizontal boxes, notches, two and more outliers, dates in scatter plots.
 """
 import re
 import sys
-from bisect import bisect
+from bisect import bisect, bisect_left
 
 # Points, bars, wedges and boxes of one figure. Making and encoding as many
 # takes about as long as drawing the figure, and gives about a megabyte.
@@ -111,9 +111,11 @@ def axes_chart(axes):
 
 def is_grid_line(line):
     """A straight line across, as axhline() draws; no series of its own."""
-    xs, ys = list(line.get_xdata()), list(line.get_ydata())
-    return (len(xs) == len(ys) == 2 and
-            bool(xs[0] == xs[1] or ys[0] == ys[1]))
+    xs, ys = line.get_xdata(), line.get_ydata()
+    if not len(xs) == len(ys) == 2:
+        return False
+    (x, x_end), (y, y_end) = xs, ys
+    return bool(x == x_end or y == y_end)
 
 
 # The parts charts have in common.
@@ -170,7 +172,7 @@ def is_number(text):
 
 
 def scale_of(axis, ticks, labels):
-    if is_date_axis(axis) or period_frequency(axis) is not None:
+    if date_text(axis):
         return "datetime"
     if axis.get_scale() != "linear":
         return axis.get_scale()
@@ -183,16 +185,23 @@ def scale_of(axis, ticks, labels):
     return "linear"
 
 
-def tick_values(axis, ticks):
+def date_text(axis, zone=True):
+    """What makes text of the numbers on an axis of dates; None on others."""
     from matplotlib import dates
-    if is_date_axis(axis):
-        return [dates.num2date(tick).isoformat() for tick in ticks]
     frequency = period_frequency(axis)
     if frequency is not None:
         period = sys.modules["pandas"].Period
-        return [str(period(ordinal=int(tick), freq=frequency))
-                for tick in ticks]
-    return [float(tick) for tick in ticks]
+        return lambda number: str(period(ordinal=int(number), freq=frequency))
+    if not is_date_axis(axis):
+        return None
+    if zone:
+        return lambda number: dates.num2date(number).isoformat()
+    return lambda number: \
+        dates.num2date(number).replace(tzinfo=None).isoformat()
+
+
+def tick_values(axis, ticks):
+    return list(map(date_text(axis) or float, ticks))
 
 
 def tick_labels(axis):
@@ -242,22 +251,22 @@ def named(label, prefix, shown):
     return shown + label[len(prefix):] if label.startswith(prefix) else label
 
 
-def error_bar_label(axes, line):
-    """errorbar() gives the label to the whole, the line has none."""
-    for group in axes.containers:
-        if len(group) > 0 and group[0] is line and group.get_label():
-            return named(str(group.get_label()), "_container", "Line ")
-    return "Line %d" % list(axes.lines).index(line)
+def error_bar_labels(axes):
+    """errorbar() labels the whole, and not its line: {id of line: label}."""
+    return {id(group[0]): named(str(group.get_label()), "_container", "Line ")
+            for group in axes.containers
+            if len(group) > 0 and group.get_label()}
 
 
 def line_chart(axes, lines):
     chart = with_ticks(with_labels(base(axes, "line"), axes), axes)
-    for line in lines:
+    labels = error_bar_labels(axes)
+    for position, line in enumerate(lines):
         if is_grid_line(line):
             continue
         label = str(line.get_label())
         if label == "_nolegend_":
-            label = error_bar_label(axes, line)
+            label = labels.get(id(line), "Line %d" % position)
         chart["elements"].append({
             "label": named(label, "_child", "Line "),
             "points": points(line.get_xdata(), line.get_ydata())})
@@ -266,11 +275,10 @@ def line_chart(axes, lines):
 
 def scatter_axis(axis, values):
     """Points of a scatter plot are numbers, also where the axis has dates."""
-    from matplotlib import dates
-    if not is_date_axis(axis):
+    text = date_text(axis, zone=False)
+    if text is None:
         return values.tolist()
-    return [None if value is None else
-            dates.num2date(value).replace(tzinfo=None).isoformat()
+    return [None if value is None else text(value)
             for value in values.tolist()]
 
 
@@ -307,22 +315,29 @@ class Ticks:
     """Names things by their place on an axis."""
 
     def __init__(self, axis):
-        self.ticks = sorted(zip(map(float, axis.get_majorticklocs()),
-                                tick_labels(axis)))
+        ticks = sorted(zip(map(float, axis.get_majorticklocs()),
+                           tick_labels(axis)))
+        self.places = [place for place, _ in ticks]
+        self.labels = [label for _, label in ticks]
         # Set by the code, and not where matplotlib found room for a tick.
         self.chosen = not axis.isDefault_majloc or is_category_axis(axis)
 
     def within(self, low, high):
         slack = (high - low) * 1e-6
-        for place, label in self.ticks:
-            if label and low - slack <= place <= high + slack:
-                return label
+        i = bisect_left(self.places, low - slack)
+        while i < len(self.places) and self.places[i] <= high + slack:
+            if self.labels[i]:
+                return self.labels[i]
+            i += 1
         return None
 
     def nearest(self, place):
-        if not self.ticks or not self.chosen:
+        if not self.places or not self.chosen:
             return None
-        return min(self.ticks, key=lambda tick: abs(tick[0] - place))[1]
+        i = bisect(self.places, place)
+        near = range(max(i - 1, 0), min(i + 1, len(self.places)))
+        return self.labels[min(near,
+                               key=lambda k: abs(self.places[k] - place))]
 
     def names(self, spans):
         """For (low, high) of each, by a tick in it; or one by one, where as
@@ -332,9 +347,9 @@ class Ticks:
         names = [self.within(low, high) for low, high in spans]
         if all(names):
             return names
-        if len(self.ticks) == len(spans):
+        if len(self.labels) == len(spans):
             order = sorted(range(len(spans)), key=lambda i: sum(spans[i]))
-            for (_, label), i in zip(self.ticks, order):
+            for label, i in zip(self.labels, order):
                 names[i] = label
             return names
         return [name or number(*span) for name, span in zip(names, spans)]

@@ -316,6 +316,9 @@ static void a_figure_comes_back_as_png(void **state)
     stage_expect(r, "logs.stdout.0", "drawn\n");
     expect_forms(stage_at(r, "results.0"));
     expect_png(stage_text(r, "results.0.png"));
+    stage_expect(r, "results.0.chart.type", "line");
+    assert_int_equal(stage_number(r, "results.0.chart.elements.0.points.2.1"),
+                     9);
     cJSON_Delete(r);
 }
 

@@ -21,8 +21,11 @@ const TEXT_BYTES_MAX = 1 << 20;
 // Looking for the last expression compiles the code a few times.
 const SPLIT_CODE_MAX = 256 << 10;
 const SPLIT_TRIES_MAX = 64;
+// Of an AggregateError.
+const INNER_ERRORS_MAX = 10;
 
 const resultFd = takeResultFd();
+let lastMoved = null; // as splitAt() has it, of the code that runs
 
 function takeResultFd() {
   const text = process.env.CAPIBOX_RESULT_FD || '';
@@ -80,19 +83,38 @@ function ownLine(line) {
   return line.includes(__filename) || /\(?node:(vm|internal)/.test(line);
 }
 
+// import() is called in here, whoever asked for it.
+function withoutImporter(text) {
+  return String(text).replace(` imported from ${__filename}`, '');
+}
+
+// Where the code stands as it was written.
+function withoutMove(text) {
+  const { line, column, by } = lastMoved;
+  return text.replace(/\bmain\.js:(\d+):(\d+)/g, (place, l, c) =>
+    Number(l) === line && c > column + by ? `main.js:${l}:${c - by}` : place);
+}
+
 function describe(error) {
   if (!util.types.isNativeError(error) && !(error instanceof Error)) {
     const text = util.inspect(error);
     return { name: 'Error', value: text, traceback: `Uncaught ${text}` };
   }
-  const lines = String(error.stack || error).split('\n');
+  const lines = withoutImporter(error.stack || error).split('\n');
   // The line that threw stands above, also when it is node's own.
   if (ownLine(lines[0])) lines.splice(0, lines.indexOf('') + 1);
   let traceback = lines.filter((line) => !ownLine(line)).join('\n');
+  if (lastMoved) traceback = withoutMove(traceback);
   if (error.cause !== undefined) {
     traceback += `\n[cause]: ${describe(error.cause).traceback}`;
   }
-  return { name: String(error.name), value: String(error.message), traceback };
+  if (Array.isArray(error.errors)) {
+    for (const one of error.errors.slice(0, INNER_ERRORS_MAX)) {
+      traceback += `\n[errors]: ${describe(one).traceback}`;
+    }
+  }
+  const value = withoutImporter(error.message);
+  return { name: String(error.name), value, traceback };
 }
 
 function sendError(error) {
@@ -147,14 +169,16 @@ function compiles(code) {
   }
 }
 
+const ASYNC_OPTIONS = { columnOffset: -'(async () => {'.length };
+
 function wrapped(body) {
   return `(async () => {${body}\n})()`;
 }
 
 // Where the last expression of the body of an async function begins, or -1:
 // the shortest end of the code that is an expression while what stands before
-// it is a body of its own.
-function lastExpressionAt(code) {
+// it is a body of its own. A module's body may import and export.
+function lastExpressionAt(code, isBody) {
   if (code.length > SPLIT_CODE_MAX) return -1;
   const end = code.trimEnd().replace(/;+$/, '').length;
   let at = end;
@@ -166,7 +190,7 @@ function lastExpressionAt(code) {
     const goesOn = /^\s*[-+*/%.,?:&|^=<>([`]/.test(tail) &&
       !/(^|;)\s*$/.test(head);
     if (tail.trim() !== '' && !goesOn && !/^\s*{/.test(tail) &&
-        compiles(wrapped(`return (${tail}\n)`)) && compiles(wrapped(head))) {
+        isBody(`void (${tail}\n)`) && isBody(head)) {
       return at + 1;
     }
   }
@@ -176,24 +200,111 @@ function lastExpressionAt(code) {
 // Code with `await` (or `return`) at its top level as an async function. Line
 // numbers stay what they were.
 function compileAsync(code) {
-  const options = { columnOffset: -'(async () => {'.length };
   if (!compiles(wrapped(code))) return null;
-  const at = lastExpressionAt(code);
-  if (at >= 0) {
-    const end = code.trimEnd().replace(/;+$/, '').length;
-    const split = wrapped(`${code.slice(0, at)}return (${code.slice(at, end)}
-)`);
-    if (compiles(split)) return script(split, options);
+  const split = splitAt(code, 'return (', (head) => compiles(wrapped(head)));
+  if (!split || !compiles(wrapped(split.code))) {
+    return script(wrapped(code), ASYNC_OPTIONS);
   }
-  return script(wrapped(code), options);
+  lastMoved = split;
+  return script(wrapped(split.code), ASYNC_OPTIONS);
+}
+
+// The code with its last expression behind `before`, a word and a bracket, and
+// which columns moved by that; null if there is none.
+function splitAt(code, before, isBody) {
+  const at = lastExpressionAt(code, isBody);
+  if (at < 0) return null;
+  const end = code.trimEnd().replace(/;+$/, '').length;
+  const head = code.slice(0, at);
+  return {
+    code: `${head}${before}${code.slice(at, end)}\n)`,
+    line: head.split('\n').length,
+    column: at - head.lastIndexOf('\n') - 1,
+    by: before.length,
+  };
+}
+
+function asModule(code, meta) {
+  if (!vm.SourceTextModule) return null;
+  try {
+    return new vm.SourceTextModule(code, {
+      identifier: CODE_NAME,
+      importModuleDynamically: importFromHere,
+      initializeImportMeta: (own) => {
+        own.filename = path.resolve(CODE_NAME);
+        own.dirname = process.cwd();
+        own.url = pathToFileURL(own.filename).href;
+        if (meta) meta.own = own;
+      },
+    });
+  } catch (_) {
+    return null;
+  }
+}
+
+async function linked(name) {
+  const found = await importFromHere(name);
+  const names = Object.keys(found);
+  return new vm.SyntheticModule(names, function () {
+    for (const one of names) this.setExport(one, found[one]);
+  });
+}
+
+// Code that imports or exports: null if it is no module, else what runs it and
+// gives its last value.
+function compileModule(code) {
+  if (!asModule(code)) return null;
+  const meta = {};
+  const split = splitAt(code, 'import.meta.last = (', asModule);
+  let module = split && asModule(split.code, meta);
+  if (module) lastMoved = split;
+  else module = asModule(code);
+  return {
+    runInThisContext: async () => {
+      await module.link(linked);
+      await module.evaluate();
+      return meta.own && meta.own.last;
+    },
+  };
+}
+
+// For the eye of realMistake() alone: what only a module may have, blanked.
+function withoutImports(code) {
+  const blank = (text) => text.replace(/[^\n]/g, ' ');
+  return code
+    .replace(/^[ \t]*import\b(?!\s*[(.])[^'";]*(['"])[^'"\n]*\1/gm, blank)
+    .replace(/^[ \t]*export[ \t]+(default\b)?/gm, blank);
+}
+
+// What is wrong with code that is no script: its compiler stops at the first
+// `import` or top-level `await`, where the mistake may be another.
+function realMistake(code, error) {
+  if (!/^await is only valid|^Cannot use import|'export'/.test(error.message)) {
+    return error;
+  }
+  const lines = code.split('\n').length;
+  try {
+    script(wrapped(withoutImports(code)), ASYNC_OPTIONS);
+  } catch (other) {
+    const line = /^main\.js:(\d+)/.exec(other.stack);
+    if (line && Number(line[1]) <= lines) return other;
+  }
+  // Something is open at the end, and what we put there closed it.
+  try {
+    new vm.SourceTextModule(code);
+  } catch (other) {
+    other.stack = `${CODE_NAME}:${lines}\n\n${other.stack}`;
+    return other;
+  }
+  return error;
 }
 
 function compile(code) {
   try {
     return script(code);
   } catch (error) {
-    const other = compileAsync(code);
-    if (other === null) throw error;
+    const other = compileAsync(code) || compileModule(code);
+    if (!other) throw realMistake(code, error);
     return other;
   }
 }

@@ -41,6 +41,27 @@ BINARY = ("png", "jpeg", "pdf")
 STRUCTURED = ("json", "data", "chart")
 
 
+# The parts of this file that only some jobs with results need.
+
+HERE = os.path.dirname(__file__)
+CHART_FILE = os.path.join(HERE, "python_chart.py")
+NOTEBOOK_FILE = os.path.join(HERE, "python_notebook.py")
+loaded_parts = {}
+
+
+def load_part(path):
+    """The names of the file, read when first asked for."""
+    if path not in loaded_parts:
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+        name = os.path.basename(path).partition(".")[0]
+        scope = {"__name__": name.replace("python", "capibox"),
+                 "__file__": path}
+        exec(code, scope)
+        loaded_parts[path] = scope
+    return loaded_parts[path]
+
+
 # JSON. The json module would write NaN and lone surrogates, fail on numpy's
 # numbers and on keys that are no strings, and might be the user's own.
 
@@ -236,8 +257,12 @@ class Forms:
             self.add_methods(value)
         if is_a(value, "pandas", "DataFrame"):
             self.guarded("DataFrame", add_frame, self, value)
+        if is_a(value, "altair", "TopLevelMixin"):
+            self.guarded("altair", add_altair, self, value)
+        if is_a(value, "PIL.Image", "Image"):
+            self.guarded("JPEG", add_photo, self, value)
         if is_a(value, "matplotlib.figure", "Figure"):
-            self.guarded("Figure", add_figure, self, value)
+            add_figure(self, value)
 
     def add_methods(self, value):
         bundle = getattr(value, "_repr_mimebundle_", None)
@@ -281,7 +306,13 @@ def add_frame(forms, frame):
         forms.warn("display: a DataFrame of %d cells comes without `data` "
                    "(at most %d)" % (frame.size, DATA_CELLS_MAX))
         return
-    forms.add("data", frame.to_dict(orient="list"))
+    if not frame.columns.is_unique:
+        forms.warn("display: columns of a DataFrame have the same name: `data`"
+                   " has the last of them")
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        forms.add("data", frame.to_dict(orient="list"))
 
 
 def figure_png(figure):
@@ -299,17 +330,50 @@ def figure_png(figure):
 
 
 def add_figure(forms, figure):
+    forms.guarded("Figure", add_figure_png, forms, figure)
+    forms.guarded("chart", add_chart, forms, figure)
+
+
+def add_figure_png(forms, figure):
     forms.add("png", figure_png(figure))
+
+
+def add_chart(forms, figure):
+    chart = load_part(CHART_FILE)
+    try:
+        forms.add("chart", chart["figure_chart"](figure))
+    except chart["TooMany"] as error:
+        forms.warn("display: a Figure comes without `chart`: %s" % error)
 
 
 def add_plotly(forms, figure):
     import json
     import plotly.io
-    forms.extra["application/vnd.plotly.v1+json"] = json.loads(
-        figure.to_json())
+    spec = json.loads(figure.to_json())
+    # As plotly's own renderers for notebooks add it.
+    spec["config"] = {"plotlyServerURL": "https://plot.ly"}
+    forms.extra["application/vnd.plotly.v1+json"] = spec
     forms.fields["html"] = plotly.io.to_html(
         figure, include_plotlyjs="cdn", full_html=False)
     forms.fields["text"] = "Figure(%d traces)" % len(figure.data)
+
+
+def add_altair(forms, chart):
+    """Its own forms are those of the renderer in use: HTML, unless the code
+    chose another."""
+    version = sys.modules["altair"].SCHEMA_VERSION.partition(".")[0]
+    mime = "application/vnd.vegalite.%s+json" % version
+    if mime not in forms.extra:
+        forms.extra[mime] = chart.to_dict()
+
+
+def add_photo(forms, image):
+    """A JPEG as it was, too: as PNG it may be too large to come through."""
+    if image.format == "JPEG":
+        import io
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality="keep")
+        forms.add("jpeg", out.getvalue())
 
 
 def is_a(value, module, name):
@@ -318,76 +382,11 @@ def is_a(value, module, name):
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-# What notebook code imports from IPython.display, where there is no IPython.
-
-class Shown:
-    mime = "text/plain"
-
-    def __init__(self, data=None, url=None, filename=None, **_options):
-        if filename is not None:
-            with open(filename, "rb") as file:
-                data = file.read()
-        self.data, self.url = data, url
-
-    def forms(self, data):
-        if isinstance(data, bytes) and self.mime.startswith("text/"):
-            data = data.decode("utf-8", "replace")
-        return {self.mime: data}
-
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        return self.forms(self.data)
-
-
-class ShownImage(Shown):
-    def forms(self, data):
-        if isinstance(data, str) and os.path.isfile(data):
-            with open(data, "rb") as file:
-                data = file.read()
-        if not isinstance(data, bytes):
-            return {"text/html": '<img src="%s"/>' % (self.url or data)}
-        if data.startswith(b"\xff\xd8"):
-            return {"image/jpeg": data}
-        return {"image/png": data}
-
-
-class ShownMath(Shown):
-    def forms(self, data):
-        return {"text/latex": "$\\displaystyle %s$" % str(data).strip("$")}
-
-
-def shown_classes():
-    mimes = {"HTML": "text/html", "Markdown": "text/markdown",
-             "SVG": "image/svg+xml", "Latex": "text/latex",
-             "JSON": "application/json", "Pretty": "text/plain",
-             "Javascript": "application/javascript"}
-    classes = {name: type(name, (Shown,), {"mime": mime})
-               for name, mime in mimes.items()}
-    classes.update(Image=ShownImage, Math=ShownMath)
-    return classes
-
-
-class StandIn:
-    """Loads the module IPython or IPython.display."""
-
-    def __init__(self, display):
-        self.display = display
-
-    def create_module(self, _spec):
-        return None
-
-    def exec_module(self, module):
-        module.display = self.display
-        if module.__name__ == "IPython":
-            module.get_ipython = lambda: None
-            return
-        module.clear_output = lambda wait=False: None
-        module.__dict__.update(shown_classes())
-
-
 class Reporter:
     def __init__(self, rich, here, own_files):
         self.rich, self.source = rich, rich.source
-        self.here, self.own_files = here, own_files
+        self.here = here
+        self.own_files = [*own_files, CHART_FILE, NOTEBOOK_FILE]
         self.pipe = Pipe(rich)
         self.items, self.left_out, self.warnings = 0, 0, 0
         self.bytes_left = RESULT_BYTES_MAX
@@ -418,9 +417,30 @@ class Reporter:
         if self.items >= RESULT_ITEMS_MAX:
             self.left_out += 1
             return
+        if self.shows_itself(value):
+            return
         forms = Forms(self.warn)
         forms.add_object(value)
         self.send_forms(forms, is_main)
+
+    def shows_itself(self, value):
+        """Some objects call display() on what they really show."""
+        if isinstance(value, (str, int, float, type)) or \
+                is_a(value, "plotly.basedatatypes", "BaseFigure") or \
+                fakes_attributes(value):
+            return False
+        method = getattr(value, "_ipython_display_", None)
+        if not callable(method):
+            return False
+        try:
+            method()
+        except NotImplementedError:
+            return False
+        except Exception as error:
+            self.warn("display: _ipython_display_ failed: %s: %s" %
+                      (class_name(error), safe_text(error)))
+            return False
+        return True
 
     def send_forms(self, forms, is_main):
         if self.items >= RESULT_ITEMS_MAX:
@@ -505,23 +525,26 @@ class Reporter:
             top = top.tb_next
         shown = traceback.TracebackException(type(error), error,
                                              top or error.__traceback__)
-        self.drop_own_frames(shown, set())
+        self.drop_own_frames(shown)
         return (class_name(error), safe_text(error),
                 "".join(shown.format()))
 
-    def drop_own_frames(self, shown, seen):
-        if shown is None or id(shown) in seen:
-            return
-        seen.add(id(shown))
-        shown.stack[:] = [frame for frame in shown.stack
-                          if frame.filename not in self.own_files]
-        if not shown.stack and sys.version_info >= (3, 10):
-            shown.stack = None
-        elif not shown.stack:
-            shown.exc_traceback = None
-        for other in [shown.__cause__, shown.__context__,
-                      *(getattr(shown, "exceptions", None) or ())]:
-            self.drop_own_frames(other, seen)
+    def drop_own_frames(self, first):
+        """Of an error and all it came from, which may be a long chain."""
+        left, seen = [first], set()
+        while left:
+            shown = left.pop()
+            if shown is None or id(shown) in seen:
+                continue
+            seen.add(id(shown))
+            left += [shown.__cause__, shown.__context__,
+                     *(getattr(shown, "exceptions", None) or ())]
+            shown.stack[:] = [frame for frame in shown.stack
+                              if frame.filename not in self.own_files]
+            if not shown.stack and sys.version_info >= (3, 10):
+                shown.stack = None
+            elif not shown.stack:
+                shown.exc_traceback = None
 
     def add_hint(self, error):
         """Which environments have the package, if the worker left a note."""
@@ -600,8 +623,8 @@ class Reporter:
 
     def stand_in(self, name):
         from importlib.machinery import ModuleSpec
-        return ModuleSpec(name, StandIn(self.rich.display),
-                          is_package=name == "IPython")
+        loader = load_part(NOTEBOOK_FILE)["StandIn"](self.rich.display)
+        return ModuleSpec(name, loader, is_package=name == "IPython")
 
     def spawn_loaded(self, module):
         prepare = module.get_preparation_data

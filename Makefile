@@ -168,10 +168,11 @@ INSTALL ?= install
 SHARE   := $(DESTDIR)$(PREFIX)/share/capibox
 UNITS   := $(DESTDIR)$(PREFIX)/lib/systemd/system
 install: $(PROGRAMS)
-	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/templates $(SHARE)/runtime $(UNITS)
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/templates $(SHARE)/runtime $(SHARE)/attacks $(UNITS)
 	$(INSTALL) -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	$(INSTALL) -m 644 $(wildcard templates/*.json) $(SHARE)/templates
 	$(INSTALL) -m 644 $(wildcard worker/runtime/*) $(SHARE)/runtime
+	$(INSTALL) -m 644 $(wildcard worker/attacks/*) $(SHARE)/attacks
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/doc/capibox
 	$(INSTALL) -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/capibox
 	sed 's|@PREFIX@|$(PREFIX)|g' deploy/capibox-worker.service > $(UNITS)/capibox-worker.service

@@ -56,6 +56,7 @@ PROGRAMS := $(PROGRAM_DIR)/capibox-worker $(PROGRAM_DIR)/capibox-sandboxd $(PROG
 UNIT        := $(patsubst tests/unit/%.c,$(OUT)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wildcard tests/integration/test_*.c))
 BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
+ATTACKS     := $(patsubst tests/attacks/%.c,$(OUT)/tests/attacks/%,$(wildcard tests/attacks/test_*.c))
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -110,6 +111,8 @@ $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/e2e/%: $(OUT)/tests/e2e/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+$(OUT)/tests/attacks/%: $(OUT)/tests/attacks/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
@@ -121,14 +124,16 @@ bench: $(PROGRAMS) $(BENCH)
 # All layers; ends with the line "N passed, N failed, N skipped".
 test:
 	@sh deploy/packages.sh
-	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E)
-	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(E2E)
+	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
+	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
 check-unit: $(UNIT)
 	@sh tests/run.sh $(UNIT)
 check-integration: $(PROGRAMS) $(INTEGRATION)
 	@sh tests/run.sh $(INTEGRATION)
 check-e2e: $(PROGRAMS) $(E2E)
 	@sh tests/run.sh $(E2E)
+check-attacks: $(PROGRAMS) $(ATTACKS)
+	@sh tests/run.sh $(ATTACKS)
 
 # ASan+UBSan, then TSan, each with the programs (sandboxd, too) of its own kind.
 check-san:
@@ -185,6 +190,7 @@ help:
 	@echo 'make check-unit         tests of single modules'
 	@echo 'make check-integration  with a real redis-server and real sandboxes'
 	@echo 'make check-e2e          with the built programs'
+	@echo 'make check-attacks      with hostile programs, as root and as a user'
 	@echo 'make check-san          unit and integration under ASan+UBSan and TSan'
 	@echo 'make lint               format, and what is large'
 	@echo 'make fuzz               FUZZ_SECONDS=60 for each target; needs clang'
@@ -197,7 +203,7 @@ help:
 clean:
 	rm -rf build bin
 
-.PHONY: all run up test check-unit check-integration check-e2e check-san
+.PHONY: all run up test check-unit check-integration check-e2e check-attacks check-san
 .PHONY: san-programs lint fuzz bench install help clean
 .SECONDARY:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

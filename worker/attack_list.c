@@ -463,12 +463,34 @@ static enum attack_end judge_output(const struct attack *a,
     return ATTACK_HELD;
 }
 
+/* How it ended, whatever it printed. */
+static enum attack_end judge_end(const struct attack *a,
+                                 const struct attack_seen *seen,
+                                 char why[ATTACK_WHY_MAX])
+{
+    uint32_t right = seen->capped ? a->verdicts : a->verdicts_uncapped;
+    double within = a->within_s > 0 ? a->within_s : a->limits[0];
+    char names[200];
+
+    if (!(right & (1u << seen->verdict))) {
+        list_verdicts(right, names);
+        return broke(why, "ended as %s, not %s", verdict_name(seen->verdict),
+                     names);
+    }
+    if (a->signal >= 0 && seen->signal != a->signal)
+        return broke(why, "signal %d, not %d", seen->signal, a->signal);
+    if (a->exit_code >= 0 && seen->exit_code != a->exit_code)
+        return broke(why, "exit code %d, not %d", seen->exit_code,
+                     a->exit_code);
+    if (seen->run_s > within + WITHIN_SPARE_S)
+        return broke(why, "ran %.1f s instead of %g", seen->run_s, within);
+    return ATTACK_HELD;
+}
+
 enum attack_end attack_judge(const struct attack *a,
                              const struct attack_seen *seen,
                              char why[ATTACK_WHY_MAX])
 {
-    uint32_t right = seen->capped ? a->verdicts : a->verdicts_uncapped;
-    double within = a->within_s > 0 ? a->within_s : a->limits[0];
     const char *line = find_line(seen->out, "BROKE", 0);
 
     why[0] = '\0';
@@ -481,21 +503,8 @@ enum attack_end attack_judge(const struct attack *a,
         snprintf(why, ATTACK_WHY_MAX, "memory is limited per process here");
         return ATTACK_NOT_APPLICABLE;
     }
-    if (!(right & (1u << seen->verdict))) {
-        char names[200];
-
-        list_verdicts(right, names);
-        return broke(why, "ended as %s, not %s", verdict_name(seen->verdict),
-                     names);
-    }
-    if (a->signal >= 0 && seen->signal != a->signal)
-        return broke(why, "signal %d, not %d", seen->signal, a->signal);
-    if (a->exit_code >= 0 && seen->exit_code != a->exit_code)
-        return broke(why, "exit code %d, not %d", seen->exit_code,
-                     a->exit_code);
-    if (seen->run_s > within + WITHIN_SPARE_S)
-        return broke(why, "ran %.1f s instead of %g", seen->run_s, within);
-    return judge_output(a, seen, why);
+    enum attack_end end = judge_end(a, seen, why);
+    return end == ATTACK_HELD ? judge_output(a, seen, why) : end;
 }
 
 bool attack_same_line(const char *one, const char *other,

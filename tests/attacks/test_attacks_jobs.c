@@ -276,15 +276,6 @@ static int count_entry(const char *path, const struct stat *st, int type,
     return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type,
-                        struct FTW *at)
-{
-    (void)st;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 /* Also what the command line then writes stays in its folder. */
 static void attack_065_odd_names_stay_in_their_folder(void **state)
 {
@@ -313,7 +304,7 @@ static void attack_065_odd_names_stay_in_their_folder(void **state)
     int inside = entries;
     entries = 0;
     nftw(dir, count_entry, 16, FTW_PHYS);
-    nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    attack_remove_folder(dir);
     assert_true(inside > 3);
     assert_int_equal(entries, inside);
 }

@@ -512,6 +512,11 @@ static int remove_entry(const char *path, const struct stat *st, int type,
     return remove(path);
 }
 
+int attack_remove_folder(const char *path)
+{
+    return nftw(path, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS);
+}
+
 static int run_as_user(enum attack_user user, const char *home)
 {
     if (user == ATTACK_AS_USER && !hand_cgroups_over())
@@ -542,6 +547,6 @@ int attack_suite_main(enum attack_user user)
     while (waitpid(pid, &status, 0) < 0)
         ;
     remove_cgroups(pid);
-    nftw(home, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS);
+    attack_remove_folder(home);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

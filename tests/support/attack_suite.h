@@ -53,6 +53,9 @@ void attack_expect(struct rig *rig, const char *id, enum language language,
                    const char *code, const char *more, const char *verdict,
                    const char *out);
 
+/* rm -r. 0, or -1 where something stays. */
+int attack_remove_folder(const char *path);
+
 /* Pushes an honest job and fails the test unless it is fine. */
 void attack_next_job_is_fine(struct rig *rig, const char *id);
 

@@ -9,6 +9,6 @@ for i in range(4):
     if os.fork() == 0:
         for at in range(0, len(shared), 4096):
             shared[at] = 1
-        time.sleep(20)
+        time.sleep(3)
 while True:
     os.wait()

@@ -6,16 +6,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/utsname.h>
 
 #include "common/clock.h"
 #include "common/io.h"
 
-#define TEXT_BYTES_MAX   (1u << 20)
-#define CLOCK_MAY_JUMP   5000 /* by a time server */
-#define PROCESSES_MAX    65536
-#define CGROUPS          "/sys/fs/cgroup"
-#define CGROUP_DEPTH_MAX 12
+#define TEXT_BYTES_MAX      (1u << 20)
+#define CLOCK_MAY_JUMP      5000 /* by a time server */
+#define PROCESSES_MAX       65536
+#define KERNEL_LOG_READ_ALL 3 /* see syslog(2) */
+#define CGROUPS             "/sys/fs/cgroup"
+#define CGROUP_DEPTH_MAX    12
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -66,6 +68,24 @@ static int count_mounts(void)
     return lines;
 }
 
+/* Lines of the kernel's log that say it came to harm. Its kills for lack of
+ * memory are no harm. */
+static int count_alarms(void)
+{
+    static const char *const words[] = {
+        "BUG: ",     "Oops: ",     "WARNING: CPU", "general protection fault: ",
+        "hung_task", "soft lockup"};
+    char *text = calloc(1, TEXT_BYTES_MAX + 1);
+    int found = 0;
+
+    if (text && klogctl(KERNEL_LOG_READ_ALL, text, TEXT_BYTES_MAX) > 0)
+        for (size_t i = 0; i < COUNT(words); i++)
+            for (const char *at = text; (at = strstr(at, words[i])); at++)
+                found++;
+    free(text);
+    return found;
+}
+
 void attack_host_look(struct attack_host *out)
 {
     struct utsname name;
@@ -75,6 +95,7 @@ void attack_host_look(struct attack_host *out)
     snprintf(out->host_name, sizeof(out->host_name), "%s", name.nodename);
     out->clock_ahead_ms = (int64_t)(clock_unix_s() * 1000) - clock_ms();
     out->mounts = count_mounts();
+    out->alarms = count_alarms();
     for (size_t i = 0; i < COUNT(files); i++)
         if (stat(files[i], &out->files[i]) < 0)
             out->files[i] = (struct stat){0};
@@ -121,6 +142,8 @@ static const char *find_change(const struct attack_host *a,
         return "the host's clock";
     if (a->mounts != b->mounts)
         return "the number of mounts";
+    if (b->alarms > a->alarms)
+        return "the kernel's log, by an alarm,";
     for (size_t i = 0; i < COUNT(files); i++)
         if (!same_file(&a->files[i], &b->files[i]))
             return files[i];

@@ -25,6 +25,7 @@ struct attack_host {
     char host_name[65];
     int64_t clock_ahead_ms; /* of the time that never jumps */
     int mounts;
+    int alarms; /* of the kernel, in its log; 0 where it cannot be read */
     struct stat files[ATTACK_HOST_FILES];
     int64_t numbers[ATTACK_HOST_NUMBERS];
 };

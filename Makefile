@@ -58,6 +58,7 @@ PROGRAMS += $(ZYGOTE)
 UNIT        := $(patsubst tests/unit/%.c,$(OUT)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wildcard tests/integration/test_*.c))
 BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
+ATTACKS     := $(patsubst tests/attacks/%.c,$(OUT)/tests/attacks/%,$(wildcard tests/attacks/test_*.c))
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -122,6 +123,8 @@ $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/e2e/%: $(OUT)/tests/e2e/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+$(OUT)/tests/attacks/%: $(OUT)/tests/attacks/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
@@ -133,14 +136,16 @@ bench: $(PROGRAMS) $(BENCH)
 # All layers; ends with the line "N passed, N failed, N skipped".
 test:
 	@sh deploy/packages.sh
-	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E)
-	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(E2E)
+	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
+	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
 check-unit: $(UNIT)
 	@sh tests/run.sh $(UNIT)
 check-integration: $(PROGRAMS) $(INTEGRATION)
 	@sh tests/run.sh $(INTEGRATION)
 check-e2e: $(PROGRAMS) $(E2E)
 	@sh tests/run.sh $(E2E)
+check-attacks: $(PROGRAMS) $(ATTACKS)
+	@sh tests/run.sh $(ATTACKS)
 
 # ASan+UBSan, then TSan, each with the programs (sandboxd, too) of its own kind.
 check-san:
@@ -180,12 +185,13 @@ INSTALL ?= install
 SHARE   := $(DESTDIR)$(PREFIX)/share/capibox
 UNITS   := $(DESTDIR)$(PREFIX)/lib/systemd/system
 install: $(PROGRAMS)
-	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/templates $(SHARE)/runtime $(UNITS)
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/templates $(SHARE)/runtime $(SHARE)/attacks $(UNITS)
 	$(INSTALL) -m 755 $(filter-out $(ZYGOTE),$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/lib/capibox
 	$(INSTALL) -m 755 $(ZYGOTE) $(DESTDIR)$(PREFIX)/lib/capibox
 	$(INSTALL) -m 644 $(wildcard templates/*.json) $(SHARE)/templates
 	$(INSTALL) -m 644 $(wildcard worker/runtime/*) $(SHARE)/runtime
+	$(INSTALL) -m 644 $(wildcard worker/attacks/*) $(SHARE)/attacks
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/doc/capibox
 	$(INSTALL) -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/capibox
 	sed 's|@PREFIX@|$(PREFIX)|g' deploy/capibox-worker.service > $(UNITS)/capibox-worker.service
@@ -198,6 +204,7 @@ help:
 	@echo 'make check-unit         tests of single modules'
 	@echo 'make check-integration  with a real redis-server and real sandboxes'
 	@echo 'make check-e2e          with the built programs'
+	@echo 'make check-attacks      with hostile programs, as root and as a user'
 	@echo 'make check-san          unit and integration under ASan+UBSan and TSan'
 	@echo 'make lint               format, and what is large'
 	@echo 'make fuzz               FUZZ_SECONDS=60 for each target; needs clang'
@@ -210,7 +217,7 @@ help:
 clean:
 	rm -rf build bin
 
-.PHONY: all run up test check-unit check-integration check-e2e check-san
+.PHONY: all run up test check-unit check-integration check-e2e check-attacks check-san
 .PHONY: san-programs lint fuzz bench install help clean
 .SECONDARY:
 -include $(shell find $(OUT) build/pic -name '*.d' 2>/dev/null)

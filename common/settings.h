@@ -71,7 +71,8 @@ struct settings {
 
     /* Command line only, no environment. */
     bool help, version, json;
-    bool probe; /* worker --probe: print what this host can enforce, exit */
+    bool probe;  /* worker --probe: print what this host can enforce, exit */
+    bool attack; /* worker --attack: run hostile programs here, exit */
 };
 
 /* Defaults. -ENOMEM. */

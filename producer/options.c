@@ -62,6 +62,9 @@ static const struct row rows[] = {
      "print again every second until Ctrl-C"},
     {"--audit", NULL, VERB_STATS, KIND_CLAIM, AT(audit), 0, 0,
      "check the books: exit 0 if every job is accounted for, else 4"},
+    {"--attack", NULL, VERB_DOCTOR, KIND_CLAIM, AT(attack), 0, 0,
+     "run hostile programs in sandboxes of this host (no Redis), say which "
+     "were held; exit 1 if one was not"},
     {"-v", NULL, VERB_RUN | VERB_WAIT | VERB_RESULT, KIND_CLAIM, AT(verbose), 0,
      0, "also say which limits were enforced and how"},
 };

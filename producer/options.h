@@ -50,7 +50,7 @@ struct options {
     double timeout_s, memory_mb, cpu_percent; /* 0: not given */
     double wait_s;                            /* 0: for ever */
     struct options_list require, files, outputs, env;
-    bool no_wait, watch, audit, verbose;
+    bool no_wait, watch, audit, verbose, attack;
 };
 
 /* argv[0..argc) is what follows the verb; verb is its bit. */

@@ -94,7 +94,7 @@ static const struct verb verbs[] = {
      0,
      0,
      "would a worker run jobs safely here? if not, how to fix it",
-     {"doctor"},
+     {"doctor", "doctor --attack", "doctor --attack --json"},
      verb_doctor},
 };
 #define NVERBS (sizeof(verbs) / sizeof(verbs[0]))

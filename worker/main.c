@@ -14,6 +14,7 @@
 #include "common/must.h"
 #include "common/packages.h"
 #include "common/scope.h"
+#include "worker/attack.h"
 #include "worker/service.h"
 #include "worker/supervisor.h"
 
@@ -37,8 +38,12 @@ static void print_help(void)
     settings_print(stdout, FOR_WORKER);
     printf("\nSignals: SIGTERM drains (a second one stops at once), SIGHUP "
            "reloads the templates.\n"
-           "Example: capibox-worker --redis unix:///run/redis/redis.sock "
-           "--concurrency 4\n");
+           "Examples:\n"
+           "  capibox-worker --redis unix:///run/redis/redis.sock "
+           "--concurrency 4\n"
+           "  capibox-worker --probe --json\n"
+           "  capibox-worker --attack\n"
+           "  capibox-worker --attack 16 29    only these numbers\n");
 }
 
 /* What this host can enforce, said by the program that enforces it. */
@@ -210,6 +215,20 @@ static int run_worker(const struct settings *settings,
     return held ? 1 : 0;
 }
 
+/* No Redis: words are numbers of attacks. */
+static int run_attacks(const struct settings *settings, char *const *words)
+{
+    const struct backend_ops *ops = find_backend(settings->backend);
+    struct template_set *templates = NULL;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!ops || load_templates(settings, &templates) < 0)
+        return EXIT_USAGE;
+    int code = attack_main(settings, ops, templates, words);
+    template_set_unref(templates);
+    return code;
+}
+
 /* ---- main -------------------------------------------------------------- */
 
 static int configure(struct settings *settings, struct redis_target *target,
@@ -228,6 +247,8 @@ static int configure(struct settings *settings, struct redis_target *target,
         printf("capibox-worker %s\n", CAPIBOX_VERSION);
         return 0;
     }
+    if (settings->attack)
+        return run_attacks(settings, argv + 1);
     if (argc > 1) {
         complain(&why, NULL, "unknown argument \"%.60s\"; see --help", argv[1]);
         return usage(&why);

@@ -232,8 +232,10 @@ static void rows_of_other_programs_are_left_alone(void **state)
     setenv("CAPIBOX_CONCURRENCY", "nonsense", 1);
     assert_int_equal(settings_from_env(&desk->s, FOR_CLI, &desk->why), 0);
     assert_string_equal(desk->s.api_listen, "127.0.0.1:8080");
-    parse(desk, FOR_WORKER, &line, "worker --json --probe");
-    assert_string_equal(line.left, "worker --json");
+    parse(desk, FOR_API, &line, "api --json --probe");
+    assert_string_equal(line.left, "api --json --probe");
+    parse(desk, FOR_WORKER, &line, "worker --api-keys --probe");
+    assert_string_equal(line.left, "worker --api-keys");
     parse(desk, FOR_CLI, &line, "capibox --json --probe");
     assert_string_equal(line.left, "capibox --probe");
 }
@@ -593,7 +595,8 @@ static void help_shows_flag_environment_range_and_default(void **state)
                        "                          else REDIS_URL\n"));
     assert_non_null(strstr(worker, "text|json; default text"));
     assert_non_null(strstr(worker, "--probe"));
-    assert_null(strstr(worker, "--json"));
+    assert_non_null(strstr(worker, "--attack"));
+    assert_null(strstr(cli, "--attack"));
     assert_null(strstr(worker, "--api-keys"));
     assert_non_null(strstr(cli, "--json"));
     assert_null(strstr(cli, "--concurrency"));

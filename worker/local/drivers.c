@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/io.h"
+#include "worker/beside.h"
 
 struct prefix {
     const char *text;
@@ -18,13 +19,6 @@ struct prefix {
 static const struct prefix prefixes[] = {
     {"python_", LANGUAGE_PYTHON},
     {"node_", LANGUAGE_JAVASCRIPT},
-};
-
-/* Below the folder of the programs; the last is for sanitizer builds. */
-static const char *const places[] = {
-    "../worker/runtime",
-    "../share/capibox/runtime",
-    "../../../worker/runtime",
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -94,24 +88,17 @@ int drivers_load(const char *program_dir, struct drivers *drivers_out,
                  struct complaint *why)
 {
     char path[PATH_MAX];
+    DIR *dir;
+    int rc = beside_open(program_dir, "runtime", &dir, path, why);
 
     *drivers_out = (struct drivers){0};
-    for (size_t i = 0; i < COUNT(places); i++) {
-        snprintf(path, sizeof(path), "%s/%s", program_dir, places[i]);
-        DIR *dir = opendir(path);
-        if (!dir)
-            continue;
-        int rc = load_folder(dir, path, drivers_out, why);
-        closedir(dir);
-        if (rc < 0)
-            drivers_unload(drivers_out);
+    if (rc < 0)
         return rc;
-    }
-    complain(why, NULL,
-             "the drivers are missing: neither %.120s/../worker/runtime nor "
-             "%.120s/../share/capibox/runtime is there",
-             program_dir, program_dir);
-    return -ENOENT;
+    rc = load_folder(dir, path, drivers_out, why);
+    closedir(dir);
+    if (rc < 0)
+        drivers_unload(drivers_out);
+    return rc;
 }
 
 void drivers_unload(struct drivers *drivers)

@@ -1,0 +1,5 @@
+# 052 ending early: KeyboardInterrupt
+# verdict: user_error
+# stdout: before
+print("before")
+raise KeyboardInterrupt

@@ -56,6 +56,7 @@ PROGRAMS := $(PROGRAM_DIR)/capibox-worker $(PROGRAM_DIR)/capibox-sandboxd $(PROG
 UNIT        := $(patsubst tests/unit/%.c,$(OUT)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wildcard tests/integration/test_*.c))
 BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
+SOAK        := $(OUT)/tests/soak/soak
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -113,6 +114,14 @@ $(OUT)/tests/e2e/%: $(OUT)/tests/e2e/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) 
 
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
+$(SOAK): $(call objects,$(wildcard tests/soak/*.c)) $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+
+# Honest and hostile jobs, mixed; ends with "N passed, N failed, N skipped".
+SOAK_JOBS ?= 5000
+soak: $(PROGRAMS) $(SOAK)
+	@SOAK_JOBS=$(SOAK_JOBS) $(SOAK)
 
 # One JSON line a figure; ROUNDS and JOBS change how many.
 bench: $(PROGRAMS) $(BENCH)
@@ -185,6 +194,7 @@ help:
 	@echo 'make check-integration  with a real redis-server and real sandboxes'
 	@echo 'make check-e2e          with the built programs'
 	@echo 'make check-san          unit and integration under ASan+UBSan and TSan'
+	@echo 'make soak               SOAK_JOBS=5000 honest and hostile ones, mixed'
 	@echo 'make lint               format, and what is large'
 	@echo 'make fuzz               FUZZ_SECONDS=60 for each target; needs clang'
 	@echo 'make bench              figures, one JSON line each'
@@ -197,6 +207,6 @@ clean:
 	rm -rf build bin
 
 .PHONY: all run up test check-unit check-integration check-e2e check-san
-.PHONY: san-programs lint fuzz bench install help clean
+.PHONY: soak san-programs lint fuzz bench install help clean
 .SECONDARY:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

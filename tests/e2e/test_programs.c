@@ -20,6 +20,7 @@
 #define WAIT_MS        120000 /* a quarter of a core, and others run as well */
 #define INPUTS_MAX     3
 #define OUTPUTS_MAX    6
+#define OTHERS         2 /* tests that run none of them */
 
 static struct rig rig;
 static struct proc worker;
@@ -251,6 +252,32 @@ static void a_package_that_is_not_there_is_named_with_who_has_it(void **state)
     }
 }
 
+/* cJSON, which reads results in places, cuts text at a NUL. */
+static void output_with_nuls_is_kept_cached_and_shown_whole(void **state)
+{
+    static const char *const ids[] = {"nul-1", "nul-2"};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(ids); i++) {
+        char job[256];
+        AUTO_FREE char *result = NULL, *out = NULL;
+
+        snprintf(job, sizeof(job),
+                 "{\"id\":\"%s\",\"language\":\"bash\",\"cache\":true,"
+                 "\"template\":\"quick_script\",\"code\":\"printf "
+                 "'a\\\\0b\\\\nc\\\\n'\"}",
+                 ids[i]);
+        cJSON_Delete(stage_job(&rig, job));
+        result = stage_field(&rig, ids[i], "result");
+        assert_non_null(strstr(result, "[\"a\\u0000b\\nc\\n\"]"));
+        assert_non_null(
+            strstr(result, i > 0 ? "\"cached\":true" : "\"cached\":false"));
+        assert_int_equal(
+            stage_cli(&rig, NULL, &out, NULL, "result", ids[i], NULL), 0);
+        assert_string_equal(out, "a\\x00b\nc\n");
+    }
+}
+
 /* ---- stage ------------------------------------------------------------------
  */
 
@@ -273,11 +300,12 @@ static int close_all(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[COUNT(programs) + 1] = {
-        cmocka_unit_test(a_package_that_is_not_there_is_named_with_who_has_it)};
+    struct CMUnitTest tests[COUNT(programs) + OTHERS] = {
+        cmocka_unit_test(a_package_that_is_not_there_is_named_with_who_has_it),
+        cmocka_unit_test(output_with_nuls_is_kept_cached_and_shown_whole)};
 
     for (size_t i = 0; i < COUNT(programs); i++)
-        tests[i + 1] = (struct CMUnitTest){
+        tests[i + OTHERS] = (struct CMUnitTest){
             .name = programs[i].sentence,
             .test_func = a_program_does_all_it_should,
             .initial_state = (void *)(uintptr_t)&programs[i],

@@ -155,9 +155,10 @@ lint:
 # Each target of tests/fuzz runs FUZZ_SECONDS on its seeds (tests/fuzz/seeds/NAME);
 # what it learns stays in build/fuzz/corpus/NAME. A crash is left in build/fuzz.
 FUZZ_SECONDS ?= 60
+WRAP_fuzz_unpack := -Wl,--wrap=mmap,--wrap=munmap
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(COMMON_LIBS) $(SANDBOXD_LIBS)
 fuzz:
 	$(MAKE) CC=clang SAN=fuzz $(FUZZERS)
 	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name; \

@@ -59,6 +59,7 @@ UNIT        := $(patsubst tests/unit/%.c,$(OUT)/tests/unit/%,$(wildcard tests/un
 INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wildcard tests/integration/test_*.c))
 BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 ATTACKS     := $(patsubst tests/attacks/%.c,$(OUT)/tests/attacks/%,$(wildcard tests/attacks/test_*.c))
+SOAK        := $(OUT)/tests/soak/soak
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -129,6 +130,14 @@ $(OUT)/tests/attacks/%: $(OUT)/tests/attacks/%.o $(SUPPORT_A) $(WORKER_A) $(SAND
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
 
+$(SOAK): $(call objects,$(wildcard tests/soak/*.c)) $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+
+# Honest and hostile jobs, mixed; ends with "N passed, N failed, N skipped".
+SOAK_JOBS ?= 5000
+soak: $(PROGRAMS) $(SOAK)
+	@SOAK_JOBS=$(SOAK_JOBS) $(SOAK)
+
 # One JSON line a figure; ROUNDS and JOBS change how many.
 bench: $(PROGRAMS) $(BENCH)
 	@for b in $(BENCH); do ./$$b || exit 1; done
@@ -163,9 +172,10 @@ lint:
 # Each target of tests/fuzz runs FUZZ_SECONDS on its seeds (tests/fuzz/seeds/NAME);
 # what it learns stays in build/fuzz/corpus/NAME. A crash is left in build/fuzz.
 FUZZ_SECONDS ?= 60
+WRAP_fuzz_unpack := -Wl,--wrap=mmap,--wrap=munmap
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(COMMON_LIBS) $(SANDBOXD_LIBS)
 fuzz:
 	$(MAKE) CC=clang SAN=fuzz $(FUZZERS)
 	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name; \
@@ -206,6 +216,7 @@ help:
 	@echo 'make check-e2e          with the built programs'
 	@echo 'make check-attacks      with hostile programs, as root and as a user'
 	@echo 'make check-san          unit and integration under ASan+UBSan and TSan'
+	@echo 'make soak               SOAK_JOBS=5000 honest and hostile ones, mixed'
 	@echo 'make lint               format, and what is large'
 	@echo 'make fuzz               FUZZ_SECONDS=60 for each target; needs clang'
 	@echo 'make bench              figures, one JSON line each'
@@ -218,6 +229,6 @@ clean:
 	rm -rf build bin
 
 .PHONY: all run up test check-unit check-integration check-e2e check-attacks check-san
-.PHONY: san-programs lint fuzz bench install help clean
+.PHONY: soak san-programs lint fuzz bench install help clean
 .SECONDARY:
 -include $(shell find $(OUT) build/pic -name '*.d' 2>/dev/null)

@@ -448,6 +448,24 @@ int json_line(const char *text, size_t at)
     return line;
 }
 
+void json_show_nuls(char *text)
+{
+    char *to = text;
+
+    for (const char *at = text; *at;) {
+        if (strncmp(at, "\\u0000", 6) == 0) {
+            memcpy(to, "\\\\x00", 5);
+            to += 5;
+            at += 6;
+            continue;
+        }
+        /* The backslash of a pair begins nothing. */
+        for (int n = at[0] == '\\' && at[1] ? 2 : 1; n > 0; n--)
+            *to++ = *at++;
+    }
+    *to = '\0';
+}
+
 void json_minify(const char *text, size_t size, struct strbuf *out)
 {
     bool in_string = false;

@@ -52,6 +52,11 @@ cJSON *json_parse(const char *text, size_t size);
 /* The line (from 1) that byte `at` of text is on. */
 int json_line(const char *text, size_t at);
 
+/* In place, for a result that is to be shown: an escaped NUL, where cJSON would
+ * cut the string, becomes the four characters \x00, as which output has other
+ * bytes that are no text. */
+void json_show_nuls(char *text);
+
 /* Appends a checked JSON text without the white space between its parts. */
 void json_minify(const char *text, size_t size, struct strbuf *out);
 

@@ -1,8 +1,11 @@
 #include "producer/show.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/json.h"
+#include "common/scope.h"
 #include "producer/exits.h"
 #include "producer/render.h"
 #include "producer/save.h"
@@ -47,9 +50,13 @@ int show_job(const struct settings *s, const struct options *o,
              const char *save, struct follow *f, const struct client_job *job,
              const char *id)
 {
-    cJSON *result = job->result ? cJSON_Parse(job->result) : NULL;
+    AUTO_FREE char *shown = job->result ? strdup(job->result) : NULL;
+    cJSON *result;
     int rc;
 
+    if (shown)
+        json_show_nuls(shown);
+    result = shown ? cJSON_Parse(shown) : NULL;
     if (!cJSON_IsObject(result)) {
         text_say("job %s is %s, but its result cannot be read", id,
                  job->status);

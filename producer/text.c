@@ -14,7 +14,8 @@ static bool unprintable(uint32_t code)
     return code < 0x20 || (code >= 0x7f && code < 0xa0) ||
            (code >= 0x200e && code <= 0x200f) ||
            (code >= 0x2028 && code <= 0x202e) ||
-           (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
+           (code >= 0x2066 && code <= 0x2069) || code == 0x061c ||
+           code == 0xfeff;
 }
 
 static void escape(struct strbuf *out, const char *text, size_t len,

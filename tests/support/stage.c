@@ -150,12 +150,12 @@ static bool has_result(void *ctx)
     return a->result != NULL;
 }
 
-cJSON *stage_result(struct rig *rig, const char *id)
+cJSON *stage_result_within(struct rig *rig, const char *id, int timeout_ms)
 {
     struct awaited a = {.rig = rig, .id = id};
     cJSON *json;
 
-    if (!wait_until(has_result, &a, RIG_WAIT_MS))
+    if (!wait_until(has_result, &a, timeout_ms))
         fail_msg("job %s has no result; its status is \"%s\"", id,
                  rig_job(rig, id, "status"));
     json = cJSON_Parse(a.result);
@@ -164,6 +164,11 @@ cJSON *stage_result(struct rig *rig, const char *id)
     free(a.result);
     assert_non_null(json);
     return json;
+}
+
+cJSON *stage_result(struct rig *rig, const char *id)
+{
+    return stage_result_within(rig, id, RIG_WAIT_MS);
 }
 
 cJSON *stage_job(struct rig *rig, const char *json)

@@ -37,6 +37,7 @@ char *stage_field(struct rig *rig, const char *id, const char *field);
 /* The result of a job, waited for. The caller deletes. Fails the test if it
  * does not come. */
 cJSON *stage_result(struct rig *rig, const char *id);
+cJSON *stage_result_within(struct rig *rig, const char *id, int timeout_ms);
 /* Pushes a job with a bare LPUSH to `default` and waits for the result. The
  * job's text must begin {"id":"…". */
 cJSON *stage_job(struct rig *rig, const char *json);

@@ -25,6 +25,7 @@ static void control_characters_and_broken_bytes_are_escaped(void **state)
     assert_escaped("\033[2Ja\nb\x7f", "\\x1b[2Ja\\x0ab\\x7f");
     assert_escaped("\xc2\x9b", "\\xc2\\x9b"); /* CSI as one character */
     assert_escaped("\xe2\x80\xae", "\\xe2\\x80\\xae"); /* turns text round */
+    assert_escaped("\xd8\x9c", "\\xd8\\x9c");          /* so does U+061C */
     assert_escaped("a\xff\xc3", "a\\xff\\xc3");
 }
 

@@ -181,9 +181,20 @@ static void milliseconds_are_cut_not_rounded(void **state)
     assert_string_equal(sb.text, "\"2026-01-02T03:04:05.678Z\"");
 }
 
+static void an_escaped_nul_is_shown_and_nothing_else_is_touched(void **state)
+{
+    char text[] = "[\"a\\u0000b\\\\u0000\\u0000\",\"\\\\\\u0000\\u00001\\n\"]";
+
+    (void)state;
+    json_show_nuls(text);
+    assert_string_equal(
+        text, "[\"a\\\\x00b\\\\u0000\\\\x00\",\"\\\\\\\\x00\\\\x001\\n\"]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_escaped_nul_is_shown_and_nothing_else_is_touched),
         cmocka_unit_test(the_grammar_of_rfc_8259_passes),
         cmocka_unit_test(what_is_not_json_is_told_from_what_we_refuse),
         cmocka_unit_test(a_number_that_passes_is_one_cjson_can_read),

@@ -65,7 +65,7 @@ void box_kill(struct box *b, int32_t reason)
 /* Nothing of it runs, and nothing more will. */
 static bool is_dead(const struct box *b)
 {
-    return b->init.fd < 0 && b->program.fd < 0 && b->token == 0;
+    return b->init.fd < 0 && b->token == 0;
 }
 
 /* Its processes are gone (or never were): the rest, step by step. */
@@ -206,14 +206,14 @@ static void on_all_dead(struct box *b)
         fail_stillborn(b);
 }
 
-/* Reaps by pidfd. False if it has not ended yet. */
-static bool reap(struct box *b, const struct watch *w, siginfo_t *info)
+/* Reaps the init. False if it has not ended yet. */
+static bool reap(struct box *b, siginfo_t *info)
 {
     struct rusage used = {0};
 
     *info = (siginfo_t){0};
-    if (syscall(SYS_waitid, P_PIDFD, w->fd, info, WEXITED | WNOHANG, &used) <
-            0 ||
+    if (syscall(SYS_waitid, P_PIDFD, b->init.fd, info, WEXITED | WNOHANG,
+                &used) < 0 ||
         info->si_pid == 0)
         return false;
     b->rusage_us +=
@@ -234,7 +234,7 @@ static void on_init_death(void *owner)
     struct box *b = owner;
     siginfo_t info;
 
-    if (!reap(b, &b->init, &info))
+    if (!reap(b, &info))
         return;
     while (b->leash.fd >= 0 && !b->leaving && b->state >= BOX_RUNNING)
         read_leash(b); /* EXITED, then the end of file */
@@ -244,41 +244,6 @@ static void on_init_death(void *owner)
         info.si_status == INIT_TIMED_OUT)
         b->reason = WIRE_TIMEOUT; /* we slept through it */
     loop_unwatch(b->epoll_fd, &b->init);
-    on_all_dead(b);
-}
-
-static void fail_early_death(struct box *b)
-{
-    struct step why;
-
-    if (WIFSIGNALED(b->status))
-        step_failed(&why, ECHILD,
-                    "set up the sandbox: its program died of signal %d",
-                    WTERMSIG(b->status));
-    else
-        step_failed(&why, ECHILD,
-                    "set up the sandbox: its program ended with code %d",
-                    WEXITSTATUS(b->status));
-    fail(b, &why);
-}
-
-/* Of a warm one. What it leaves behind ends with the init. */
-static void on_program_death(void *owner)
-{
-    struct box *b = owner;
-    siginfo_t info;
-
-    if (!reap(b, &b->program, &info))
-        return;
-    loop_unwatch(b->epoll_fd, &b->program);
-    b->has_status = true;
-    b->status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
-                                           : info.si_status & 0x7f;
-    if (b->state < BOX_RUNNING) {
-        fail_early_death(b);
-        return;
-    }
-    box_kill(b, WIRE_NOT_KILLED);
     on_all_dead(b);
 }
 
@@ -382,7 +347,7 @@ struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
     b->epoll_fd = epoll_fd;
     b->slot = slot;
     b->home_fd = b->inner_socket = -1;
-    b->leash.fd = b->socket.fd = b->init.fd = b->program.fd = b->oom.fd = -1;
+    b->leash.fd = b->socket.fd = b->init.fd = b->oom.fd = -1;
     for (int i = 0; i < SANDBOX_PIPES; i++)
         b->worker_ends[i] = b->inner_ends[i] = -1;
     set_state(b, BOX_SPAWNING);
@@ -406,8 +371,7 @@ struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
 
 void box_free(struct box *b)
 {
-    struct watch *const watches[] = {&b->leash, &b->socket, &b->init,
-                                     &b->program, &b->oom};
+    struct watch *const watches[] = {&b->leash, &b->socket, &b->init, &b->oom};
 
     for (size_t i = 0; i < sizeof(watches) / sizeof(*watches); i++)
         loop_unwatch(b->epoll_fd, watches[i]);
@@ -418,16 +382,15 @@ void box_free(struct box *b)
     free(b);
 }
 
-/* Our own child (of a sibling's making), not reaped: its number is its own. */
-static int watch_child(struct box *b, struct watch *w, pid_t pid,
-                       watch_fn *ready, struct step *why)
+/* Our own child (by a sibling's hand), not reaped: its number is its own. */
+static int watch_init(struct box *b, pid_t pid, struct step *why)
 {
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
     if (fd < 0)
         return step_failed(why, errno, "open a pidfd");
-    int rc = loop_watch(b->epoll_fd, w, fd, ready, b);
-    return rc < 0 ? step_failed(why, -rc, "watch a process") : 0;
+    int rc = loop_watch(b->epoll_fd, &b->init, fd, on_init_death, b);
+    return rc < 0 ? step_failed(why, -rc, "watch the sandbox's init") : 0;
 }
 
 /* Its init is there and waits. */
@@ -435,7 +398,7 @@ static void on_spawned(struct box *b, pid_t pid, const struct step *answer)
 {
     struct leash_message go = {.kind = LEASH_GO};
     struct step why = *answer;
-    int rc = watch_child(b, &b->init, pid, on_init_death, &why);
+    int rc = watch_init(b, pid, &why);
 
     if (rc < 0) {
         kill(pid, SIGKILL);
@@ -469,34 +432,19 @@ static void check_waiting(struct box *b)
     tell(b, BOX_IS_WAITING);
 }
 
-static void on_joined(struct box *b, pid_t pid)
-{
-    struct step why;
-    int rc = watch_child(b, &b->program, pid, on_program_death, &why);
-
-    b->program_pid = pid;
-    if (rc < 0) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        fail(b, &why);
-    }
-    if (b->leaving)
-        on_all_dead(b);
-    else
-        check_waiting(b);
-}
-
 void box_answered(struct box *b, pid_t pid, const struct step *why)
 {
     bool joining = b->state == BOX_JOINING;
 
     b->token = 0;
-    if (pid > 0 && joining)
-        on_joined(b, pid);
-    else if (pid > 0)
-        on_spawned(b, pid, why);
-    else
+    if (pid < 0)
         box_lost(b, why);
+    else if (!joining)
+        on_spawned(b, pid, why);
+    else if (b->leaving)
+        on_all_dead(b);
+    else
+        check_waiting(b);
 }
 
 void box_lost(struct box *b, const struct step *why)
@@ -538,6 +486,7 @@ void box_prepare(struct box *b, const struct wire_create *want, int input_fd)
 {
     struct leash_message m = {
         .kind = LEASH_PREPARE,
+        .program = b->program_pid,
         .disk_bytes = want->disk_bytes,
         .disk_inodes = want->disk_inodes,
         .backstop_ms = want->timeout_ms + START_MS_MAX,
@@ -621,7 +570,7 @@ static void read_leash(struct box *b)
         return;
     }
     close_fd(&fd);
-    if (m.kind == LEASH_EXITED && !b->kind->zygote) {
+    if (m.kind == LEASH_EXITED) {
         b->has_status = true;
         b->status = m.status;
     } else if (m.kind == LEASH_PREPARED && b->state == BOX_PREPARING) {
@@ -641,9 +590,8 @@ static void read_socket(struct box *b)
 
     if (io_recv_fds(b->socket.fd, &m, sizeof(m), NULL, 0) != sizeof(m)) {
         loop_unwatch(b->epoll_fd, &b->socket);
-        /* It runs by now, or its pidfd will tell; but of a cold one that dies
-         * while it waits only this is seen. */
-        if (b->state < BOX_READY && !b->kind->zygote) {
+        /* One that runs has closed it; of one that waits this is the end. */
+        if (b->state < BOX_READY) {
             step_failed(&why, ECHILD, "set up the sandbox: its program died");
             fail(b, &why);
         }
@@ -652,6 +600,7 @@ static void read_socket(struct box *b)
     m.why.what[sizeof(m.why.what) - 1] = '\0';
     if (m.kind == PROGRAM_READY && !b->heard) {
         b->heard = true;
+        b->program_pid = m.pid;
         check_waiting(b);
     } else if (m.kind == PROGRAM_FAILED && b->state == BOX_RUNNING) {
         b->exec_error = m.why.error ? m.why.error : EIO;

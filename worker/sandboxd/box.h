@@ -57,8 +57,8 @@ struct box {
     enum box_state state;
     uint64_t token;      /* of the answer it waits for; 0: none */
     uint32_t generation; /* of its zygote */
-    struct watch leash, socket, init, program, oom;
-    pid_t init_pid, program_pid;
+    struct watch leash, socket, init, oom;
+    pid_t init_pid, program_pid; /* the latter as inside */
     int home_fd;
     int worker_ends[SANDBOX_PIPES]; /* until a worker gets them */
     int inner_ends[SANDBOX_PIPES];  /* until the program has them */

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,12 +89,12 @@ static void on_lost(void *ctx, const struct spawner_link *spawner,
 static bool is_known(const struct daemon *d, pid_t pid)
 {
     for (const struct box *b = d->boxes; b; b = b->next)
-        if (b->init_pid == pid || b->program_pid == pid)
+        if (b->init_pid == pid)
             return true;
     return nursery_owns(&d->nursery, pid);
 }
 
-/* While one is not reaped, the death of its sandbox's init does not end. */
+/* Nobody else would. */
 static void reap_strays(const struct daemon *d)
 {
     siginfo_t info = {0};
@@ -276,8 +275,6 @@ int daemon_serve(const struct host *host, int control_fd, struct step *why)
         free(d);
         return rc;
     }
-    /* Inits and programs are made by others, but are ours to wait for. */
-    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     nursery_init(&d->nursery, host, d->epoll_fd);
     d->nursery.answered = on_answer;
     d->nursery.lost = on_lost;

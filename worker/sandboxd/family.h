@@ -5,11 +5,11 @@
  *      │                  clones their inits and the zygotes
  *      ├─────── zygote    a warmed interpreter: forks programs into sandboxes
  *      ├─────── init      PID 1 of each sandbox
- *      └─────── program   PID 2: the user's; cold (the init's child, execs) or
- *                         warm (the zygote's, runs on)
+ *      └─────── program   the user's, the init's child; cold (it execs) or warm
+ *                         (a fork of the zygote, which runs on)
  *
  * All are SOCK_SEQPACKET pairs, one struct per packet, sizes checked; end of
- * file means: die. Zygotes, inits and warm programs are children of sandboxd.
+ * file means: die. Spawners, zygotes and inits are children of sandboxd.
  *
  * Making a sandbox:
  *   sandboxd -> spawner   SPAWN_INIT, fds        spawner -> sandboxd  answer
@@ -20,8 +20,7 @@
  * Running a job in it:
  *   sandboxd -> init      LEASH_PREPARE, files   init -> sandboxd  PREPARED
  *   sandboxd -> program   PROGRAM_START          sandboxd -> init  RUN
- *   init -> sandboxd      LEASH_EXITED           (cold; warm ones are waited
- *                                                for)
+ *   init -> sandboxd      LEASH_EXITED
  */
 #ifndef WORKER_SANDBOXD_FAMILY_H
 #define WORKER_SANDBOXD_FAMILY_H
@@ -64,7 +63,8 @@ struct spawn_request {
  * warm with token 0. */
 struct spawn_answer {
     uint64_t token;
-    int32_t pid; /* as sandboxd sees it: its own child, not reaped yet */
+    int32_t pid; /* an init's or zygote's: a child of sandboxd, not reaped yet;
+                    0 of a program; -1: see why */
     struct step why;
 };
 
@@ -95,6 +95,7 @@ struct leash_message {
     uint32_t kind;
     struct step step;                /* FAILED */
     int32_t status;                  /* EXITED: as of wait() */
+    int32_t program;                 /* PREPARE: its pid inside */
     int64_t disk_bytes, disk_inodes; /* PREPARE */
     int64_t backstop_ms;             /* PREPARE, RUN: it ends by itself then */
 };
@@ -106,6 +107,7 @@ enum program_kind { PROGRAM_READY = 1, PROGRAM_FAILED, PROGRAM_START };
 /* READY; FAILED also when the exec fails. */
 struct program_word {
     uint32_t kind;
+    int32_t pid; /* READY: inside */
     struct step why;
 };
 

@@ -126,15 +126,14 @@ static int block_children(struct step *why)
     return fd;
 }
 
-/* PID 2. 0 if it comes from elsewhere. */
-static pid_t start_program(const struct init_plan *p, struct step *why)
+/* A warm one comes from elsewhere. */
+static int start_program(const struct init_plan *p, struct step *why)
 {
     struct program program = p->program;
-    pid_t pid = 0;
 
     if (!p->cold)
         return 0;
-    pid = fork();
+    pid_t pid = fork();
     if (pid == 0)
         program_main(&program);
     if (pid < 0)
@@ -142,7 +141,7 @@ static pid_t start_program(const struct init_plan *p, struct step *why)
     close(program.socket_fd);
     for (int i = 0; i < SANDBOX_PIPES; i++)
         close(program.pipes[i]);
-    return pid;
+    return pid < 0 ? -why->error : 0;
 }
 
 /* Opened only now: nothing of ours is to lie around in the program. */
@@ -198,8 +197,7 @@ static bool reap(pid_t program, int *status_out)
     return ended;
 }
 
-/* Until the program ends, or for ever if it is not our child. The deadline
- * holds even if sandboxd hangs. */
+/* Until the program ends. The deadline holds even if sandboxd hangs. */
 static int watch(const struct init_plan *p, int child_fd, pid_t program,
                  int64_t backstop_ms)
 {
@@ -246,15 +244,14 @@ _Noreturn void init_main(const struct init_plan *p)
     int child_fd = block_children(&why);
     if (child_fd < 0 || build(&why) < 0)
         fail(p, &why);
-    pid_t program = start_program(p, &why);
-    if (program < 0 || tell_ready(p, &why) < 0)
+    if (start_program(p, &why) < 0 || tell_ready(p, &why) < 0)
         fail(p, &why);
 
     await(p, LEASH_PREPARE, &m, &input_fd);
     if (prepare(p, &m, input_fd, &why) < 0)
         fail(p, &why);
     say(p, &prepared, -1);
-    exited.status = watch(p, child_fd, program, m.backstop_ms);
+    exited.status = watch(p, child_fd, m.program, m.backstop_ms);
     say(p, &exited, -1);
     _exit(0);
 }

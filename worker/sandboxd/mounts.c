@@ -336,14 +336,17 @@ static int make_disk(struct step *why)
 
 /* ---- the spawner ------------------------------------------------------- */
 
-/* A file or folder of the host below the stage, read-only. */
-static int stage_bind(const char *source, const char *target, struct step *why)
+/* A file or folder of the host below the stage, read-only. By its descriptor:
+ * the stage may cover its path. */
+static int stage_bind(int fd, const char *target, struct step *why)
 {
     struct stat st;
+    char source[32];
     int rc;
 
+    snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
     if (stat(source, &st) < 0)
-        return step_failed(why, errno, "find %.100s", source);
+        return step_failed(why, errno, "find what belongs at %s", target);
     rc = S_ISDIR(st.st_mode) ? make_folder(target, why)
                              : write_file(target, "", why);
     if (rc == 0 && mount(source, target, NULL, MS_BIND | MS_REC, NULL) < 0)
@@ -353,8 +356,14 @@ static int stage_bind(const char *source, const char *target, struct step *why)
 
 static int open_stage(const struct mounts_plan *plan, struct step *why)
 {
+    bool warm = plan->runtime[0] && plan->zygote_lib[0];
+    AUTO_FD int runtime = warm ? open(plan->runtime, O_PATH | O_CLOEXEC) : -1;
+    AUTO_FD int lib = warm ? open(plan->zygote_lib, O_PATH | O_CLOEXEC) : -1;
     int rc;
 
+    if (warm && (runtime < 0 || lib < 0))
+        return step_failed(why, errno, "open %.100s",
+                           runtime < 0 ? plan->runtime : plan->zygote_lib);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return step_failed(why, errno, "make mounts private");
     if (mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, SMALL_TMPFS) < 0)
@@ -370,10 +379,10 @@ static int open_stage(const struct mounts_plan *plan, struct step *why)
     if (rc == 0 &&
         mount("/proc", STAGE "/proc", NULL, MS_BIND | MS_REC, NULL) < 0)
         rc = step_failed(why, errno, "bind /proc");
-    if (rc == 0 && plan->runtime[0])
-        rc = stage_bind(plan->runtime, STAGE ZYGOTE "/runtime", why);
-    if (rc == 0 && plan->zygote_lib[0])
-        rc = stage_bind(plan->zygote_lib, STAGE ZYGOTE "/zygote.so", why);
+    if (rc == 0 && warm)
+        rc = stage_bind(runtime, STAGE ZYGOTE "/runtime", why);
+    if (rc == 0 && warm)
+        rc = stage_bind(lib, STAGE ZYGOTE "/zygote.so", why);
     return rc;
 }
 

@@ -71,7 +71,7 @@ int program_confine(const struct program *p, struct step *why)
 
 static void say(const struct program *p, uint32_t kind, const struct step *why)
 {
-    struct program_word word = {.kind = kind};
+    struct program_word word = {.kind = kind, .pid = getpid()};
 
     if (why)
         word.why = *why;

@@ -5,11 +5,11 @@
  * fork are part of Python's stable ABI and looked up by name, so any CPython
  * from 3.7 on will do.
  *
- * A program is forked in two steps. The first child (vfork: it shares our
+ * A program is forked in three steps. The first child (vfork: it shares our
  * memory and we wait) enters the sandbox: its cgroups, then its namespaces, of
- * which the pid namespace holds for children only. There it forks the program,
- * with our memory copied on write, and ends; so sandboxd, a subreaper, becomes
- * the program's parent.
+ * which the pid namespace holds for children only. So it makes the second one
+ * (vfork, too), which is inside. That forks the program, with our memory copied
+ * on write, and ends; so the sandbox's init becomes the program's parent.
  *
  * Threads:  one; asserted before the first fork.
  * Errors:   sent to sandboxd with the step that failed.
@@ -205,35 +205,45 @@ static int enter_sandbox(const int *fds, struct step *why)
     return 0;
 }
 
-/* Returns twice: in the zygote, 0 or an error; in the program, 1. Never inline:
- * the program goes on in this frame, which its parent no longer uses. */
-__attribute__((noinline)) static int
-fork_program(const int *fds, pid_t *pid_out, struct step *why)
+/* Waits for a child that only had a step to do. */
+static int wait_step(pid_t pid, struct step *why)
 {
-    volatile pid_t program = -1;
     int status;
-    pid_t first = vfork();
 
-    if (first == 0) {
-        if (enter_sandbox(fds, why) < 0)
-            _exit(1);
-        program = fork();
-        if (program == 0)
-            return 1;
-        if (program < 0)
-            step_failed(why, errno, "fork the zygote");
-        _exit(program < 0);
-    }
-    if (first < 0)
+    if (pid < 0)
         return step_failed(why, errno, "vfork the zygote");
-    while (waitpid(first, &status, 0) < 0 && errno == EINTR)
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (why->error)
         return -why->error;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return step_failed(why, ECHILD, "fork the zygote: its child died");
-    *pid_out = program;
     return 0;
+}
+
+/* Returns twice: in the zygote, 0 or an error; in the program, 1. Never inline:
+ * the program goes on in this frame, which nobody else uses then. */
+__attribute__((noinline)) static int fork_program(const int *fds,
+                                                  struct step *why)
+{
+    pid_t first = vfork();
+
+    if (first == 0) {
+        if (enter_sandbox(fds, why) < 0)
+            _exit(1);
+        pid_t second = vfork();
+        if (second == 0) {
+            pid_t program = fork();
+
+            if (program == 0)
+                return 1;
+            if (program < 0)
+                step_failed(why, errno, "fork the zygote");
+            _exit(program < 0);
+        }
+        _exit(wait_step(second, why) < 0);
+    }
+    return wait_step(first, why);
 }
 
 static void close_all(int *fds, size_t count)
@@ -266,7 +276,6 @@ static int serve_one(void)
     struct join_request request;
     struct step why = {0};
     int fds[ALL_JOIN_FDS];
-    pid_t pid = -1;
 
     ssize_t got =
         io_recv_fds(FAMILY_FD, &request, sizeof(request), fds, ALL_JOIN_FDS);
@@ -275,13 +284,13 @@ static int serve_one(void)
         return -EPIPE;
     }
     zygote.before();
-    if (fork_program(fds, &pid, &why) == 1) {
+    if (fork_program(fds, &why) == 1) {
         become_program(fds);
         return 1;
     }
     zygote.in_parent();
     close_all(fds, ALL_JOIN_FDS);
-    return answer(request.token, why.error ? -1 : pid, &why);
+    return answer(request.token, why.error ? -1 : 0, &why);
 }
 
 int zygote_serve(void)
@@ -308,7 +317,6 @@ long zygote_await(const char **strings_out, unsigned counts_out[2])
         step_failed(&why, EPROTO, "read the job");
         program_fail(&zygote.program, &why);
     }
-    /* From here on sandboxd learns of the end by waiting for us. */
     close(zygote.program.socket_fd);
     *strings_out = message + sizeof(want);
     counts_out[0] = want.argc;

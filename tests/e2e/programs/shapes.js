@@ -1,0 +1,1 @@
+exports.area = (r) => Math.round(Math.PI * r * r);

@@ -57,9 +57,11 @@ struct settings {
                                  running sandboxes; 0 = what host and cgroup
                                  have, less a reserve */
     bool allow_degraded;      /* CAPIBOX_ALLOW_DEGRADED 0|1, --allow-degraded */
-    char *warm;     /* CAPIBOX_WARM start|demand|never: when interpreters are
-                       warmed up; at the start, by a first job, or not at all */
-    bool supervise; /* CAPIBOX_SUPERVISE 0|1, --supervise: worker only */
+    char *warm;      /* CAPIBOX_WARM start|demand|never: when interpreters are
+                        warmed up; at the start, by a first job, or not at all */
+    int64_t waiting; /* CAPIBOX_WAITING 0..512, 64: most sandboxes of a kind
+                        that wait ready; how many do follows demand */
+    bool supervise;  /* CAPIBOX_SUPERVISE 0|1, --supervise: worker only */
 
     /* Ceilings a dynamic spec may not pass (contract section 6). */
     int64_t max_timeout_s;   /* CAPIBOX_MAX_TIMEOUT 1..86400, 3600 */

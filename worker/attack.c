@@ -25,7 +25,13 @@
 #define LEFT_POLL_US 20000
 #define NAME_WIDTH   56
 
+/* What this program has of processes and cgroups. */
+struct traces {
+    int processes, cgroups;
+};
+
 struct runner {
+    struct traces traces; /* before there was a backend */
     const struct settings *settings;
     const struct backend_ops *ops;
     const struct template_set *templates;
@@ -310,11 +316,6 @@ static void run_threads(struct runner *r)
         MUST0(pthread_join(threads[--count], NULL));
 }
 
-/* What this program has of processes and cgroups. */
-struct traces {
-    int processes, cgroups;
-};
-
 static struct traces find_traces(void)
 {
     return (struct traces){attack_host_processes(getpid()),
@@ -371,16 +372,17 @@ static int run_all(struct runner *r)
     char why[ATTACK_WHY_MAX] = "";
     struct trial warm_up = {.attack = &r->set.items[0]};
 
-    /* What stays between jobs is there from here on. */
     check_next_job(r, &warm_up);
     if (warm_up.end == ATTACK_BROKE) {
         fprintf(stderr, "capibox-worker: no job runs here: %s\n", warm_up.why);
         return EXIT_FAULT;
     }
-    struct traces traces = find_traces();
     attack_host_look(&before);
     run_threads(r);
-    if (is_clean(&traces, why))
+    /* With it goes what waits for jobs; then nothing may be left at all. */
+    r->ops->close(r->backend);
+    r->backend = NULL;
+    if (is_clean(&r->traces, why))
         attack_host_same(&before, why);
     return print_summary(r, why);
 }
@@ -422,8 +424,11 @@ static int load(struct runner *r)
         *strrchr(dir, '/') = '\0';
         rc = attacks_load(dir, &r->set, &why);
     }
+    r->traces = find_traces();
     if (rc == 0)
         rc = r->ops->open(r->settings, &r->backend, &why);
+    if (rc == 0 && r->ops->prepare)
+        r->ops->prepare(r->backend, r->templates);
     if (rc == 0)
         return EXIT_HELD;
     complaint_print(&why, text, sizeof(text));

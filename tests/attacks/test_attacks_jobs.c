@@ -584,6 +584,7 @@ static void attacks_by_jobs_leave_nothing(void **state)
 static int open_all(void **state)
 {
     static const char *const env[] = {"CAPIBOX_CONCURRENCY=4",
+                                      ATTACK_WORKER_ENV,
                                       "CAPIBOX_ALLOW_DEGRADED=1", NULL};
 
     (void)state;
@@ -591,7 +592,7 @@ static int open_all(void **state)
     stage_worker(&rig, &worker, env);
     attack_next_job_is_fine(&rig, "first");
     attack_next_job_is_fine(&rig, "second");
-    attack_traces_find(&worker, &traces);
+    attack_traces_settle(&worker, &traces);
     return 0;
 }
 

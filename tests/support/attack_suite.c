@@ -14,17 +14,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/io.h"
 #include "common/must.h"
 #include "common/scope.h"
 #include "tests/support/cmocka_all.h"
 #include "worker/attack_host.h"
 
-#define USER     65533 /* nobody uses it */
-#define CGROUPS  "/sys/fs/cgroup"
-#define WALK_FDS 16
-#define LEFT_MS  1000
-#define AFTER    "after-"
+#define SETTLED_MS 5000
+#define SETTLE_MS  40000
+#define USER       65533 /* nobody uses it */
+#define CGROUPS    "/sys/fs/cgroup"
+#define WALK_FDS   16
+#define LEFT_MS    1000
+#define AFTER      "after-"
 
 static struct {
     struct rig rig;
@@ -57,6 +60,33 @@ void attack_traces_find(const struct proc *worker, struct attack_traces *out)
     *out = (struct attack_traces){attack_host_processes(worker->pid),
                                   attack_host_cgroups(worker->pid),
                                   count_fds(worker->pid)};
+}
+
+struct settling {
+    const struct proc *worker;
+    struct attack_traces *seen;
+    int64_t since_ms;
+};
+
+static bool is_settled(void *ctx)
+{
+    struct settling *s = ctx;
+    struct attack_traces now;
+
+    attack_traces_find(s->worker, &now);
+    if (memcmp(&now, s->seen, sizeof(now)) != 0)
+        s->since_ms = clock_ms();
+    *s->seen = now;
+    return clock_ms() - s->since_ms >= SETTLED_MS;
+}
+
+void attack_traces_settle(const struct proc *worker, struct attack_traces *out)
+{
+    struct settling s = {worker, out, clock_ms()};
+
+    memset(out, 0, sizeof(*out));
+    if (!wait_until(is_settled, &s, SETTLE_MS))
+        fail_msg("processes and cgroups come and go");
 }
 
 struct waiting {
@@ -356,7 +386,7 @@ static bool is_degraded(void)
 
 static int open_suite(void **state)
 {
-    const char *env[] = {"CAPIBOX_CONCURRENCY=4",
+    const char *env[] = {"CAPIBOX_CONCURRENCY=4", ATTACK_WORKER_ENV,
                          is_degraded() ? "CAPIBOX_ALLOW_DEGRADED=1"
                                        : "CAPIBOX_ALLOW_DEGRADED=0",
                          "SECRET_TOKEN=SECRET", NULL};
@@ -368,7 +398,7 @@ static int open_suite(void **state)
     attack_next_job_is_fine(&suite.rig, "first");
     attack_next_job_is_fine(&suite.rig, "second");
     attack_next_job_is_fine(&suite.rig, "third");
-    attack_traces_find(&suite.worker, &suite.traces);
+    attack_traces_settle(&suite.worker, &suite.traces);
     attack_host_look(&suite.host);
     push_all();
     return 0;

@@ -33,6 +33,10 @@ struct attack_traces {
 };
 
 void attack_traces_find(const struct proc *worker, struct attack_traces *out);
+/* Waits until it changes no more: what waits for jobs is made by then. */
+void attack_traces_settle(const struct proc *worker, struct attack_traces *out);
+/* Settings of a worker whose traces are to be compared. */
+#define ATTACK_WORKER_ENV "CAPIBOX_WARM=start", "CAPIBOX_WAITING=1"
 /* Waits until there is no more than before. Fails the test after a second. */
 void attack_traces_gone(const struct proc *worker,
                         const struct attack_traces *before);

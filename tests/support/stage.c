@@ -61,6 +61,12 @@ static void make_env(struct rig *rig, char url[512], const char **env_out,
             break;
     if (!more || !more[i])
         env_out[n++] = url;
+    for (i = 0; more && more[i]; i++)
+        if (strncmp(more[i], "CAPIBOX_WARM=", 13) == 0)
+            break;
+    /* Most tests have no use for all the templates' interpreters. */
+    if (!more || !more[i])
+        env_out[n++] = "CAPIBOX_WARM=demand";
     for (i = 0; more && more[i]; i++) {
         MUST(n + 1 < STAGE_ENV_MAX);
         env_out[n++] = more[i];

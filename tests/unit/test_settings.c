@@ -141,6 +141,8 @@ static void defaults_are_the_contract_s(void **state)
     assert_string_equal(s->api_keys, "");
     assert_int_equal(s->lease_ms, 10000);
     assert_int_equal(s->memory_budget_mb, 0);
+    assert_string_equal(s->warm, "start");
+    assert_int_equal(s->waiting, 64);
     assert_false(s->allow_degraded || s->supervise || s->help || s->version ||
                  s->json || s->probe);
     assert_int_equal(s->max_timeout_s, 3600);

@@ -44,6 +44,7 @@ struct backend {
     struct drivers drivers;
     int64_t memory_budget;
     bool may_warm, warm_at_start;
+    int waiting; /* most of a kind */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Guarded by lock; broadcast changed when a sandbox leaves. */
@@ -186,6 +187,7 @@ static int local_open(const struct settings *settings,
         goto undo_drivers;
     be->memory_budget = choose_budget(settings, &host);
     be->may_warm = strcmp(settings->warm, "never") != 0;
+    be->waiting = (int)settings->waiting;
     be->warm_at_start = strcmp(settings->warm, "start") == 0;
     init_lock(be);
     *backend_out = be;
@@ -230,9 +232,12 @@ static void local_prepare(struct backend *be, const struct template_set *set)
 {
     AUTO_STRBUF struct strbuf greeting = STRBUF_INIT;
 
-    if (!be->warm_at_start)
-        return;
-    for (size_t i = 0; i < set->count; i++)
+    struct wire_word pool = {.kind = WIRE_POOL, .reason = be->waiting};
+    uint32_t size = sizeof(pool);
+
+    strbuf_add(&greeting, &size, sizeof(size));
+    strbuf_add(&greeting, &pool, sizeof(pool));
+    for (size_t i = 0; be->warm_at_start && i < set->count; i++)
         greet_template(set->items[i], &greeting);
     if (!greeting.failed)
         link_greet(&be->link, &greeting);

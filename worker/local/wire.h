@@ -5,7 +5,8 @@
  *
  * One SOCK_SEQPACKET pair is the control socket: over it the worker passes, per
  * job, one end of a new SOCK_SEQPACKET pair (the job socket) with WIRE_CREATE;
- * and WIRE_WARM, which names a kind of sandbox to hold ready from now on.
+ * WIRE_WARM, which names a kind of sandbox to hold ready from now on; and
+ * WIRE_POOL {most}, how many of a kind may wait.
  * All else about a job goes over its job socket:
  *
  *   worker                          sandboxd
@@ -53,6 +54,7 @@ enum wire_kind {
     WIRE_DESTROY,
     WIRE_GONE,
     WIRE_WARM,
+    WIRE_POOL,
 };
 
 enum wire_reason { /* why it was killed; first one wins */
@@ -112,7 +114,7 @@ struct wire_failed {
     char step[160]; /* "write memory.limit_in_bytes" … for people */
 };
 
-struct wire_word { /* RUN, DESTROY; KILL with its reason */
+struct wire_word { /* RUN, DESTROY; KILL with its reason, POOL with its most */
     uint32_t kind;
     int32_t reason;
 };

@@ -532,9 +532,10 @@ void box_start(struct box *b, const void *message, size_t size,
     set_state(b, BOX_RUNNING);
     b->started_us = clock_us();
     b->wake_ms = clock_ms() + timeout_ms;
-    /* If that fails it is dead, and its pidfd says so. */
-    io_send_fds(b->socket.fd, text, sizeof(m) + size, NULL, 0);
+    /* The init first: should it end with a message unread, the kernel would drop
+     * its own last one. If either is dead, the init's pidfd says so. */
     io_send_fds(b->leash.fd, &run, sizeof(run), NULL, 0);
+    io_send_fds(b->socket.fd, text, sizeof(m) + size, NULL, 0);
 }
 
 int64_t box_memory(const struct box *b)

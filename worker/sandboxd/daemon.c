@@ -164,6 +164,8 @@ static void on_control(void *owner)
     }
     if (fd >= 0)
         close(fd);
+    if (got == sizeof(word) && word.kind == WIRE_POOL)
+        d->pool_most = word.reason;
     if (got >= (ssize_t)sizeof(struct wire_warm) && word.kind == WIRE_WARM)
         on_warm(d, message, (size_t)got);
     if (is_end(got))
@@ -269,6 +271,7 @@ int daemon_serve(const struct host *host, int control_fd, struct step *why)
         return step_failed(why, ENOMEM, "start");
     d->host = host;
     d->control.fd = -1;
+    d->pool_most = POOL_MOST;
     d->epoll_fd = loop_open();
     if (d->epoll_fd < 0) {
         rc = step_failed(why, -d->epoll_fd, "make an epoll set");

@@ -14,6 +14,8 @@
 #include "worker/sandboxd/idmap.h"
 #include "worker/sandboxd/nursery.h"
 
+#define POOL_MOST 64 /* unless the worker says otherwise */
+
 /* One job socket. */
 struct request {
     struct daemon *daemon;
@@ -38,6 +40,7 @@ struct daemon {
     struct box *boxes;
     struct request *requests;
     bool slots[IDMAP_SLOTS];
+    int pool_most;      /* of a kind that wait */
     int64_t give_up_ms; /* 0: still serving */
     int64_t memory_ms;  /* when memory_bytes was read */
     int64_t memory_bytes;

@@ -17,7 +17,6 @@
 #define IDLE_MS       (2 * 60 * 1000) /* then only the floor is held */
 #define AGE_MS_MAX    (10 * 60 * 1000)
 #define MAKING_MAX    2 /* of a kind at a time, so that jobs go first */
-#define KIND_MAX      64
 #define ALL_MAX       WIRE_FLOOR_MAX
 #define REFILL_MS     1000 /* after a failure */
 #define MEMORY_MS     500
@@ -64,18 +63,17 @@ static void fade(struct kind *k, int64_t now_ms)
     k->window_ms = now_ms;
 }
 
-static int target(const struct kind *k, int64_t now_ms)
+static int target(const struct daemon *d, const struct kind *k, int64_t now_ms)
 {
     bool used = k->used_ms > 0 && now_ms - k->used_ms < IDLE_MS;
     int by_demand = (int)(k->wanted + 0.99);
 
     if (by_demand < 1)
         by_demand = 1;
-    if (by_demand > KIND_MAX)
-        by_demand = KIND_MAX;
     if (!used)
         by_demand = 0;
-    return by_demand > k->floor ? by_demand : k->floor;
+    int wants = by_demand > k->floor ? by_demand : k->floor;
+    return wants < d->pool_most ? wants : d->pool_most;
 }
 
 static int64_t available_bytes(void)
@@ -145,7 +143,7 @@ void pool_tick(struct daemon *d, int64_t now_ms)
 
     for (struct kind *k = d->nursery.kinds; k; k = k->next) {
         fade(k, now_ms);
-        int has = count_kind(d, k, now_ms, &all), wants = target(k, now_ms);
+        int has = count_kind(d, k, now_ms, &all), wants = target(d, k, now_ms);
 
         if (has > wants + wants / 4)
             shrink(d, k);
@@ -158,7 +156,7 @@ int64_t pool_wake_ms(const struct daemon *d, int64_t now_ms)
 {
     for (const struct kind *k = d->nursery.kinds; k; k = k->next)
         if (k->wanted >= 1 || k->arrivals > 0 || k->making > 0 ||
-            k->waiting < target(k, now_ms))
+            k->waiting < target(d, k, now_ms))
             return now_ms + TICK_MS;
     /* Ages and zygotes that are to be replaced. */
     return now_ms + 10 * TICK_MS;

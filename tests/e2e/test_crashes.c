@@ -21,6 +21,7 @@ static struct proc first, second;
 static struct household house;
 
 static const char *const four_at_a_time[] = {"CAPIBOX_CONCURRENCY=4",
+                                             "CAPIBOX_WAITING=0",
                                              "CAPIBOX_LEASE_MS=2000", NULL};
 
 static void push_sleeper(const char *id, const char *seconds)
@@ -94,13 +95,14 @@ struct running {
     int sandboxes;
 };
 
-/* The worker, its sandboxd, and an init, a bash and a sleep each. */
+/* The worker, its sandboxd and spawner, and an init, a bash and a sleep each.
+ */
 static bool all_inside(void *ctx)
 {
     struct running *r = ctx;
 
     household_list(r->worker->pid, &house);
-    return house.count >= 2 + 3 * r->sandboxes;
+    return house.count >= 3 + 3 * r->sandboxes;
 }
 
 /* Also a check of the check: while they run there are cgroups. */
@@ -136,16 +138,15 @@ static bool runs_on_another(void *ctx)
     return owner[0] && strcmp(owner, ctx) != 0;
 }
 
-/* Stopped past its lease, it wakes up with a sandbox of a job that is not its
- * own any more. */
-/* Its init and its program; the worker, its sandboxd and what waits there for
- * other jobs stay. */
+/* All of it; the worker, its sandboxd and spawner stay. */
 static bool first_run_is_gone(void *ctx)
 {
     (void)ctx;
-    return household_alive(&house) <= house.count - 2;
+    return household_alive(&house) <= house.count - 3;
 }
 
+/* Stopped past its lease, it wakes up with a sandbox of a job that is not its
+ * own any more. */
 static void a_worker_that_overslept_gives_up_its_job(void **state)
 {
     char owner[WORKER_ID_MAX + 1];

@@ -115,6 +115,7 @@ class ImportHooks:
             "IPython": lambda m: None,
             "linecache": rich.linecache_loaded,
             "matplotlib.pyplot": lambda m: rich.load().pyplot_loaded(m),
+            "PIL.ImageShow": lambda m: rich.load().pil_loaded(m),
             "plotly.io": lambda m: rich.load().plotly_loaded(m),
             "multiprocessing.spawn": lambda m: rich.load().spawn_loaded(m),
             "IPython.display": lambda m: rich.load().ipython_loaded(m),

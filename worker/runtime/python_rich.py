@@ -618,6 +618,9 @@ class Reporter:
     def plotly_loaded(self, module):
         module.show = lambda figure, *_a, **_k: self.show(figure, False)
 
+    def pil_loaded(self, module):
+        module.show = lambda image, *_a, **_k: self.show(image, False)
+
     def ipython_loaded(self, module):
         module.display = self.rich.display
 

@@ -96,7 +96,9 @@ def load_driver():
     exec(code, driver.__dict__)
     driver.HERE = JOB
     driver.OWN_FILES.append(os.path.abspath(__file__))
-    driver.Rich.preloaded = driver.Rich.read(HERE)
+    rich = driver.Rich.preloaded = driver.Rich.read(HERE)
+    for part in (rich["CHART_FILE"], rich["NOTEBOOK_FILE"]):
+        rich["load_part"](part)
     return driver
 
 

@@ -65,7 +65,7 @@ static void arguments_and_limits_arrive(void **state)
     (void)state;
     assert_int_equal(read_back(&job, &spec, &box), 0);
     assert_string_equal(box.argv[0], "/usr/bin/x");
-    assert_string_equal(box.argv[2], "/run/capibox/driver.py");
+    assert_string_equal(box.argv[2], "/run/capibox-runtime/python_driver.py");
     assert_string_equal(box.argv[3], "");
     assert_string_equal(box.argv[4], "a b");
     assert_null(box.argv[5]);

@@ -13,7 +13,7 @@ for folder in folders:
         fails("a file in " + folder, SEALED, open, folder + "/" + MARK, "w")
         fails("a folder in " + folder, SEALED, os.mkdir, folder + "/" + MARK)
 for file in (os.__file__, os.path.realpath(sys.executable), "/etc/passwd",
-             "/run/capibox/driver.py", "/run/capibox/main.py"):
+             "/run/capibox-runtime/python_driver.py", "/run/capibox/main.py"):
     if os.path.exists(file):
         fails("writing " + file, SEALED + (26,), open, file, "r+b")
         fails("chmod of " + file, SEALED, os.chmod, file, 0o777)

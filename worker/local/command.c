@@ -8,6 +8,7 @@
 #include "worker/local/wire.h"
 
 #define JOB_DIR    "/run/capibox/"
+#define DRIVERS    "/run/capibox-runtime/"
 #define CACHES     "/tmp/.capibox-cache"
 #define WORDS_ARGV 3
 
@@ -20,10 +21,10 @@ struct launch {
  * Debian 12's node 18 refuses import() in any code but the main file without.
  */
 static const struct launch launches[LANGUAGE_COUNT] = {
-    [LANGUAGE_PYTHON] = {"main.py", {"-I", JOB_DIR "driver.py"}},
+    [LANGUAGE_PYTHON] = {"main.py", {"-I", DRIVERS "python_driver.py"}},
     [LANGUAGE_JAVASCRIPT] = {"main.js",
                              {"--experimental-vm-modules",
-                              JOB_DIR "driver.js"}},
+                              DRIVERS "node_driver.js"}},
     [LANGUAGE_BASH] = {"main.sh", {JOB_DIR "main.sh"}},
 };
 

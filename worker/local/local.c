@@ -22,7 +22,6 @@
 #include "worker/backend.h"
 #include "worker/local/collect.h"
 #include "worker/local/command.h"
-#include "worker/local/drivers.h"
 #include "worker/local/host.h"
 #include "worker/local/input.h"
 #include "worker/local/lacking.h"
@@ -41,7 +40,6 @@ enum interruption { NOT_INTERRUPTED, CANCELLED, ABANDONED };
 
 struct backend {
     struct link link;
-    struct drivers drivers;
     int64_t memory_budget;
     bool may_warm, warm_at_start;
     int waiting; /* most of a kind */
@@ -134,15 +132,6 @@ static void raise_file_limit(void)
     setrlimit(RLIMIT_NOFILE, &files);
 }
 
-static int load_drivers(struct backend *be, struct complaint *why)
-{
-    char dir[PATH_MAX];
-
-    snprintf(dir, sizeof(dir), "%s", be->link.program);
-    *strrchr(dir, '/') = '\0';
-    return drivers_load(dir, &be->drivers, why);
-}
-
 static int64_t choose_budget(const struct settings *settings,
                              const struct host_report *host)
 {
@@ -179,12 +168,9 @@ static int local_open(const struct settings *settings,
     rc = host_check(be->link.program, settings->allow_degraded, &host, why);
     if (rc < 0)
         goto undo_alloc;
-    rc = load_drivers(be, why);
-    if (rc < 0)
-        goto undo_alloc;
     rc = link_open(&be->link, why);
     if (rc < 0)
-        goto undo_drivers;
+        goto undo_alloc;
     be->memory_budget = choose_budget(settings, &host);
     be->may_warm = strcmp(settings->warm, "never") != 0;
     be->waiting = (int)settings->waiting;
@@ -193,8 +179,6 @@ static int local_open(const struct settings *settings,
     *backend_out = be;
     return 0;
 
-undo_drivers:
-    drivers_unload(&be->drivers);
 undo_alloc:
     free(be);
     return rc;
@@ -205,7 +189,6 @@ static void local_close(struct backend *be)
     if (!be)
         return;
     link_close(&be->link);
-    drivers_unload(&be->drivers);
     pthread_cond_destroy(&be->changed);
     pthread_mutex_destroy(&be->lock);
     free(be);
@@ -307,13 +290,12 @@ static void free_sandbox(struct sandbox *sb)
 }
 
 /* The job's files and code, as one sealed memfd. */
-static int pack(const struct backend *be, const struct job *job,
-                const struct spec *spec, struct outcome *o)
+static int pack(const struct job *job, const struct spec *spec,
+                struct outcome *o)
 {
     struct input in;
 
     input_init(&in);
-    drivers_add(&be->drivers, spec->language, &in);
     input_add(&in, "job", command_code_name(spec->language), job->code,
               job->code_bytes);
     lacking_add(job, spec, &in, o);
@@ -333,7 +315,7 @@ static int send_create(struct sandbox *sb, const struct job *job,
 
     if (rc < 0)
         return rc;
-    int input_fd = pack(sb->backend, job, spec, o);
+    int input_fd = pack(job, spec, o);
     if (input_fd < 0)
         return input_fd;
     rc = link_job(&sb->backend->link);

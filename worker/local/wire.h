@@ -30,7 +30,7 @@
  *   u32 count, then per file: u32 path_len, u32 data_len, path, data.
  * The sandbox's own init writes them out, inside the sandbox. Path prefixes:
  *   "home/…"  below /home/user          (the job's files)
- *   "job/…"   below /run/capibox        (driver and code: read-only for it)
+ *   "job/…"   below /run/capibox        (the code: read-only for it)
  * Standard input is not in there: the worker writes it to the stdin pipe.
  */
 #ifndef WORKER_LOCAL_WIRE_H

@@ -1,8 +1,8 @@
 'use strict';
 // Runs /run/capibox/main.js as the REPL would, in a process of its own.
 //
-// Starts as `node /run/capibox/driver.js [args...]` with main.js in the same
-// folder and the result pipe's number in CAPIBOX_RESULT_FD. Writes the frames
+// Starts as `node node_driver.js [args...]` with the result pipe's number in
+// CAPIBOX_RESULT_FD. Writes the frames
 // of worker/local/wire.h: the last expression's value and what ended the code.
 // Nothing in here protects anything: user code shares the process.
 
@@ -14,6 +14,9 @@ const Module = require('module');
 const { pathToFileURL } = require('url');
 
 const CODE_NAME = 'main.js';
+// What the worker put there for this job; or, without a sandbox, our own folder.
+const JOB = fs.existsSync(path.join(__dirname, CODE_NAME)) ?
+  __dirname : '/run/capibox';
 // As in common/limits.h; tests/integration/test_drivers.c compares.
 const ERROR_TEXT_MAX = 4096;
 const TRACEBACK_BYTES_MAX = 64 << 10;
@@ -338,7 +341,7 @@ function onUncaught(error) {
 }
 
 function main() {
-  let code = fs.readFileSync(path.join(__dirname, CODE_NAME), 'utf8');
+  let code = fs.readFileSync(path.join(JOB, CODE_NAME), 'utf8');
   if (code.charCodeAt(0) === 0xFEFF) code = code.slice(1);
   setUpGlobals();
   hushLoader();

@@ -1,7 +1,7 @@
 """Runs /run/capibox/main.py as a Jupyter cell would, in a process of its own.
 
-Starts as `python3 -I /run/capibox/driver.py [args...]` with python_rich.py and
-main.py in the same folder and the result pipe's number in CAPIBOX_RESULT_FD.
+Starts as `python3 -I python_driver.py [args...]` with python_rich.py in the same
+folder and the result pipe's number in CAPIBOX_RESULT_FD.
 What a job that only prints needs is in this file, which is compiled at every
 start; everything else waits in python_rich.py until it is asked for.
 
@@ -14,7 +14,10 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+JOB = "/run/capibox"  # what the worker put there for this job
 CODE_NAME = "main.py"
+if os.path.exists(os.path.join(HERE, CODE_NAME)):
+    JOB = HERE  # without a sandbox
 OWN_FILES = [__file__]  # not shown in tracebacks
 CO_COROUTINE = 0x80
 
@@ -34,7 +37,7 @@ class Source:
 
     @classmethod
     def read(cls):
-        with open(os.path.join(HERE, CODE_NAME), "rb") as file:
+        with open(os.path.join(JOB, CODE_NAME), "rb") as file:
             return cls(file.read())
 
     def text(self):
@@ -83,7 +86,7 @@ class Rich:
         if self.loaded is None:
             scope = self.preloaded or self.read(HERE)
             self.loaded = scope["Reporter"](
-                self, HERE, [scope["__file__"], *OWN_FILES])
+                self, JOB, [scope["__file__"], *OWN_FILES])
         return self.loaded
 
     @staticmethod

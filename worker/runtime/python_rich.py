@@ -2,7 +2,7 @@
 
 Turns objects into the MIME forms of contract section 4, writes the frames of
 worker/local/wire.h, formats errors, and patches the libraries that show things.
-Loaded by driver.py (Rich.load); heavy modules are imported where they are used.
+Loaded by python_driver.py (Rich.load); heavy modules are imported where they are used.
 """
 import os
 import sys
@@ -634,11 +634,11 @@ class Reporter:
 
         def get_preparation_data(name):
             data = prepare(name)
-            # The main.py of the work folder is only a name; driver.py runs
+            # The main.py of the work folder is only a name; the driver runs
             # the real one under the child's name for it.
             if data.get("init_main_from_path"):
-                data["init_main_from_path"] = os.path.join(self.here,
-                                                           "driver.py")
+                data["init_main_from_path"] = os.path.join(
+                    HERE, "python_driver.py")
             return data
 
         module.get_preparation_data = get_preparation_data

@@ -1,20 +1,21 @@
 """A zygote: an interpreter with its packages imported, which forks the programs.
 
 Starts as `python3 -I zygote.py CORES_ARE_PIPED MODULE...` in a spawner
-(worker/sandboxd/spawner.c) with zygote.so one folder up. It imports, uses each
+(worker/sandboxd/spawner.c) that shows it /run/capibox/zygote.so. It imports, uses each
 package once so that nothing lazy is left for the programs to do again, and
 serves forks. What follows the fork runs in a sandbox, confined, before its job
 is known: it makes unlike what a fork made alike, then waits for the job.
 """
 import ctypes
 import gc
+import itertools
 import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 JOB = "/run/capibox"
 HOME = "/home/user/"
-DRIVER = os.path.join(JOB, "driver.py")
+DRIVER = os.path.join(HERE, "python_driver.py")
 
 # What scripts import most, each cheap and without a thread.
 COMMON = (
@@ -87,14 +88,12 @@ def warm_up():
 
 
 def load_driver():
-    """driver.py as a module, as if it lay where a sandbox has it."""
-    path = os.path.join(HERE, "python_driver.py")
-    with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec", dont_inherit=True)
+    """The driver as a module."""
+    with open(DRIVER, "rb") as file:
+        code = compile(file.read(), DRIVER, "exec", dont_inherit=True)
     driver = type(sys)("capibox_driver")
-    driver.__file__ = path
+    driver.__file__ = DRIVER
     exec(code, driver.__dict__)
-    driver.HERE = JOB
     driver.OWN_FILES.append(os.path.abspath(__file__))
     rich = driver.Rich.preloaded = driver.Rich.read(HERE)
     for part in (rich["CHART_FILE"], rich["NOTEBOOK_FILE"]):
@@ -166,9 +165,11 @@ def take_job(lib):
     text = ctypes.c_char_p()
     counts = (ctypes.c_uint * 2)()
     size = lib.zygote_await(ctypes.byref(text), counts)
-    words = ctypes.string_at(text, size).split(b"\0")
-    argc, envc = counts
-    os.environ.clear()
+    become(ctypes.string_at(text, size), *counts)
+
+
+def become(strings, argc, envc):
+    words = strings.split(b"\0")
     for pair in words[argc:argc + envc]:
         name, _, value = pair.partition(b"=")
         if name:
@@ -180,6 +181,17 @@ def take_job(lib):
     sys.argv[:] = argv[argv.index(DRIVER):]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[:] = argv
+
+
+def rehearse(driver):
+    """Does once what each job does, so that the memory it writes to is the
+    program's own before the job comes."""
+    become(b"python\0" + os.fsencode(DRIVER) + b"\0A=1\0", 2, 1)
+    os.environ.clear()
+    source = driver.Source(b"print\n1\n")
+    main = driver.set_up_main(source, "__main__")
+    driver.run(source, main, None)
+    delete_objects(main)
 
 
 def exit_code(code):
@@ -197,12 +209,10 @@ def leave(code):
     the zygote had: threads are waited for, exit handlers run, the program's
     objects deleted, its files flushed."""
     import atexit
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        threading._shutdown()
+    end_threads()
     code = exit_code(code)
     atexit._run_exitfuncs()
-    delete_objects()
+    delete_objects(sys.modules.get("__main__"))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -211,15 +221,24 @@ def leave(code):
     os._exit(code)
 
 
-def delete_objects():
+def end_threads():
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+
+
+def delete_objects(main):
     """The program's own modules, then whatever holds unwritten bytes."""
     import io
-    for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None) or ""
-        if name == "__main__" or path.startswith(HOME):
-            scope = module.__dict__
-            for name in [name for name in scope if name != "__builtins__"]:
-                scope[name] = None
+    clear_module(main)
+    # They were added behind those of the zygote, of which even a look writes
+    # to memory.
+    added = max(0, len(sys.modules) - MODULES)
+    for name in list(itertools.islice(reversed(sys.modules), added)):
+        module = sys.modules[name]
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and path.startswith(HOME):
+            clear_module(module)
     gc.collect()
     for kept in gc.get_objects():
         if isinstance(kept, io.IOBase):
@@ -229,11 +248,21 @@ def delete_objects():
                 pass  # closed, or not to be written any more
 
 
+def clear_module(module):
+    scope = getattr(module, "__dict__", {})
+    for name in [name for name in scope if name != "__builtins__"]:
+        scope[name] = None
+
+
+MODULES = 0  # of the zygote
+
+
 def program(lib, driver):
     """In the sandbox."""
     try:
         make_unlike()
         fresh_streams(driver)
+        rehearse(driver)
     except Exception as error:
         lib.zygote_fail(("%s: %s" % (type(error).__name__, error)).encode())
     take_job(lib)
@@ -241,7 +270,8 @@ def program(lib, driver):
 
 
 def main():
-    lib = ctypes.PyDLL(os.path.join(os.path.dirname(HERE), "zygote.so"))
+    global MODULES
+    lib = ctypes.PyDLL(os.path.join(JOB, "zygote.so"))
     lib.zygote_await.restype = ctypes.c_long
     piped = sys.argv[1] == "1"
     import_all(COMMON)
@@ -249,9 +279,11 @@ def main():
     warm_up()
     driver = load_driver()
     find_generators()
+    MODULES = len(sys.modules)
     sys.argv[:] = [DRIVER]
     gc.collect()
     gc.freeze()
+    os.environ.clear()
     if lib.zygote_open(piped) != 0 or lib.zygote_serve() != 1:
         sys.exit(1)
     program(lib, driver)

@@ -121,7 +121,7 @@ static int drop_bounding_set(struct step *why)
     return 0;
 }
 
-int confine_privileges(struct step *why)
+int confine_privileges(bool will_exec, struct step *why)
 {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
@@ -137,7 +137,7 @@ int confine_privileges(struct step *why)
           0);
     if (prctl(PR_SET_SECUREBITS, locked, 0, 0, 0) < 0)
         return step_failed(why, errno, "lock the secure bits");
-    rc = drop_bounding_set(why);
+    rc = will_exec ? drop_bounding_set(why) : 0;
     if (rc < 0)
         return rc;
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);

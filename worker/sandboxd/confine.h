@@ -25,8 +25,9 @@ int confine_resources(bool cores_are_piped, struct step *why);
 int confine_job(const struct wire_create *want, bool memory_in_cgroup,
                 bool pids_in_cgroup, struct step *why);
 
-/* No capabilities, none to come back, no new privileges. */
-int confine_privileges(struct step *why);
+/* No capabilities, none to come back, no new privileges. will_exec: also none
+ * in the bounding set, which is a call for each and only counts at an exec. */
+int confine_privileges(bool will_exec, struct step *why);
 
 /* Landlock, where the kernel has it (ABI 2 or later): writes only below the
  * sandbox's own folders, no signals and no abstract sockets out of it.

@@ -40,7 +40,7 @@
 
 enum spawn_kind { SPAWN_SETUP = 1, SPAWN_INIT, SPAWN_ZYGOTE };
 
-/* The first message. runtime and zygote_lib are "": no zygotes. */
+/* The first message. zygote_lib is "": no zygotes. */
 struct spawn_setup {
     uint32_t kind;
     int32_t ids_are_root; /* one host id per slot */

@@ -177,7 +177,7 @@ static int prepare(const struct init_plan *p, const struct leash_message *m,
         rc = fill(input_fd, why);
     close(input_fd);
     if (rc == 0)
-        rc = confine_privileges(why);
+        rc = confine_privileges(false, why);
     return rc < 0 ? rc : seccomp_enter(p->filter, why);
 }
 

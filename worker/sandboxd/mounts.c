@@ -29,9 +29,9 @@
 #define READ_ONLY (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 
 static const char *const folders[] = {
-    "/usr",         "/etc",      "/etc/ssl",   "/proc", "/dev",
-    "/dev/shm",     "/home",     "/home/user", "/tmp",  "/run",
-    "/run/capibox", "/run/lock", "/var",       "/opt",
+    "/usr",         "/etc",         "/etc/ssl",   "/proc", "/dev",
+    "/dev/shm",     "/home",        "/home/user", "/tmp",  "/run",
+    "/run/capibox", MOUNTS_RUNTIME, "/run/lock",  "/var",  "/opt",
 };
 
 /* Links at the root of the host that lead into /usr, or real folders there. */
@@ -356,14 +356,16 @@ static int stage_bind(int fd, const char *target, struct step *why)
 
 static int open_stage(const struct mounts_plan *plan, struct step *why)
 {
-    bool warm = plan->runtime[0] && plan->zygote_lib[0];
-    AUTO_FD int runtime = warm ? open(plan->runtime, O_PATH | O_CLOEXEC) : -1;
+    bool warm = plan->zygote_lib[0];
+    AUTO_FD int runtime = open(plan->runtime, O_PATH | O_CLOEXEC);
     AUTO_FD int lib = warm ? open(plan->zygote_lib, O_PATH | O_CLOEXEC) : -1;
     int rc;
 
-    if (warm && (runtime < 0 || lib < 0))
-        return step_failed(why, errno, "open %.100s",
-                           runtime < 0 ? plan->runtime : plan->zygote_lib);
+    if (runtime < 0)
+        return step_failed(why, errno, "open the drivers' folder \"%.90s\"",
+                           plan->runtime);
+    if (warm && lib < 0)
+        return step_failed(why, errno, "open %.100s", plan->zygote_lib);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return step_failed(why, errno, "make mounts private");
     if (mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, SMALL_TMPFS) < 0)
@@ -379,7 +381,7 @@ static int open_stage(const struct mounts_plan *plan, struct step *why)
     if (rc == 0 &&
         mount("/proc", STAGE "/proc", NULL, MS_BIND | MS_REC, NULL) < 0)
         rc = step_failed(why, errno, "bind /proc");
-    if (rc == 0 && warm)
+    if (rc == 0)
         rc = stage_bind(runtime, STAGE ZYGOTE "/runtime", why);
     if (rc == 0 && warm)
         rc = stage_bind(lib, STAGE ZYGOTE "/zygote.so", why);
@@ -414,6 +416,12 @@ static int fill_root(const struct mounts_plan *plan, struct step *why)
         rc = show_etc(why);
     if (rc == 0)
         rc = show_dev(why);
+    /* The stage is in the host's root, which is bound at OLD. */
+    if (rc == 0 && mount(OLD STAGE ZYGOTE "/runtime", MOUNTS_RUNTIME, NULL,
+                         MS_BIND, NULL) < 0)
+        rc = step_failed(why, errno, "bind the drivers' folder");
+    if (rc == 0)
+        rc = set_attributes(MOUNTS_RUNTIME, false, READ_ONLY, why);
     if (rc == 0 && (umount2(OLD, MNT_DETACH) < 0 || rmdir(OLD) < 0))
         rc = step_failed(why, errno, "unmount the host's root");
     return rc < 0 ? rc : set_attributes("/", false, READ_ONLY, why);

@@ -13,6 +13,7 @@
  *   /tmp          > one tmpfs, limited in bytes and inodes
  *   /dev/shm     /
  *   /run/capibox small tmpfs, read-only once sealed: the code
+ *   /run/capibox-runtime  the languages' drivers, read-only
  *
  * Nothing of the host can be written, nothing of its /etc, /home, /var, /run,
  * /sys is there.
@@ -27,12 +28,14 @@
 
 #include "worker/sandboxd/step.h"
 
-#define MOUNTS_HOME "/home/user"
-#define MOUNTS_JOB  "/run/capibox"
+#define MOUNTS_HOME    "/home/user"
+#define MOUNTS_JOB     "/run/capibox"
+#define MOUNTS_RUNTIME "/run/capibox-runtime"
 
 struct mounts_plan {
     const char *interpreter; /* absolute; its tree is bound if outside /usr */
-    const char *runtime, *zygote_lib; /* for zygotes, or "" */
+    const char *runtime;     /* the drivers' folder */
+    const char *zygote_lib;  /* or "": no zygotes */
 };
 
 /* In the spawner: builds the root and leaves the host's. */
@@ -48,7 +51,7 @@ int mounts_limit_disk(int64_t bytes, int64_t inodes, struct step *why);
 /* After the job's files are written: no more writes but to that. */
 int mounts_seal(struct step *why);
 
-/* In a zygote: the same root, with /run/capibox/runtime, zygote.so and a /tmp
+/* In a zygote: the same root, with /run/capibox/zygote.so and a /tmp
  * of its own. */
 int mounts_enter_zygote(struct step *why);
 

@@ -30,7 +30,7 @@
 
 /* ---- finding the files --------------------------------------------------- */
 
-static bool find_beside(const char *dir, const char *const *places,
+static void find_beside(const char *dir, const char *const *places,
                         size_t count, const char *test, char *out)
 {
     char path[2 * PATH_MAX];
@@ -40,10 +40,11 @@ static bool find_beside(const char *dir, const char *const *places,
         if (access(path, R_OK) < 0)
             continue;
         path[strlen(path) - strlen(test)] = '\0';
-        return realpath(path, out) != NULL;
+        if (!realpath(path, out))
+            out[0] = '\0';
+        return;
     }
     out[0] = '\0';
-    return false;
 }
 
 static void find_files(struct nursery *n)
@@ -60,9 +61,8 @@ static void find_files(struct nursery *n)
         return;
     dir[len] = '\0';
     *strrchr(dir, '/') = '\0';
-    if (!find_beside(dir, runtimes, 3, "/zygote.py", n->runtime) ||
-        !find_beside(dir, libs, 2, "", n->zygote_lib))
-        n->runtime[0] = n->zygote_lib[0] = '\0';
+    find_beside(dir, runtimes, 3, "/zygote.py", n->runtime);
+    find_beside(dir, libs, 2, "", n->zygote_lib);
 }
 
 /* ---- processes ------------------------------------------------------------

@@ -81,7 +81,8 @@ struct nursery {
     int epoll_fd;
     struct spawner_link *spawners;
     struct kind *kinds;
-    char runtime[PATH_MAX], zygote_lib[PATH_MAX]; /* "": no zygotes */
+    char runtime[PATH_MAX];
+    char zygote_lib[PATH_MAX]; /* "": no zygotes */
     uint64_t last_token;
     /* To whoever sent a request with this token; pid is -1 on failure. */
     void (*answered)(void *ctx, uint64_t token, pid_t pid,

@@ -58,7 +58,7 @@ int program_confine(const struct program *p, struct step *why)
     umask(077);
     rc = confine_resources(p->cores_are_piped, why);
     if (rc == 0)
-        rc = confine_privileges(why);
+        rc = confine_privileges(true, why);
     if (rc == 0) {
         rc = confine_landlock(why);
         rc = rc > 0 ? 0 : rc;

@@ -24,7 +24,6 @@
 #define ZYGOTE_FILTER_FD 4
 #define ZYGOTE_ARGV_MAX  (6 + WIRE_PRELOAD_MAX)
 #define REQUEST_MAX      (sizeof(struct spawn_request) + WIRE_STRINGS_MAX)
-#define RUNTIME          "/run/capibox/runtime"
 
 #define SANDBOX_NAMESPACES                                       \
     (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | \
@@ -151,7 +150,7 @@ static int zygote_argv(const struct spawner *s, struct spawn_request *request,
 
     argv[argc++] = request->interpreter;
     argv[argc++] = (char *)"-I";
-    argv[argc++] = (char *)RUNTIME "/zygote.py";
+    argv[argc++] = (char *)MOUNTS_RUNTIME "/zygote.py";
     argv[argc++] = (char *)(s->cores_are_piped ? "1" : "0");
     for (char *at = names; at < names + size; at += strlen(at) + 1) {
         if (argc == ZYGOTE_ARGV_MAX - 1)

@@ -117,7 +117,8 @@ static void drop_differences(cJSON *result)
         "job_id",     "sandbox_id", "execution_time", "processing_time",
         "queue_time", "worker",     "timestamp",      "timings"};
     static const char *const usage[] = {"cpu_seconds", "peak_memory_mb",
-                                        "peak_processes"};
+                                        "peak_processes", "shared_memory_mb",
+                                        "context_switches"};
     cJSON *part = cJSON_GetObjectItemCaseSensitive(result, "usage");
 
     for (size_t i = 0; i < sizeof(tops) / sizeof(*tops); i++)
@@ -126,6 +127,7 @@ static void drop_differences(cJSON *result)
         cJSON_DeleteItemFromObjectCaseSensitive(part, usage[i]);
     part = cJSON_GetObjectItemCaseSensitive(result, "sandbox_info");
     cJSON_DeleteItemFromObjectCaseSensitive(part, "created_at");
+    cJSON_DeleteItemFromObjectCaseSensitive(part, "start");
 }
 
 static void show_difference(const char *name, const char *alone,

@@ -19,6 +19,7 @@
 #include "common/io.h"
 #include "worker/sandboxd/init.h"
 
+#define ROOMY_BYTES     (64ll << 20) /* enough for any that waits */
 #define KILL_RETRY_MS   250
 #define REMOVE_RETRY_MS 2
 #define REMOVE_MS_MAX   2000
@@ -162,6 +163,7 @@ static void end(struct box *b)
     m->peak_processes = facts.peak_processes;
     m->switches = b->switches;
     m->run_us = clock_us() - b->started_us;
+    b->ended_told = true;
     tell(b, BOX_ENDED);
 }
 
@@ -198,6 +200,8 @@ static void on_all_dead(struct box *b)
         remove_box(b);
         return;
     }
+    if (b->ended_told)
+        return; /* DESTROY comes */
     if (before == BOX_RUNNING)
         end(b);
     else if (before == BOX_READY && b->killed)
@@ -216,12 +220,13 @@ static bool reap(struct box *b, siginfo_t *info)
                 &used) < 0 ||
         info->si_pid == 0)
         return false;
-    b->rusage_us +=
+    if (b->has_status)
+        return true; /* it told us itself */
+    b->rusage_us =
         (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
         used.ru_utime.tv_usec + used.ru_stime.tv_usec;
-    if (used.ru_maxrss * 1024 > b->rusage_bytes)
-        b->rusage_bytes = (int64_t)used.ru_maxrss * 1024;
-    b->switches += used.ru_nvcsw + used.ru_nivcsw;
+    b->rusage_bytes = (int64_t)used.ru_maxrss * 1024;
+    b->switches = used.ru_nvcsw + used.ru_nivcsw;
     return true;
 }
 
@@ -331,6 +336,22 @@ static int ask_spawner(struct box *b, struct step *why)
     return rc;
 }
 
+/* With the limits of the last job, as the next one mostly has the same. */
+static int make_cgroup(struct box *b, struct step *why)
+{
+    const struct wire_create *usual = &b->kind->usual;
+    int rc = cgroup_create(&b->host->cgroups, b->id, &b->cgroup, why);
+
+    if (rc == 0 && usual->memory_bytes >= ROOMY_BYTES)
+        rc = cgroup_limit(&b->cgroup, usual, why);
+    if (rc < 0)
+        return rc;
+    int event = cgroup_watch_oom(&b->cgroup);
+    if (event >= 0)
+        loop_watch(b->epoll_fd, &b->oom, event, on_oom, b);
+    return 0;
+}
+
 struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
                      int slot, struct kind *kind, struct step *why)
 {
@@ -355,7 +376,7 @@ struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
     b->wake_ms = b->made_ms + MAKE_MS_MAX;
     rc = make_id(b, why);
     if (rc == 0)
-        rc = cgroup_create(&host->cgroups, b->id, &b->cgroup, why);
+        rc = make_cgroup(b, why);
     if (rc == 0)
         rc = make_pipes(b, why);
     if (rc == 0)
@@ -497,14 +518,9 @@ void box_prepare(struct box *b, const struct wire_create *want, int input_fd)
     set_state(b, BOX_PREPARING);
     b->wake_ms = b->since_ms + MAKE_MS_MAX;
     int rc = cgroup_limit(&b->cgroup, want, &why);
+    b->kind->usual = *want;
     if (rc == 0) {
-        int event = cgroup_watch_oom(&b->cgroup);
-        struct cgroup_facts facts;
-
-        if (event >= 0)
-            loop_watch(b->epoll_fd, &b->oom, event, on_oom, b);
-        cgroup_read(&b->cgroup, &facts);
-        b->cpu_before_us = facts.cpu_us;
+        b->cpu_before_us = cgroup_cpu_us(&b->cgroup);
         rc = io_send_fds(b->leash.fd, &m, sizeof(m), &input_fd, 1);
         if (rc < 0)
             step_failed(&why, -rc, "hand the job to the sandbox's init");
@@ -555,6 +571,24 @@ static void on_built(struct box *b, int home_fd)
         check_waiting(b);
 }
 
+/* No process but the init is left: so it is over, and what the init's own end
+ * takes (its mounts, above all) keeps nobody waiting. */
+static void on_exited(struct box *b, const struct leash_message *m)
+{
+    b->has_status = true;
+    b->status = m->status;
+    b->rusage_us = m->cpu_us;
+    b->rusage_bytes = m->peak_bytes;
+    b->switches = m->switches;
+    if (b->state != BOX_RUNNING || b->killed || b->leaving)
+        return; /* the init's death tells */
+    if (b->socket.fd >= 0)
+        read_socket(b); /* why there was no program, if so */
+    b->killed = true;
+    b->wake_ms = clock_ms() + KILL_RETRY_MS;
+    end(b);
+}
+
 static void read_leash(struct box *b)
 {
     struct leash_message m;
@@ -572,8 +606,7 @@ static void read_leash(struct box *b)
     }
     close_fd(&fd);
     if (m.kind == LEASH_EXITED) {
-        b->has_status = true;
-        b->status = m.status;
+        on_exited(b, &m);
     } else if (m.kind == LEASH_PREPARED && b->state == BOX_PREPARING) {
         set_state(b, BOX_READY);
         b->wake_ms = NEVER;

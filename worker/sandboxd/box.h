@@ -69,6 +69,7 @@ struct box {
     struct step why;
     int32_t reason; /* enum wire_reason; the first one stays */
     bool killed, leaving, gone;
+    bool ended_told;
     bool has_status;
     int status;         /* of the program, as of wait() */
     int32_t exec_error; /* errno: there was no program */

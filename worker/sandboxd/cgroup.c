@@ -263,21 +263,28 @@ static int limit_cpu(const struct cgroup *cg, int percent, struct step *why)
     return rc;
 }
 
-static int set_limits(const struct cgroup *cg, const struct wire_create *want,
+static int set_limits(struct cgroup *cg, const struct wire_create *want,
                       struct step *why)
 {
     const struct cgroup_place *places = cg->host->places;
     int rc = 0;
 
-    if (places[CONTROLLER_MEMORY].version)
+    if (places[CONTROLLER_MEMORY].version &&
+        cg->memory_bytes != want->memory_bytes)
         rc = limit_memory(cg, want->memory_bytes, why);
     /* One more for the init. */
-    if (rc == 0 && places[CONTROLLER_PIDS].version)
+    if (rc == 0 && places[CONTROLLER_PIDS].version && cg->pids != want->pids)
         rc = set_value(cg, CONTROLLER_PIDS, "pids.max", why, "%d",
                        want->pids + 1);
-    if (rc == 0 && places[CONTROLLER_CPU].version)
+    if (rc == 0 && places[CONTROLLER_CPU].version &&
+        cg->cpu_percent != want->cpu_percent)
         rc = limit_cpu(cg, want->cpu_percent, why);
-    return rc;
+    if (rc < 0)
+        return rc;
+    cg->memory_bytes = want->memory_bytes;
+    cg->pids = want->pids;
+    cg->cpu_percent = want->cpu_percent;
+    return 0;
 }
 
 /* ---- one sandbox ------------------------------------------------------ */
@@ -324,7 +331,7 @@ int cgroup_create(const struct cgroup_host *host, const char *name,
     return rc;
 }
 
-int cgroup_limit(const struct cgroup *cg, const struct wire_create *want,
+int cgroup_limit(struct cgroup *cg, const struct wire_create *want,
                  struct step *why)
 {
     return set_limits(cg, want, why);
@@ -414,6 +421,17 @@ static int64_t at_least_0(int64_t value)
     return value < 0 ? 0 : value;
 }
 
+int64_t cgroup_cpu_us(const struct cgroup *cg)
+{
+    if (!cg->made)
+        return 0;
+    if (cg->host->places[CONTROLLER_CPU].version == 2)
+        return at_least_0(
+            read_counter(cg, CONTROLLER_CPU, "cpu.stat", "usage_usec"));
+    return at_least_0(read_number(cg, CONTROLLER_CPUACCT, "cpuacct.usage") /
+                      1000);
+}
+
 void cgroup_read(const struct cgroup *cg, struct cgroup_facts *facts_out)
 {
     struct cgroup_facts *f = facts_out;
@@ -433,12 +451,7 @@ void cgroup_read(const struct cgroup *cg, struct cgroup_facts *facts_out)
     /* Without the init. */
     int64_t peak = read_number(cg, CONTROLLER_PIDS, "pids.peak");
     f->peak_processes = peak > 1 ? (int32_t)(peak - 1) : 0;
-    if (cg->host->places[CONTROLLER_CPU].version == 2)
-        f->cpu_us = at_least_0(
-            read_counter(cg, CONTROLLER_CPU, "cpu.stat", "usage_usec"));
-    else
-        f->cpu_us = at_least_0(
-            read_number(cg, CONTROLLER_CPUACCT, "cpuacct.usage") / 1000);
+    f->cpu_us = cgroup_cpu_us(cg);
 }
 
 int64_t cgroup_memory(const struct cgroup *cg)

@@ -52,6 +52,9 @@ struct cgroup {
     const struct cgroup_host *host;
     char name[CGROUP_NAME_MAX];
     bool made;
+    /* As set and read back; 0: not set. */
+    int64_t memory_bytes;
+    int32_t pids, cpu_percent;
 };
 
 struct cgroup_facts {
@@ -79,8 +82,9 @@ int cgroup_host_close(struct cgroup_host *host);
 /* Makes one sandbox's cgroups, without limits as long as it waits. */
 int cgroup_create(const struct cgroup_host *host, const char *name,
                   struct cgroup *cg_out, struct step *why);
-/* Sets the limits in order and reads each back. */
-int cgroup_limit(const struct cgroup *cg, const struct wire_create *want,
+/* Sets the limits in order and reads each back, but for those that are so
+ * already. */
+int cgroup_limit(struct cgroup *cg, const struct wire_create *want,
                  struct step *why);
 /* Opens its cgroup.procs files (at most max) for a process that is to move
  * itself in by writing "0". Returns how many; the caller closes them. */
@@ -92,6 +96,8 @@ int cgroup_enter(const struct cgroup *cg, pid_t pid, struct step *why);
  * or -1: on v2 the kernel kills the whole group by itself. */
 int cgroup_watch_oom(const struct cgroup *cg);
 void cgroup_read(const struct cgroup *cg, struct cgroup_facts *facts_out);
+/* CPU time used so far, microseconds; 0 if that is not counted. */
+int64_t cgroup_cpu_us(const struct cgroup *cg);
 /* What it is charged now, bytes; 0 if that is not counted. */
 int64_t cgroup_memory(const struct cgroup *cg);
 /* Kills what is in there (a pid namespace normally did). */

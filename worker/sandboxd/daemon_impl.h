@@ -40,6 +40,7 @@ struct daemon {
     struct box *boxes;
     struct request *requests;
     bool slots[IDMAP_SLOTS];
+    int64_t busy_ms;    /* of the last request */
     int pool_most;      /* of a kind that wait */
     int64_t give_up_ms; /* 0: still serving */
     int64_t memory_ms;  /* when memory_bytes was read */

@@ -88,16 +88,17 @@ enum leash_kind {
     LEASH_PREPARE, /* + fd of the job's files */
     LEASH_PREPARED,
     LEASH_RUN,
-    LEASH_EXITED,
+    LEASH_EXITED, /* the program, and nothing but the init is left */
 };
 
 struct leash_message {
     uint32_t kind;
-    struct step step;                /* FAILED */
-    int32_t status;                  /* EXITED: as of wait() */
-    int32_t program;                 /* PREPARE: its pid inside */
-    int64_t disk_bytes, disk_inodes; /* PREPARE */
-    int64_t backstop_ms;             /* PREPARE, RUN: it ends by itself then */
+    struct step step;                     /* FAILED */
+    int64_t cpu_us, peak_bytes, switches; /* EXITED: of all it waited for */
+    int32_t status;                       /* EXITED: as of wait() */
+    int32_t program;                      /* PREPARE: its pid inside */
+    int64_t disk_bytes, disk_inodes;      /* PREPARE */
+    int64_t backstop_ms; /* PREPARE, RUN: it ends by itself then */
 };
 
 /* ---- program ----------------------------------------------------------- */

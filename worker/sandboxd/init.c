@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -230,6 +231,27 @@ static int watch(const struct init_plan *p, int child_fd, pid_t program,
     }
 }
 
+/* What it left behind, to the last: whoever lost its parent is our child. So
+ * once there is none to wait for, there is none. (Killing the init would do,
+ * but then what its end takes down comes first, and that takes its time.) */
+static void end_all(struct leash_message *m)
+{
+    struct rusage used;
+
+    while (kill(-1, SIGKILL) == 0 || errno == EINTR)
+        if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD)
+            break;
+    while (waitpid(-1, NULL, 0) >= 0 || errno == EINTR)
+        ;
+    if (getrusage(RUSAGE_CHILDREN, &used) < 0)
+        return;
+    m->cpu_us =
+        (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
+        used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+    m->peak_bytes = (int64_t)used.ru_maxrss * 1024;
+    m->switches = used.ru_nvcsw + used.ru_nivcsw;
+}
+
 _Noreturn void init_main(const struct init_plan *p)
 {
     struct leash_message m, exited = {.kind = LEASH_EXITED},
@@ -252,6 +274,7 @@ _Noreturn void init_main(const struct init_plan *p)
         fail(p, &why);
     say(p, &prepared, -1);
     exited.status = watch(p, child_fd, m.program, m.backstop_ms);
+    end_all(&exited);
     say(p, &exited, -1);
     _exit(0);
 }

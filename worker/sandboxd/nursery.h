@@ -72,8 +72,9 @@ struct kind {
     double wanted;         /* by demand, fading */
     int arrivals;          /* since window_ms */
     int64_t window_ms, used_ms;
-    int waiting, making; /* boxes of the pool */
-    int64_t refill_ms;   /* not before: the last one failed */
+    struct wire_create usual; /* the last job\'s limits; zeroed: none yet */
+    int waiting, making;      /* boxes of the pool */
+    int64_t refill_ms;        /* not before: the last one failed */
 };
 
 struct nursery {

@@ -23,6 +23,7 @@
 #define MEMINFO_MAX   65536
 #define RESERVE_BYTES (512ll << 20) /* left to others */
 #define TICK_MS       WINDOW_MS
+#define QUIET_MS      4 /* after a request: the job goes first */
 
 static bool is_pooled(const struct box *b)
 {
@@ -42,7 +43,7 @@ struct box *pool_take(struct daemon *d, struct kind *kind)
     struct box *oldest = NULL;
 
     kind->arrivals++;
-    kind->used_ms = clock_ms();
+    kind->used_ms = d->busy_ms = clock_ms();
     for (struct box *b = d->boxes; b; b = b->next)
         if (b->kind == kind && is_pooled(b) && b->state == BOX_WAITING &&
             !b->gone && !is_stale(b, kind->used_ms) &&
@@ -129,6 +130,7 @@ static void grow(struct daemon *d, struct kind *k, int64_t now_ms)
     struct step why;
 
     if (k->making >= MAKING_MAX || now_ms < k->refill_ms ||
+        now_ms < d->busy_ms + QUIET_MS ||
         (k->zygote && !zygote_is_ready(k->zygote)) || !has_memory(d, now_ms))
         return;
     if (daemon_box(d, k, &why))
@@ -154,6 +156,8 @@ void pool_tick(struct daemon *d, int64_t now_ms)
 
 int64_t pool_wake_ms(const struct daemon *d, int64_t now_ms)
 {
+    if (now_ms < d->busy_ms + QUIET_MS)
+        return d->busy_ms + QUIET_MS;
     for (const struct kind *k = d->nursery.kinds; k; k = k->next)
         if (k->wanted >= 1 || k->arrivals > 0 || k->making > 0 ||
             k->waiting < target(d, k, now_ms))

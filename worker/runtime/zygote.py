@@ -103,9 +103,7 @@ def load_driver():
 
 def make_unlike():
     """Every source of randomness that the zygote has set up already. (random
-    does it by itself, OpenSSL as its process id changed.)"""
-    import random
-    random.seed()
+    does it by itself in every fork; OpenSSL as its process id has changed.)"""
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
         tempfile._name_sequence = None

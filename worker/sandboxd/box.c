@@ -580,7 +580,7 @@ static void on_exited(struct box *b, const struct leash_message *m)
     b->rusage_us = m->cpu_us;
     b->rusage_bytes = m->peak_bytes;
     b->switches = m->switches;
-    if (b->state != BOX_RUNNING || b->killed || b->leaving)
+    if (b->state != BOX_RUNNING || b->killed || b->leaving || !m->alone)
         return; /* the init's death tells */
     if (b->socket.fd >= 0)
         read_socket(b); /* why there was no program, if so */

@@ -234,12 +234,19 @@ static int limit_memory(const struct cgroup *cg, int64_t bytes,
             rc = set_value(cg, CONTROLLER_MEMORY, "memory.oom.group", why, "1");
         return rc;
     }
-    /* memsw may not be below limit, so it comes second. */
-    rc = set_value(cg, CONTROLLER_MEMORY, "memory.limit_in_bytes", why,
-                   "%" PRId64, bytes);
-    if (rc == 0 && swap)
-        rc = set_value(cg, CONTROLLER_MEMORY, "memory.memsw.limit_in_bytes",
-                       why, "%" PRId64, bytes);
+    /* memsw may never be below limit: it goes up first and down second. */
+    bool up = cg->memory_bytes > 0 && bytes > cg->memory_bytes;
+    const char *const files[] = {"memory.limit_in_bytes",
+                                 "memory.memsw.limit_in_bytes"};
+
+    rc = 0;
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        int which = up ? 1 - i : i;
+
+        if (which == 0 || swap)
+            rc = set_value(cg, CONTROLLER_MEMORY, files[which], why, "%" PRId64,
+                           bytes);
+    }
     if (rc == 0)
         rc = set_value(cg, CONTROLLER_MEMORY, "memory.swappiness", why, "0");
     return rc;

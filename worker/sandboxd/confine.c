@@ -18,23 +18,11 @@
 #define CPU_SPARE_S      2
 #define PIDS_SPARE       8 /* so that the cgroup, which counts, refuses first */
 
-static const char *const namespace_limits[] = {
-    "/proc/sys/user/max_user_namespaces",
-    "/proc/sys/user/max_mnt_namespaces",
-    "/proc/sys/user/max_pid_namespaces",
-    "/proc/sys/user/max_net_namespaces",
-    "/proc/sys/user/max_ipc_namespaces",
-    "/proc/sys/user/max_uts_namespaces",
-    "/proc/sys/user/max_cgroup_namespaces",
-    "/proc/sys/user/max_time_namespaces",
-};
-
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 void confine_namespaces(void)
 {
-    for (size_t i = 0; i < COUNT(namespace_limits); i++)
-        io_write_file(namespace_limits[i], "0");
+    io_write_file("/proc/sys/user/max_user_namespaces", "0");
 }
 
 struct limit {

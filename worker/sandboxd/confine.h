@@ -13,8 +13,9 @@
 #include "worker/local/wire.h"
 #include "worker/sandboxd/step.h"
 
-/* Writes 0 to /proc/sys/user/max_*_namespaces, while /proc/sys is in sight.
- * Where that is read-only (containers), seccomp alone refuses them. */
+/* No user namespace below this one, while /proc/sys is in sight: without a new
+ * one nobody in here has the right to any other namespace. Where /proc/sys is
+ * read-only (containers), seccomp alone refuses them. */
 void confine_namespaces(void);
 
 /* The resource limits that are the same for all jobs. */

@@ -88,12 +88,13 @@ enum leash_kind {
     LEASH_PREPARE, /* + fd of the job's files */
     LEASH_PREPARED,
     LEASH_RUN,
-    LEASH_EXITED, /* the program, and nothing but the init is left */
+    LEASH_EXITED,
 };
 
 struct leash_message {
     uint32_t kind;
-    struct step step;                     /* FAILED */
+    struct step step; /* FAILED */
+    bool alone;       /* EXITED: nothing but the init is left */
     int64_t cpu_us, peak_bytes, switches; /* EXITED: of all it waited for */
     int32_t status;                       /* EXITED: as of wait() */
     int32_t program;                      /* PREPARE: its pid inside */

@@ -238,11 +238,12 @@ static void end_all(struct leash_message *m)
 {
     struct rusage used;
 
-    while (kill(-1, SIGKILL) == 0 || errno == EINTR)
-        if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD)
+    while (kill(-1, SIGKILL) == 0)
+        if (waitpid(-1, NULL, 0) < 0 && errno != EINTR)
             break;
-    while (waitpid(-1, NULL, 0) >= 0 || errno == EINTR)
+    while (waitpid(-1, NULL, 0) > 0)
         ;
+    m->alone = errno == ECHILD;
     if (getrusage(RUSAGE_CHILDREN, &used) < 0)
         return;
     m->cpu_us =

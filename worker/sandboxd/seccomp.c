@@ -599,9 +599,10 @@ static int add_init_rules(scmp_filter_ctx ctx, struct step *why)
 {
     /* What init.c does once its job is prepared. */
     static const char *const calls[] = {
-        "poll",       "ppoll", "read",         "recvmsg",
-        "sendmsg",    "wait4", "exit",         "clock_gettime",
-        "exit_group", "write", "rt_sigreturn", "restart_syscall",
+        "poll",    "ppoll",           "read",         "recvmsg",
+        "sendmsg", "wait4",           "kill",         "getrusage",
+        "exit",    "exit_group",      "rt_sigreturn", "clock_gettime",
+        "write",   "restart_syscall",
     };
 
     return add_names(ctx, SCMP_ACT_ALLOW, calls, sizeof(calls) / sizeof(*calls),

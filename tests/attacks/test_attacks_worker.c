@@ -284,6 +284,8 @@ static void expect_pipes_only(pid_t pid)
         if (len < 0)
             continue;
         target[len] = '\0';
+        if (strncmp(target, "/usr/", 5) == 0)
+            continue; /* what it opens itself while it starts */
         if (atoi(e->d_name) > 3 || strncmp(target, "pipe:", 5) != 0)
             fail_msg("file %s is %s", e->d_name, target);
     }

@@ -599,10 +599,35 @@ static int add_init_rules(scmp_filter_ctx ctx, struct step *why)
 {
     /* What init.c does once its job is prepared. */
     static const char *const calls[] = {
-        "poll",    "ppoll",           "read",         "recvmsg",
-        "sendmsg", "wait4",           "kill",         "getrusage",
-        "exit",    "exit_group",      "rt_sigreturn", "clock_gettime",
-        "write",   "restart_syscall",
+        "poll",
+        "ppoll",
+        "read",
+        "recvmsg",
+        "sendmsg",
+        "wait4",
+        "kill",
+        "getrusage",
+        "exit",
+        "exit_group",
+        "rt_sigreturn",
+        "clock_gettime",
+        "write",
+        "restart_syscall",
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+        /* and what their run-time parts do behind it */
+        "mmap",
+        "munmap",
+        "madvise",
+        "futex",
+        "rt_sigprocmask",
+        "rt_sigaction",
+        "getpid",
+        "gettid",
+        "sched_yield",
+        "mprotect",
+        "nanosleep",
+        "clock_nanosleep",
+#endif
     };
 
     return add_names(ctx, SCMP_ACT_ALLOW, calls, sizeof(calls) / sizeof(*calls),

@@ -140,6 +140,38 @@ static int check_files(struct step *why)
     return 0;
 }
 
+/* Of one mapping in smaps: can all that hold it see what one of them writes? */
+static bool is_shared(const char *flags)
+{
+    return strstr(flags, " sh") && strstr(flags, " mw");
+}
+
+/* Memory that a fork shares with us instead of copying it: what one program
+ * wrote there the next would read. */
+static int check_memory(struct step *why)
+{
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    char line[PATH_MAX + 128], name[81] = "";
+    uintptr_t from, to;
+    bool found = false;
+
+    if (!maps)
+        return step_failed(why, errno, "read /proc/self/smaps");
+    while (!found && fgets(line, sizeof(line), maps)) {
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &to) == 2) {
+            name[0] = '\0';
+            sscanf(line, "%*s %*s %*s %*s %*s %80s", name);
+        }
+        found = strncmp(line, "VmFlags:", 8) == 0 && is_shared(line);
+    }
+    fclose(maps);
+    if (found)
+        return step_failed(why, EBUSY,
+                           "fork: a preloaded package shares memory: %s",
+                           name[0] ? name : "unnamed");
+    return 0;
+}
+
 /* Large pages make the page tables, which each fork copies, small. Best
  * effort: older kernels do not know the advice. */
 static void collapse_memory(void)
@@ -177,6 +209,8 @@ int zygote_open(bool cores_are_piped)
         rc = count_threads(&why);
     if (rc == 0)
         rc = check_files(&why);
+    if (rc == 0)
+        rc = check_memory(&why);
     if (rc == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         rc = step_failed(&why, errno, "become undumpable");
     if (rc == 0)

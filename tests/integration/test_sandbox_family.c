@@ -141,11 +141,147 @@ static void memory_that_forks_would_share_makes_no_zygote(void **state)
     remove_folder();
 }
 
+/* ---- spawners ------------------------------------------------------------ */
+
+struct family {
+    pid_t sandboxd, spawner; /* the latter 0: not found */
+};
+
+/* What the words of a process begin with, and its parent. */
+static bool read_process(const char *pid, char *words, size_t size,
+                         pid_t *parent_out)
+{
+    char path[300], *text;
+
+    snprintf(path, sizeof(path), "/proc/%s/stat", pid);
+    if (io_read_file(path, 4096, &text, NULL) < 0)
+        return false;
+    const char *end = strrchr(text, ')');
+    bool known = end && sscanf(end, ") %*c %d", parent_out) == 1;
+    free(text);
+    snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
+    size_t len;
+    if (!known || io_read_file(path, 65536, &text, &len) < 0)
+        return false;
+    for (size_t i = 0; i + 1 < len; i++)
+        text[i] = text[i] ? text[i] : ' ';
+    snprintf(words, size, "%s", text);
+    free(text);
+    return true;
+}
+
+/* An init has a copy of its spawner's words, and a pid namespace of its own. */
+static bool is_in_our_pid_space(const char *pid)
+{
+    char path[300], own[64] = "", other[64] = "";
+
+    snprintf(path, sizeof(path), "/proc/%s/ns/pid", pid);
+    return readlink("/proc/self/ns/pid", own, sizeof(own) - 1) > 0 &&
+           readlink(path, other, sizeof(other) - 1) > 0 &&
+           strcmp(own, other) == 0;
+}
+
+static pid_t find_child(pid_t parent, const char *words)
+{
+    DIR *proc = opendir("/proc");
+    pid_t found = 0, its_parent;
+    char text[512];
+
+    for (const struct dirent *e; !found && proc && (e = readdir(proc));)
+        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' &&
+            read_process(e->d_name, text, sizeof(text), &its_parent) &&
+            its_parent == parent && strstr(text, words) &&
+            is_in_our_pid_space(e->d_name))
+            found = atoi(e->d_name);
+    closedir(proc);
+    return found;
+}
+
+static struct family find_family(void)
+{
+    struct family f = {.sandboxd = find_child(getpid(), "--fd")};
+
+    f.spawner = f.sandboxd ? find_child(f.sandboxd, "--spawner") : 0;
+    return f;
+}
+
+static void prepare_bash(struct sandbox_run *r, const char *code)
+{
+    sandbox_run_prepare(r, LANGUAGE_BASH, code);
+}
+
+static void *go(void *run)
+{
+    sandbox_run_go(run);
+    return NULL;
+}
+
+static void check_hello(void)
+{
+    struct sandbox_run r;
+
+    prepare_bash(&r, "echo hello");
+    sandbox_run_go(&r);
+    expect(&r, VERDICT_OK, "[\"hello\\n\"]");
+    sandbox_run_done(&r);
+}
+
+static void a_killed_spawner_costs_no_job(void **state)
+{
+    (void)state;
+    check_hello();
+    for (int i = 0; i < 5; i++) {
+        struct family before = find_family();
+
+        assert_true(before.spawner > 0);
+        MUST0(kill(before.spawner, SIGKILL));
+        check_hello();
+        struct family after = find_family();
+        assert_int_equal(after.sandboxd, before.sandboxd);
+        assert_int_not_equal(after.spawner, before.spawner);
+    }
+}
+
+/* More jobs than requests fit in its socket: sandboxd must neither wait for it
+ * nor give the jobs up. */
+static void a_stopped_spawner_holds_up_no_other_sandbox(void **state)
+{
+    enum { MANY = 64 };
+    static struct sandbox_run busy, more[MANY];
+    pthread_t busy_thread, threads[MANY];
+
+    (void)state;
+    check_hello();
+    struct family f = find_family();
+    prepare_bash(&busy, "echo on; sleep 60");
+    busy.spec.limits.timeout_ms = 2000;
+    MUST0(pthread_create(&busy_thread, NULL, go, &busy));
+    usleep(500000); /* it runs, or it has no time left to be held up in */
+    MUST0(kill(f.spawner, SIGSTOP));
+    for (int i = 0; i < MANY; i++) {
+        prepare_bash(&more[i], "echo hello");
+        MUST0(pthread_create(&threads[i], NULL, go, &more[i]));
+    }
+    int64_t start = clock_ms();
+    MUST0(pthread_join(busy_thread, NULL));
+    assert_true(clock_ms() - start < 3500);
+    expect(&busy, VERDICT_TIMEOUT, "[\"on\\n\"]");
+    sandbox_run_done(&busy);
+    for (int i = 0; i < MANY; i++) {
+        MUST0(pthread_join(threads[i], NULL));
+        expect(&more[i], VERDICT_OK, "[\"hello\\n\"]");
+        sandbox_run_done(&more[i]);
+    }
+    assert_int_equal(find_family().sandboxd, f.sandboxd); /* it never died */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_zygote_forks_what_it_has_imported),
         cmocka_unit_test(memory_that_forks_would_share_makes_no_zygote),
+        cmocka_unit_test(a_killed_spawner_costs_no_job),
+        cmocka_unit_test(a_stopped_spawner_holds_up_no_other_sandbox),
     };
 
     return cmocka_run_group_tests(tests, sandbox_run_open, sandbox_run_close);

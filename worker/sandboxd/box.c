@@ -23,6 +23,7 @@
 #define KILL_RETRY_MS   250
 #define REMOVE_RETRY_MS 2
 #define REMOVE_MS_MAX   2000
+#define ASK_RETRY_MS    5     /* of a spawner that has more than enough to do */
 #define MAKE_MS_MAX     10000 /* on a loaded host; then it is given up */
 #define JOIN_MS_MAX     2000  /* from the zygote's request to a program */
 /* The init ends by itself so long after the job's timeout, if sandboxd hangs;
@@ -230,7 +231,7 @@ static bool reap(struct box *b, siginfo_t *info)
     return true;
 }
 
-static void read_leash(struct box *b);
+static bool read_leash(struct box *b);
 static void read_socket(struct box *b);
 static void on_oom(void *owner);
 
@@ -241,8 +242,8 @@ static void on_init_death(void *owner)
 
     if (!reap(b, &info))
         return;
-    while (b->leash.fd >= 0 && !b->leaving && b->state >= BOX_RUNNING)
-        read_leash(b); /* EXITED, then the end of file */
+    while (!b->leaving && b->state >= BOX_RUNNING && read_leash(b))
+        ; /* EXITED, then the end of file */
     if (b->state == BOX_RUNNING && b->socket.fd >= 0)
         read_socket(b);
     if (!b->killed && info.si_code == CLD_EXITED &&
@@ -310,30 +311,30 @@ static void close_inner_ends(struct box *b)
     close_fd(&b->inner_socket);
 }
 
+/* Later, if the spawner has not even read what it was asked before. */
 static int ask_spawner(struct box *b, struct step *why)
 {
     bool cold = !b->kind->zygote;
-    int leash = -1;
-    int rc = make_socket(b, &b->leash, on_leash, &leash, why);
+    uint64_t token = nursery_token(b->nursery);
+    const int fds[SPAWN_INIT_FDS] = {b->inner_leash,   b->inner_socket,
+                                     b->inner_ends[0], b->inner_ends[1],
+                                     b->inner_ends[2], b->inner_ends[3]};
+    int rc = nursery_spawn(b->nursery, b->kind->spawner, cold, b->slot, token,
+                           fds, cold ? SPAWN_INIT_FDS : 1, why);
 
-    if (rc == 0) {
-        const int fds[SPAWN_INIT_FDS] = {leash,
-                                         b->inner_socket,
-                                         b->inner_ends[0],
-                                         b->inner_ends[1],
-                                         b->inner_ends[2],
-                                         b->inner_ends[3]};
-
-        b->token = nursery_token(b->nursery);
-        rc = nursery_spawn(b->nursery, b->kind->spawner, cold, b->slot,
-                           b->token, fds, cold ? SPAWN_INIT_FDS : 1, why);
+    if (rc == -EAGAIN) {
+        b->wake_ms = clock_ms() + ASK_RETRY_MS;
+        return 0;
     }
-    close_fd(&leash);
     if (rc < 0)
-        b->token = 0;
-    else if (cold)
+        return rc;
+    b->asked = true;
+    b->token = token;
+    b->wake_ms = b->made_ms + MAKE_MS_MAX;
+    close_fd(&b->inner_leash);
+    if (cold)
         close_inner_ends(b);
-    return rc;
+    return 0;
 }
 
 /* With the limits of the last job, as the next one mostly has the same. */
@@ -367,13 +368,12 @@ struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
     b->kind = kind;
     b->epoll_fd = epoll_fd;
     b->slot = slot;
-    b->home_fd = b->inner_socket = -1;
+    b->home_fd = b->inner_socket = b->inner_leash = -1;
     b->leash.fd = b->socket.fd = b->init.fd = b->oom.fd = -1;
     for (int i = 0; i < SANDBOX_PIPES; i++)
         b->worker_ends[i] = b->inner_ends[i] = -1;
     set_state(b, BOX_SPAWNING);
     b->made_ms = b->since_ms;
-    b->wake_ms = b->made_ms + MAKE_MS_MAX;
     rc = make_id(b, why);
     if (rc == 0)
         rc = make_cgroup(b, why);
@@ -381,6 +381,8 @@ struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
         rc = make_pipes(b, why);
     if (rc == 0)
         rc = make_socket(b, &b->socket, on_socket, &b->inner_socket, why);
+    if (rc == 0)
+        rc = make_socket(b, &b->leash, on_leash, &b->inner_leash, why);
     if (rc == 0)
         rc = ask_spawner(b, why);
     if (rc == 0)
@@ -399,6 +401,7 @@ void box_free(struct box *b)
     for (int i = 0; i < SANDBOX_PIPES; i++)
         close_fd(&b->worker_ends[i]);
     close_inner_ends(b);
+    close_fd(&b->inner_leash);
     close_fd(&b->home_fd);
     free(b);
 }
@@ -421,11 +424,10 @@ static void on_spawned(struct box *b, pid_t pid, const struct step *answer)
     struct step why = *answer;
     int rc = watch_init(b, pid, &why);
 
-    if (rc < 0) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-    }
-    b->init_pid = pid;
+    if (rc < 0)
+        kill(pid, SIGKILL); /* from now on a stray */
+    else
+        b->init_pid = pid;
     if (b->leaving) {
         box_kill(b, WIRE_ABANDON);
         on_all_dead(b);
@@ -453,13 +455,21 @@ static void check_waiting(struct box *b)
     tell(b, BOX_IS_WAITING);
 }
 
+static void answered_no(struct box *b, const struct step *why)
+{
+    if (b->leaving)
+        on_all_dead(b);
+    else
+        fail(b, why);
+}
+
 void box_answered(struct box *b, pid_t pid, const struct step *why)
 {
     bool joining = b->state == BOX_JOINING;
 
     b->token = 0;
     if (pid < 0)
-        box_lost(b, why);
+        answered_no(b, why);
     else if (!joining)
         on_spawned(b, pid, why);
     else if (b->leaving)
@@ -471,10 +481,8 @@ void box_answered(struct box *b, pid_t pid, const struct step *why)
 void box_lost(struct box *b, const struct step *why)
 {
     b->token = 0;
-    if (b->leaving)
-        on_all_dead(b);
-    else
-        fail(b, why);
+    b->lost = true;
+    answered_no(b, why);
 }
 
 static void ask_zygote(struct box *b)
@@ -497,8 +505,10 @@ static void ask_zygote(struct box *b)
     close_inner_ends(b);
     set_state(b, BOX_JOINING);
     b->wake_ms = b->since_ms + JOIN_MS_MAX;
-    if (rc < 0)
-        box_lost(b, &why);
+    if (rc < 0) {
+        b->token = 0;
+        answered_no(b, &why);
+    }
 }
 
 /* ---- its job ------------------------------------------------------------ */
@@ -589,20 +599,23 @@ static void on_exited(struct box *b, const struct leash_message *m)
     end(b);
 }
 
-static void read_leash(struct box *b)
+/* False if there was no message. */
+static bool read_leash(struct box *b)
 {
     struct leash_message m;
     int fd;
 
     ssize_t got = io_recv_fds(b->leash.fd, &m, sizeof(m), &fd, 1);
+    if (got == -EAGAIN)
+        return false;
     if (got != sizeof(m)) {
         /* End of file: the pidfd tells the rest. */
         loop_unwatch(b->epoll_fd, &b->leash);
-        return;
+        return false;
     }
     if (m.kind == LEASH_READY && b->state == BOX_BUILDING && fd >= 0) {
         on_built(b, fd);
-        return;
+        return true;
     }
     close_fd(&fd);
     if (m.kind == LEASH_EXITED) {
@@ -615,6 +628,7 @@ static void read_leash(struct box *b)
         m.step.what[sizeof(m.step.what) - 1] = '\0';
         fail(b, &m.step);
     }
+    return true;
 }
 
 static void read_socket(struct box *b)
@@ -622,7 +636,10 @@ static void read_socket(struct box *b)
     struct program_word m;
     struct step why;
 
-    if (io_recv_fds(b->socket.fd, &m, sizeof(m), NULL, 0) != sizeof(m)) {
+    ssize_t got = io_recv_fds(b->socket.fd, &m, sizeof(m), NULL, 0);
+    if (got == -EAGAIN)
+        return;
+    if (got != sizeof(m)) {
         loop_unwatch(b->epoll_fd, &b->socket);
         /* One that runs has closed it; of one that waits this is the end. */
         if (b->state < BOX_READY) {
@@ -661,6 +678,9 @@ void box_wake(struct box *b, int64_t now_ms)
     b->wake_ms = NEVER;
     if (b->leaving && is_dead(b)) {
         remove_box(b);
+    } else if (!b->leaving && !b->asked && now_ms < b->made_ms + MAKE_MS_MAX) {
+        if (ask_spawner(b, &why) < 0)
+            fail(b, &why);
     } else if (b->state < BOX_READY && !b->leaving) {
         step_failed(&why, ETIMEDOUT, "wait for the sandbox");
         fail(b, &why);

@@ -62,7 +62,9 @@ struct box {
     int home_fd;
     int worker_ends[SANDBOX_PIPES]; /* until a worker gets them */
     int inner_ends[SANDBOX_PIPES];  /* until the program has them */
-    int inner_socket;
+    int inner_socket, inner_leash;
+    bool asked;        /* the spawner, to clone its init */
+    bool lost;         /* it died instead: another may do */
     bool built, heard; /* READY came of the init, of the program */
     struct cgroup cgroup;
     char id[64];

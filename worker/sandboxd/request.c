@@ -77,8 +77,8 @@ static void say_created(struct request *r)
 
 static void get_box(struct request *r, bool warm);
 
-/* A zygote's trouble is not the job's: it gets a cold one. What failed while
- * the job was put in is. */
+/* A zygote's trouble is not the job's: it gets a cold one. Nor is the death of
+ * a spawner, once. What failed while the job was put in is. */
 static void on_box_failed(struct request *r, struct box *b)
 {
     bool was_warm = b->kind->zygote != NULL;
@@ -90,6 +90,11 @@ static void on_box_failed(struct request *r, struct box *b)
     if (was_warm && !was_made) {
         snprintf(r->trouble, sizeof(r->trouble), "%.100s: %.50s", why.what,
                  strerror(why.error));
+        get_box(r, false);
+        return;
+    }
+    if (b->lost && !r->retried) {
+        r->retried = true;
         get_box(r, false);
         return;
     }
@@ -220,6 +225,8 @@ static void on_socket(void *owner)
     int fd;
 
     ssize_t got = io_recv_fds(r->socket.fd, message, sizeof(message), &fd, 1);
+    if (got == -EAGAIN)
+        return;
     if (got <= 0) {
         request_abandon(r);
         return;

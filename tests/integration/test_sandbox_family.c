@@ -116,6 +116,34 @@ static void a_zygote_forks_what_it_has_imported(void **state)
     remove_folder();
 }
 
+/* Not with what it took to fork it. */
+static void a_fork_counts_as_one_process(void **state)
+{
+    struct sandbox_run r;
+
+    (void)state;
+    sandbox_run_prepare(&r, LANGUAGE_PYTHON, "print(1)");
+    sandbox_run_go(&r);
+    sandbox_run_done(&r);
+    for (int i = 0; i < 50; i++) {
+        sandbox_run_prepare(&r, LANGUAGE_PYTHON, "print(1)");
+        sandbox_run_go(&r);
+        expect(&r, VERDICT_OK, "[\"1\\n\"]");
+        bool warm = is_warm(&r);
+        int count = r.o.usage.peak_processes;
+        sandbox_run_done(&r);
+        if (count == 0) {
+            print_message("SKIP: processes are not counted here\n");
+            return;
+        }
+        assert_int_equal(count, 1);
+        if (warm)
+            return;
+        usleep(100000);
+    }
+    fail();
+}
+
 /* Forks would share it, not copy it: a board on which one job leaves what the
  * next one reads. */
 static void memory_that_forks_would_share_makes_no_zygote(void **state)
@@ -279,6 +307,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_zygote_forks_what_it_has_imported),
+        cmocka_unit_test(a_fork_counts_as_one_process),
         cmocka_unit_test(memory_that_forks_would_share_makes_no_zygote),
         cmocka_unit_test(a_killed_spawner_costs_no_job),
         cmocka_unit_test(a_stopped_spawner_holds_up_no_other_sandbox),

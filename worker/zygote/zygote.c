@@ -6,10 +6,11 @@
  * from 3.7 on will do.
  *
  * A program is forked in three steps. The first child (vfork: it shares our
- * memory and we wait) enters the sandbox: its cgroups, then its namespaces, of
- * which the pid namespace holds for children only. So it makes the second one
- * (vfork, too), which is inside. That forks the program, with our memory copied
- * on write, and ends; so the sandbox's init becomes the program's parent.
+ * memory and we wait) enters the sandbox's namespaces, of which the pid
+ * namespace holds for children only. So it makes the second one (vfork, too),
+ * which is inside. That forks the program, with our memory copied on write, and
+ * ends; so the sandbox's init becomes the program's parent. The program alone
+ * enters the sandbox's cgroups, which count the most there ever were.
  *
  * Threads:  one; asserted before the first fork.
  * Errors:   sent to sandboxd with the step that failed.
@@ -222,15 +223,14 @@ int zygote_open(bool cores_are_piped)
 
 /* ---- forking ------------------------------------------------------------ */
 
-/* In the first child, which shares the zygote's memory but not its fds, its
- * cgroups, or its namespaces. */
+/* In the program, which is in its namespaces. Whether it may move is asked of
+ * who opened the files; of the mover, too, before Linux 5.16, so ids come last.
+ */
 static int enter_sandbox(const int *fds, struct step *why)
 {
     for (int i = JOIN_FDS; i < ALL_JOIN_FDS && fds[i] >= 0; i++)
         if (write(fds[i], "0", 1) != 1)
             return step_failed(why, errno, "enter the sandbox's cgroup");
-    if (setns(fds[0], JOINED_SPACES) < 0)
-        return step_failed(why, errno, "enter the sandbox's namespaces");
     if (syscall(SYS_setresgid, SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0 ||
         syscall(SYS_setresuid, SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0)
         return step_failed(why, errno, "become the sandbox's user");
@@ -263,8 +263,11 @@ __attribute__((noinline)) static int fork_program(const int *fds,
     pid_t first = vfork();
 
     if (first == 0) {
-        if (enter_sandbox(fds, why) < 0)
+        /* It shares our memory, but neither fds nor namespaces. */
+        if (setns(fds[0], JOINED_SPACES) < 0) {
+            step_failed(why, errno, "enter the sandbox's namespaces");
             _exit(1);
+        }
         pid_t second = vfork();
         if (second == 0) {
             pid_t program = fork();
@@ -298,7 +301,8 @@ static void become_program(const int *fds)
         .filter = &zygote.fprog,
         .cores_are_piped = zygote.cores_are_piped,
     };
-    if (program_take_fds(&zygote.program, &why) < 0 ||
+    if (enter_sandbox(fds, &why) < 0 ||
+        program_take_fds(&zygote.program, &why) < 0 ||
         program_confine(&zygote.program, &why) < 0)
         program_fail(&zygote.program, &why);
     zygote.in_child();

@@ -169,6 +169,44 @@ static void memory_that_forks_would_share_makes_no_zygote(void **state)
     remove_folder();
 }
 
+/* ---- waiting sandboxes --------------------------------------------------- */
+
+/* One that waits has the limits of the job before. */
+static void limits_go_up_and_down_from_job_to_job(void **state)
+{
+    static const int64_t megabytes[] = {100, 300, 20, 400, 100, 101};
+    struct sandbox_run r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(megabytes) / sizeof(*megabytes); i++) {
+        for (int j = 0; j < 3; j++) {
+            sandbox_run_prepare(&r, LANGUAGE_BASH, "echo hello");
+            r.spec.limits.memory_bytes = megabytes[i] << 20;
+            r.spec.limits.cpu_percent = 50 + (int)megabytes[i];
+            r.spec.limits.pids = (int)megabytes[i];
+            sandbox_run_go(&r);
+            expect(&r, VERDICT_OK, "[\"hello\\n\"]");
+            sandbox_run_done(&r);
+            usleep(100000); /* time to make one that waits */
+        }
+    }
+}
+
+/* At once, not when it likes to. */
+static void what_a_program_leaves_running_ends_with_it(void **state)
+{
+    struct sandbox_run r;
+
+    (void)state;
+    sandbox_run_prepare(&r, LANGUAGE_BASH,
+                        "setsid sleep 10 & sleep 10 & sleep 0.2; echo end");
+    sandbox_run_go(&r);
+    expect(&r, VERDICT_OK, "[\"end\\n\"]");
+    assert_true(r.o.timings.run < 5);
+    assert_true(r.o.usage.context_switches > 0);
+    sandbox_run_done(&r);
+}
+
 /* ---- spawners ------------------------------------------------------------ */
 
 struct family {
@@ -309,6 +347,8 @@ int main(void)
         cmocka_unit_test(a_zygote_forks_what_it_has_imported),
         cmocka_unit_test(a_fork_counts_as_one_process),
         cmocka_unit_test(memory_that_forks_would_share_makes_no_zygote),
+        cmocka_unit_test(limits_go_up_and_down_from_job_to_job),
+        cmocka_unit_test(what_a_program_leaves_running_ends_with_it),
         cmocka_unit_test(a_killed_spawner_costs_no_job),
         cmocka_unit_test(a_stopped_spawner_holds_up_no_other_sandbox),
     };

@@ -340,11 +340,14 @@ static int ask_spawner(struct box *b, struct step *why)
 /* With the limits of the last job, as the next one mostly has the same. */
 static int make_cgroup(struct box *b, struct step *why)
 {
-    const struct wire_create *usual = &b->kind->usual;
+    struct wire_create *usual = &b->kind->usual;
     int rc = cgroup_create(&b->host->cgroups, b->id, &b->cgroup, why);
 
-    if (rc == 0 && usual->memory_bytes >= ROOMY_BYTES)
+    if (rc == 0 && usual->memory_bytes >= ROOMY_BYTES) {
         rc = cgroup_limit(&b->cgroup, usual, why);
+        if (rc < 0)
+            *usual = (struct wire_create){0}; /* the next one does without */
+    }
     if (rc < 0)
         return rc;
     int event = cgroup_watch_oom(&b->cgroup);
@@ -528,8 +531,8 @@ void box_prepare(struct box *b, const struct wire_create *want, int input_fd)
     set_state(b, BOX_PREPARING);
     b->wake_ms = b->since_ms + MAKE_MS_MAX;
     int rc = cgroup_limit(&b->cgroup, want, &why);
-    b->kind->usual = *want;
     if (rc == 0) {
+        b->kind->usual = *want;
         b->cpu_before_us = cgroup_cpu_us(&b->cgroup);
         rc = io_send_fds(b->leash.fd, &m, sizeof(m), &input_fd, 1);
         if (rc < 0)

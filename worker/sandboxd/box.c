@@ -319,8 +319,8 @@ static int ask_spawner(struct box *b, struct step *why)
     const int fds[SPAWN_INIT_FDS] = {b->inner_leash,   b->inner_socket,
                                      b->inner_ends[0], b->inner_ends[1],
                                      b->inner_ends[2], b->inner_ends[3]};
-    int rc = nursery_spawn(b->nursery, b->kind->spawner, cold, b->slot, token,
-                           fds, cold ? SPAWN_INIT_FDS : 1, why);
+    int rc = nursery_spawn(b->kind->spawner, cold, b->slot, token, fds,
+                           cold ? SPAWN_INIT_FDS : 1, why);
 
     if (rc == -EAGAIN) {
         b->wake_ms = clock_ms() + ASK_RETRY_MS;
@@ -500,8 +500,8 @@ static void ask_zygote(struct box *b)
     if (count >= 0) {
         b->token = nursery_token(b->nursery);
         b->generation = b->kind->zygote->generation;
-        rc = nursery_join(b->nursery, b->kind->zygote, b->token, fds,
-                          JOIN_FDS + count, &why);
+        rc = nursery_join(b->kind->zygote, b->token, fds, JOIN_FDS + count,
+                          &why);
     }
     for (int i = 0; i < count; i++)
         close(fds[JOIN_FDS + i]);
@@ -565,11 +565,6 @@ void box_start(struct box *b, const void *message, size_t size,
      * drop its own last one. If either is dead, the init's pidfd says so. */
     io_send_fds(b->leash.fd, &run, sizeof(run), NULL, 0);
     io_send_fds(b->socket.fd, text, sizeof(m) + size, NULL, 0);
-}
-
-int64_t box_memory(const struct box *b)
-{
-    return cgroup_memory(&b->cgroup);
 }
 
 /* ---- events -------------------------------------------------------------- */

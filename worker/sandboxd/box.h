@@ -108,7 +108,4 @@ void box_leave(struct box *b);
 /* wake_ms has passed. */
 void box_wake(struct box *b, int64_t now_ms);
 
-/* What its cgroup is charged now, bytes: a waiting one's private growth. */
-int64_t box_memory(const struct box *b);
-
 #endif

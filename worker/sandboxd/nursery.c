@@ -355,15 +355,13 @@ static int ensure_spawner(struct spawner_link *s, struct step *why)
     return rc;
 }
 
-int nursery_spawn(struct nursery *n, struct spawner_link *s, bool cold,
-                  int slot, uint64_t token, const int *fds, int count,
-                  struct step *why)
+int nursery_spawn(struct spawner_link *s, bool cold, int slot, uint64_t token,
+                  const int *fds, int count, struct step *why)
 {
     struct spawn_request m = {
         .kind = SPAWN_INIT, .slot = slot, .token = token, .cold = cold};
     int rc = ensure_spawner(s, why);
 
-    (void)n;
     if (rc < 0)
         return rc;
     rc = io_send_fds(s->socket.fd, &m, sizeof(m), fds, (size_t)count);
@@ -375,12 +373,11 @@ int nursery_spawn(struct nursery *n, struct spawner_link *s, bool cold,
     return 0;
 }
 
-int nursery_join(struct nursery *n, struct zygote *z, uint64_t token,
-                 const int *fds, int count, struct step *why)
+int nursery_join(struct zygote *z, uint64_t token, const int *fds, int count,
+                 struct step *why)
 {
     struct join_request m = {.token = token};
 
-    (void)n;
     if (!z->now.ready)
         return step_failed(why, EAGAIN, "fork: the zygote is not ready");
     int rc = io_send_fds(z->now.socket.fd, &m, sizeof(m), fds, (size_t)count);

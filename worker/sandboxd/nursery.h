@@ -114,11 +114,10 @@ bool zygote_is_ready(struct zygote *z);
 /* Sends a request; the answer comes to answered(). fds stay the caller's.
  * -EAGAIN: the spawner has not read what came before, or died a moment ago;
  * ask again. */
-int nursery_spawn(struct nursery *n, struct spawner_link *s, bool cold,
-                  int slot, uint64_t token, const int *fds, int count,
-                  struct step *why);
-int nursery_join(struct nursery *n, struct zygote *z, uint64_t token,
-                 const int *fds, int count, struct step *why);
+int nursery_spawn(struct spawner_link *s, bool cold, int slot, uint64_t token,
+                  const int *fds, int count, struct step *why);
+int nursery_join(struct zygote *z, uint64_t token, const int *fds, int count,
+                 struct step *why);
 uint64_t nursery_token(struct nursery *n);
 
 /* What time brings: restarts, replacements, spawners and zygotes that hang. */

@@ -163,7 +163,7 @@ static void end(struct box *b)
         facts.peak_memory_bytes > 0 ? facts.peak_memory_bytes : b->rusage_bytes;
     m->peak_processes = facts.peak_processes;
     m->switches = b->switches;
-    m->run_us = clock_us() - b->started_us;
+    m->run_us = b->started_us ? clock_us() - b->started_us : 0;
     b->ended_told = true;
     tell(b, BOX_ENDED);
 }

@@ -18,11 +18,9 @@
 
 /* Above what /etc/subuid gives to users (up to 600100000), who could become
  * those ids, and above what systemd gives to containers. */
-#define IDMAP_BASE 0x70000000u
-#define IDMAP_SLOTS                                                            \
-    2048                 /* sandboxes of one sandboxd: with jobs, waiting, and \
-                            on their way out */
-#define IDMAP_RANGES 256 /* sandboxds of one host */
+#define IDMAP_BASE   0x70000000u
+#define IDMAP_SLOTS  2048 /* of one sandboxd: with jobs, waiting, or going */
+#define IDMAP_RANGES 256  /* sandboxds of one host */
 
 struct idmap {
     bool root; /* and has these ids: not in each container */

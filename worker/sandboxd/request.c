@@ -10,12 +10,14 @@
 /* What a worker asks for over one job socket: CREATE, RUN, KILL, DESTROY (see
  * wire.h), and the box that it gets. */
 
+/* A worker that does not get its word would wait for it in vain: so its socket
+ * closes. */
 static void say(struct request *r, const void *message, size_t size,
                 const int *fds, size_t nfds)
 {
-    /* A worker that does not listen closes its end, and that is an event. */
-    if (r->socket.fd >= 0)
-        io_send_fds(r->socket.fd, message, size, fds, nfds);
+    if (r->socket.fd >= 0 &&
+        io_send_fds(r->socket.fd, message, size, fds, nfds) < 0)
+        request_abandon(r);
 }
 
 static void say_failed(struct request *r, const struct step *why)

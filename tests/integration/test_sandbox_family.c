@@ -341,6 +341,51 @@ static void a_stopped_spawner_holds_up_no_other_sandbox(void **state)
     assert_int_equal(find_family().sandboxd, f.sandboxd); /* it never died */
 }
 
+/* ---- inits --------------------------------------------------------------- */
+
+static void kill_inits(pid_t sandboxd)
+{
+    DIR *proc = opendir("/proc");
+    pid_t parent;
+    char text[512];
+
+    for (const struct dirent *e; proc && (e = readdir(proc));)
+        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' &&
+            read_process(e->d_name, text, sizeof(text), &parent) &&
+            parent == sandboxd && !is_in_our_pid_space(e->d_name))
+            kill(atoi(e->d_name), SIGKILL);
+    closedir(proc);
+}
+
+static void kill_inits_at_first_output(void *ctx, bool is_stderr,
+                                       const char *data, size_t size)
+{
+    (void)is_stderr, (void)data, (void)size;
+    kill_inits(*(pid_t *)ctx);
+}
+
+/* No fault of the program's: its job may be tried again. */
+static void a_sandbox_killed_from_outside_is_not_the_programs(void **state)
+{
+    pid_t sandboxd = find_family().sandboxd;
+    struct run_sink sink = {kill_inits_at_first_output, &sandboxd};
+    struct sandbox *sandbox = NULL;
+    struct sandbox_run r;
+
+    (void)state;
+    prepare_bash(&r, "echo on; sleep 60");
+    MUST0(outcome_init(&r.o, 1000));
+    MUST0(backend_local.create(sandbox_run_backend, &r.job, &r.spec, &sandbox,
+                               &r.o));
+    r.rc = backend_local.run(sandbox, &sink, &r.o);
+    backend_local.destroy(sandbox, &r.o);
+    assert_true(r.rc < 0);
+    assert_string_equal(verdict_name(r.o.verdict), "backend_error");
+    outcome_fini(&r.o);
+    check_hello();
+    assert_int_equal(find_family().sandboxd, sandboxd); /* it never died */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +395,7 @@ int main(void)
         cmocka_unit_test(limits_go_up_and_down_from_job_to_job),
         cmocka_unit_test(what_a_program_leaves_running_ends_with_it),
         cmocka_unit_test(a_killed_spawner_costs_no_job),
+        cmocka_unit_test(a_sandbox_killed_from_outside_is_not_the_programs),
         cmocka_unit_test(a_stopped_spawner_holds_up_no_other_sandbox),
     };
 

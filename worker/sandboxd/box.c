@@ -149,6 +149,8 @@ static void end(struct box *b)
     *m = (struct wire_ended){.kind = WIRE_ENDED, .reason = reason_of(b)};
     cgroup_read(&b->cgroup, &facts);
     fill_status(b, m);
+    if (m->reason == WIRE_NOT_KILLED && !b->has_status && facts.oom_kills == 0)
+        m->reason = WIRE_LOST;
     m->oom_kills = facts.oom_kills;
     m->pids_refused = facts.pids_refused;
     m->disk_full = disk_is_full(b);

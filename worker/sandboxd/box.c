@@ -185,6 +185,7 @@ static void fail_stillborn(struct box *b)
                     b->memory_bytes >> 20);
     else
         step_failed(&why, ECHILD, "set up the sandbox: its init died");
+    b->lost = facts.oom_kills == 0;
     fail(b, &why);
 }
 
@@ -537,6 +538,7 @@ void box_prepare(struct box *b, const struct wire_create *want, int input_fd)
         b->kind->usual = *want;
         b->cpu_before_us = cgroup_cpu_us(&b->cgroup);
         rc = io_send_fds(b->leash.fd, &m, sizeof(m), &input_fd, 1);
+        b->lost = rc < 0; /* its pidfd has not told yet */
         if (rc < 0)
             step_failed(&why, -rc, "hand the job to the sandbox's init");
     }
@@ -644,6 +646,7 @@ static void read_socket(struct box *b)
         /* One that runs has closed it; of one that waits this is the end. */
         if (b->state < BOX_READY) {
             step_failed(&why, ECHILD, "set up the sandbox: its program died");
+            b->lost = true;
             fail(b, &why);
         }
         return;

@@ -64,7 +64,7 @@ struct box {
     int inner_ends[SANDBOX_PIPES];  /* until the program has them */
     int inner_socket, inner_leash;
     bool asked;        /* the spawner, to clone its init */
-    bool lost;         /* it died instead: another may do */
+    bool lost;         /* somebody died instead: another box may do */
     bool built, heard; /* READY came of the init, of the program */
     struct cgroup cgroup;
     char id[64];

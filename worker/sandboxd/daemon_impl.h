@@ -27,7 +27,7 @@ struct request {
     size_t size;
     int input_fd;
     bool asked;   /* CREATE came */
-    bool retried; /* after its spawner died */
+    bool retried; /* after its box was lost */
     bool leaving, gone;
     int32_t start; /* enum wire_start */
     char trouble[160];

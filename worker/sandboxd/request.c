@@ -79,8 +79,9 @@ static void say_created(struct request *r)
 
 static void get_box(struct request *r, bool warm);
 
-/* A zygote's trouble is not the job's: it gets a cold one. Nor is the death of
- * a spawner, once. What failed while the job was put in is. */
+/* A zygote's trouble is not the job's: it gets a cold one. Nor, once, is the
+ * death of a spawner or of what waited. What failed while the job was put in
+ * is. */
 static void on_box_failed(struct request *r, struct box *b)
 {
     bool was_warm = b->kind->zygote != NULL;

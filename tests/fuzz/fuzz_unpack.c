@@ -92,18 +92,13 @@ static void check_unpack(int fd)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct step why = {0};
-    size_t bytes = 0, files = 0;
-    int fd, rc;
+    int fd;
 
     fd = memfd_create("input", MFD_CLOEXEC);
     MUST(fd >= 0);
     MUST0(io_write_full(fd, data, size));
     input_fd = fd;
-    rc = unpack_measure(fd, &bytes, &files, &why);
-    MUST(rc == 0 || (why.error > 0 && memchr(why.what, 0, sizeof(why.what))));
-    if (rc == 0)
-        check_unpack(fd);
+    check_unpack(fd);
     input_fd = -1;
     close(fd);
     return 0;

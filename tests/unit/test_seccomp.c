@@ -1,6 +1,7 @@
 /* The filter, loaded in a forked child for each call tried. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -145,6 +146,31 @@ static void only_plain_socket_families(void **state)
                              EAFNOSUPPORT);
 }
 
+/* Not what loads a module or takes another way into the kernel. */
+static void of_the_internet_only_tcp_and_udp(void **state)
+{
+    static const int others[] = {33 /* DCCP */, 115, 132 /* SCTP */,
+                                 136 /* UDP-Lite */, 262 /* Multipath TCP */};
+
+    (void)state;
+    for (int family = AF_INET; family <= AF_INET6; family += 8) {
+        for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+            for (int type = SOCK_STREAM; type <= SOCK_PACKET; type++)
+                assert_int_equal(answer(SYS_socket, family, type, others[i]),
+                                 EPROTONOSUPPORT);
+        assert_int_equal(answer(SYS_socket, family, SOCK_PACKET, 0),
+                         EPROTONOSUPPORT);
+        assert_int_equal(answer(SYS_socket, family, SOCK_SEQPACKET, 0),
+                         EPROTONOSUPPORT);
+        assert_int_equal(
+            answer(SYS_socket, family, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP),
+            ANSWERED_OK);
+        assert_int_equal(answer(SYS_socket, family, SOCK_STREAM | SOCK_NONBLOCK,
+                                IPPROTO_TCP),
+                         ANSWERED_OK);
+    }
+}
+
 static void terminals_cannot_be_typed_into(void **state)
 {
     int fds[2];
@@ -259,6 +285,7 @@ int main(void)
         cmocka_unit_test(the_dangerous_is_refused),
         cmocka_unit_test(no_new_namespace_by_clone),
         cmocka_unit_test(only_plain_socket_families),
+        cmocka_unit_test(of_the_internet_only_tcp_and_udp),
         cmocka_unit_test(terminals_cannot_be_typed_into),
         cmocka_unit_test(arguments_decide_for_the_rest),
         cmocka_unit_test(the_core_limit_stays),

@@ -56,7 +56,7 @@ static void our_reason_decides_when_we_killed(void **state)
     } rows[] = {
         {WIRE_TIMEOUT, VERDICT_TIMEOUT},     {WIRE_OOM, VERDICT_OOM},
         {WIRE_OUTPUT, VERDICT_OUTPUT_LIMIT}, {WIRE_CANCEL, VERDICT_CANCELLED},
-        {WIRE_ABANDON, VERDICT_NONE},
+        {WIRE_ABANDON, VERDICT_NONE},        {WIRE_LOST, VERDICT_BACKEND_ERROR},
     };
 
     (void)state;

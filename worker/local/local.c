@@ -541,6 +541,10 @@ static int conclude(struct sandbox *sb, const struct wire_ended *e,
                       strerror(e->exec_error));
         return -e->exec_error;
     }
+    if (o->verdict == VERDICT_BACKEND_ERROR) {
+        outcome_error(o, "the sandbox was killed from outside");
+        return -ECHILD;
+    }
     verdict_explain(e, &sb->limits, o);
     verdict_warn(e, &sb->limits, o);
     return 0;

@@ -42,6 +42,8 @@ enum verdict verdict_decide(const struct wire_ended *e)
         return VERDICT_NONE;
     if (e->exec_error)
         return VERDICT_SETUP_FAILED;
+    if (e->reason == WIRE_LOST)
+        return VERDICT_BACKEND_ERROR;
     if (limit != VERDICT_NONE)
         return limit;
     if (e->reason == WIRE_TIMEOUT)

@@ -65,6 +65,7 @@ enum wire_reason { /* why it was killed; first one wins */
                    WIRE_OUTPUT,  /* worker: output past the hard cap */
                    WIRE_CANCEL,  /* worker: the job was cancelled */
                    WIRE_ABANDON, /* worker no longer holds the job */
+                   WIRE_LOST,    /* by somebody else, and its status with it */
 };
 
 struct wire_create {

@@ -23,6 +23,7 @@
 #define KILL_RETRY_MS   250
 #define REMOVE_RETRY_MS 2
 #define REMOVE_MS_MAX   2000
+#define ASK_RETRY_MS    5     /* of a spawner that has more than enough to do */
 #define MAKE_MS_MAX     10000 /* on a loaded host; then it is given up */
 #define JOIN_MS_MAX     2000  /* from the zygote's request to a program */
 /* The init ends by itself so long after the job's timeout, if sandboxd hangs;
@@ -148,6 +149,8 @@ static void end(struct box *b)
     *m = (struct wire_ended){.kind = WIRE_ENDED, .reason = reason_of(b)};
     cgroup_read(&b->cgroup, &facts);
     fill_status(b, m);
+    if (m->reason == WIRE_NOT_KILLED && !b->has_status && facts.oom_kills == 0)
+        m->reason = WIRE_LOST;
     m->oom_kills = facts.oom_kills;
     m->pids_refused = facts.pids_refused;
     m->disk_full = disk_is_full(b);
@@ -162,7 +165,7 @@ static void end(struct box *b)
         facts.peak_memory_bytes > 0 ? facts.peak_memory_bytes : b->rusage_bytes;
     m->peak_processes = facts.peak_processes;
     m->switches = b->switches;
-    m->run_us = clock_us() - b->started_us;
+    m->run_us = b->started_us ? clock_us() - b->started_us : 0;
     b->ended_told = true;
     tell(b, BOX_ENDED);
 }
@@ -182,6 +185,7 @@ static void fail_stillborn(struct box *b)
                     b->memory_bytes >> 20);
     else
         step_failed(&why, ECHILD, "set up the sandbox: its init died");
+    b->lost = facts.oom_kills == 0;
     fail(b, &why);
 }
 
@@ -230,7 +234,7 @@ static bool reap(struct box *b, siginfo_t *info)
     return true;
 }
 
-static void read_leash(struct box *b);
+static bool read_leash(struct box *b);
 static void read_socket(struct box *b);
 static void on_oom(void *owner);
 
@@ -241,8 +245,8 @@ static void on_init_death(void *owner)
 
     if (!reap(b, &info))
         return;
-    while (b->leash.fd >= 0 && !b->leaving && b->state >= BOX_RUNNING)
-        read_leash(b); /* EXITED, then the end of file */
+    while (!b->leaving && b->state >= BOX_RUNNING && read_leash(b))
+        ; /* EXITED, then the end of file */
     if (b->state == BOX_RUNNING && b->socket.fd >= 0)
         read_socket(b);
     if (!b->killed && info.si_code == CLD_EXITED &&
@@ -310,40 +314,43 @@ static void close_inner_ends(struct box *b)
     close_fd(&b->inner_socket);
 }
 
+/* Later, if the spawner has not even read what it was asked before. */
 static int ask_spawner(struct box *b, struct step *why)
 {
     bool cold = !b->kind->zygote;
-    int leash = -1;
-    int rc = make_socket(b, &b->leash, on_leash, &leash, why);
+    uint64_t token = nursery_token(b->nursery);
+    const int fds[SPAWN_INIT_FDS] = {b->inner_leash,   b->inner_socket,
+                                     b->inner_ends[0], b->inner_ends[1],
+                                     b->inner_ends[2], b->inner_ends[3]};
+    int rc = nursery_spawn(b->kind->spawner, cold, b->slot, token, fds,
+                           cold ? SPAWN_INIT_FDS : 1, why);
 
-    if (rc == 0) {
-        const int fds[SPAWN_INIT_FDS] = {leash,
-                                         b->inner_socket,
-                                         b->inner_ends[0],
-                                         b->inner_ends[1],
-                                         b->inner_ends[2],
-                                         b->inner_ends[3]};
-
-        b->token = nursery_token(b->nursery);
-        rc = nursery_spawn(b->nursery, b->kind->spawner, cold, b->slot,
-                           b->token, fds, cold ? SPAWN_INIT_FDS : 1, why);
+    if (rc == -EAGAIN) {
+        b->wake_ms = clock_ms() + ASK_RETRY_MS;
+        return 0;
     }
-    close_fd(&leash);
     if (rc < 0)
-        b->token = 0;
-    else if (cold)
+        return rc;
+    b->asked = true;
+    b->token = token;
+    b->wake_ms = b->made_ms + MAKE_MS_MAX;
+    close_fd(&b->inner_leash);
+    if (cold)
         close_inner_ends(b);
-    return rc;
+    return 0;
 }
 
 /* With the limits of the last job, as the next one mostly has the same. */
 static int make_cgroup(struct box *b, struct step *why)
 {
-    const struct wire_create *usual = &b->kind->usual;
+    struct wire_create *usual = &b->kind->usual;
     int rc = cgroup_create(&b->host->cgroups, b->id, &b->cgroup, why);
 
-    if (rc == 0 && usual->memory_bytes >= ROOMY_BYTES)
+    if (rc == 0 && usual->memory_bytes >= ROOMY_BYTES) {
         rc = cgroup_limit(&b->cgroup, usual, why);
+        if (rc < 0)
+            *usual = (struct wire_create){0}; /* the next one does without */
+    }
     if (rc < 0)
         return rc;
     int event = cgroup_watch_oom(&b->cgroup);
@@ -367,13 +374,12 @@ struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
     b->kind = kind;
     b->epoll_fd = epoll_fd;
     b->slot = slot;
-    b->home_fd = b->inner_socket = -1;
+    b->home_fd = b->inner_socket = b->inner_leash = -1;
     b->leash.fd = b->socket.fd = b->init.fd = b->oom.fd = -1;
     for (int i = 0; i < SANDBOX_PIPES; i++)
         b->worker_ends[i] = b->inner_ends[i] = -1;
     set_state(b, BOX_SPAWNING);
     b->made_ms = b->since_ms;
-    b->wake_ms = b->made_ms + MAKE_MS_MAX;
     rc = make_id(b, why);
     if (rc == 0)
         rc = make_cgroup(b, why);
@@ -381,6 +387,8 @@ struct box *box_make(const struct host *host, struct nursery *n, int epoll_fd,
         rc = make_pipes(b, why);
     if (rc == 0)
         rc = make_socket(b, &b->socket, on_socket, &b->inner_socket, why);
+    if (rc == 0)
+        rc = make_socket(b, &b->leash, on_leash, &b->inner_leash, why);
     if (rc == 0)
         rc = ask_spawner(b, why);
     if (rc == 0)
@@ -399,6 +407,7 @@ void box_free(struct box *b)
     for (int i = 0; i < SANDBOX_PIPES; i++)
         close_fd(&b->worker_ends[i]);
     close_inner_ends(b);
+    close_fd(&b->inner_leash);
     close_fd(&b->home_fd);
     free(b);
 }
@@ -421,11 +430,10 @@ static void on_spawned(struct box *b, pid_t pid, const struct step *answer)
     struct step why = *answer;
     int rc = watch_init(b, pid, &why);
 
-    if (rc < 0) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-    }
-    b->init_pid = pid;
+    if (rc < 0)
+        kill(pid, SIGKILL); /* from now on a stray */
+    else
+        b->init_pid = pid;
     if (b->leaving) {
         box_kill(b, WIRE_ABANDON);
         on_all_dead(b);
@@ -453,13 +461,21 @@ static void check_waiting(struct box *b)
     tell(b, BOX_IS_WAITING);
 }
 
+static void answered_no(struct box *b, const struct step *why)
+{
+    if (b->leaving)
+        on_all_dead(b);
+    else
+        fail(b, why);
+}
+
 void box_answered(struct box *b, pid_t pid, const struct step *why)
 {
     bool joining = b->state == BOX_JOINING;
 
     b->token = 0;
     if (pid < 0)
-        box_lost(b, why);
+        answered_no(b, why);
     else if (!joining)
         on_spawned(b, pid, why);
     else if (b->leaving)
@@ -471,10 +487,8 @@ void box_answered(struct box *b, pid_t pid, const struct step *why)
 void box_lost(struct box *b, const struct step *why)
 {
     b->token = 0;
-    if (b->leaving)
-        on_all_dead(b);
-    else
-        fail(b, why);
+    b->lost = true;
+    answered_no(b, why);
 }
 
 static void ask_zygote(struct box *b)
@@ -489,16 +503,18 @@ static void ask_zygote(struct box *b)
     if (count >= 0) {
         b->token = nursery_token(b->nursery);
         b->generation = b->kind->zygote->generation;
-        rc = nursery_join(b->nursery, b->kind->zygote, b->token, fds,
-                          JOIN_FDS + count, &why);
+        rc = nursery_join(b->kind->zygote, b->token, fds, JOIN_FDS + count,
+                          &why);
     }
     for (int i = 0; i < count; i++)
         close(fds[JOIN_FDS + i]);
     close_inner_ends(b);
     set_state(b, BOX_JOINING);
     b->wake_ms = b->since_ms + JOIN_MS_MAX;
-    if (rc < 0)
-        box_lost(b, &why);
+    if (rc < 0) {
+        b->token = 0;
+        answered_no(b, &why);
+    }
 }
 
 /* ---- its job ------------------------------------------------------------ */
@@ -518,10 +534,11 @@ void box_prepare(struct box *b, const struct wire_create *want, int input_fd)
     set_state(b, BOX_PREPARING);
     b->wake_ms = b->since_ms + MAKE_MS_MAX;
     int rc = cgroup_limit(&b->cgroup, want, &why);
-    b->kind->usual = *want;
     if (rc == 0) {
+        b->kind->usual = *want;
         b->cpu_before_us = cgroup_cpu_us(&b->cgroup);
         rc = io_send_fds(b->leash.fd, &m, sizeof(m), &input_fd, 1);
+        b->lost = rc < 0; /* its pidfd has not told yet */
         if (rc < 0)
             step_failed(&why, -rc, "hand the job to the sandbox's init");
     }
@@ -554,11 +571,6 @@ void box_start(struct box *b, const void *message, size_t size,
     io_send_fds(b->socket.fd, text, sizeof(m) + size, NULL, 0);
 }
 
-int64_t box_memory(const struct box *b)
-{
-    return cgroup_memory(&b->cgroup);
-}
-
 /* ---- events -------------------------------------------------------------- */
 
 static void on_built(struct box *b, int home_fd)
@@ -589,20 +601,23 @@ static void on_exited(struct box *b, const struct leash_message *m)
     end(b);
 }
 
-static void read_leash(struct box *b)
+/* False if there was no message. */
+static bool read_leash(struct box *b)
 {
     struct leash_message m;
     int fd;
 
     ssize_t got = io_recv_fds(b->leash.fd, &m, sizeof(m), &fd, 1);
+    if (got == -EAGAIN)
+        return false;
     if (got != sizeof(m)) {
         /* End of file: the pidfd tells the rest. */
         loop_unwatch(b->epoll_fd, &b->leash);
-        return;
+        return false;
     }
     if (m.kind == LEASH_READY && b->state == BOX_BUILDING && fd >= 0) {
         on_built(b, fd);
-        return;
+        return true;
     }
     close_fd(&fd);
     if (m.kind == LEASH_EXITED) {
@@ -615,6 +630,7 @@ static void read_leash(struct box *b)
         m.step.what[sizeof(m.step.what) - 1] = '\0';
         fail(b, &m.step);
     }
+    return true;
 }
 
 static void read_socket(struct box *b)
@@ -622,11 +638,15 @@ static void read_socket(struct box *b)
     struct program_word m;
     struct step why;
 
-    if (io_recv_fds(b->socket.fd, &m, sizeof(m), NULL, 0) != sizeof(m)) {
+    ssize_t got = io_recv_fds(b->socket.fd, &m, sizeof(m), NULL, 0);
+    if (got == -EAGAIN)
+        return;
+    if (got != sizeof(m)) {
         loop_unwatch(b->epoll_fd, &b->socket);
         /* One that runs has closed it; of one that waits this is the end. */
         if (b->state < BOX_READY) {
             step_failed(&why, ECHILD, "set up the sandbox: its program died");
+            b->lost = true;
             fail(b, &why);
         }
         return;
@@ -661,6 +681,9 @@ void box_wake(struct box *b, int64_t now_ms)
     b->wake_ms = NEVER;
     if (b->leaving && is_dead(b)) {
         remove_box(b);
+    } else if (!b->leaving && !b->asked && now_ms < b->made_ms + MAKE_MS_MAX) {
+        if (ask_spawner(b, &why) < 0)
+            fail(b, &why);
     } else if (b->state < BOX_READY && !b->leaving) {
         step_failed(&why, ETIMEDOUT, "wait for the sandbox");
         fail(b, &why);

@@ -62,7 +62,9 @@ struct box {
     int home_fd;
     int worker_ends[SANDBOX_PIPES]; /* until a worker gets them */
     int inner_ends[SANDBOX_PIPES];  /* until the program has them */
-    int inner_socket;
+    int inner_socket, inner_leash;
+    bool asked;        /* the spawner, to clone its init */
+    bool lost;         /* somebody died instead: another box may do */
     bool built, heard; /* READY came of the init, of the program */
     struct cgroup cgroup;
     char id[64];
@@ -105,8 +107,5 @@ void box_kill(struct box *b, int32_t reason);
 void box_leave(struct box *b);
 /* wake_ms has passed. */
 void box_wake(struct box *b, int64_t now_ms);
-
-/* What its cgroup is charged now, bytes: a waiting one's private growth. */
-int64_t box_memory(const struct box *b);
 
 #endif

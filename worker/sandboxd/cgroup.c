@@ -461,15 +461,6 @@ void cgroup_read(const struct cgroup *cg, struct cgroup_facts *facts_out)
     f->cpu_us = cgroup_cpu_us(cg);
 }
 
-int64_t cgroup_memory(const struct cgroup *cg)
-{
-    bool v2 = cg->host->places[CONTROLLER_MEMORY].version == 2;
-
-    return at_least_0(
-        read_number(cg, CONTROLLER_MEMORY,
-                    v2 ? "memory.current" : "memory.usage_in_bytes"));
-}
-
 /* ---- ending ----------------------------------------------------------- */
 
 static bool folder_holds(const char *procs, pid_t pid)

@@ -1,6 +1,7 @@
 #include "worker/sandboxd/daemon.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 
 /* After the worker is gone: processes that will not die. */
 #define GIVE_UP_MS 10000
+#define REAP_MS    250
 
 /* ---- boxes ----------------------------------------------------------------
  */
@@ -42,13 +44,6 @@ struct box *daemon_box(struct daemon *d, struct kind *kind, struct step *why)
     return b;
 }
 
-/* A child nobody knows: of a spawner or zygote that died before it told us. */
-static void reap_stray(pid_t pid)
-{
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-}
-
 static void on_answer(void *ctx, uint64_t token, pid_t pid,
                       const struct step *why)
 {
@@ -60,9 +55,9 @@ static void on_answer(void *ctx, uint64_t token, pid_t pid,
             return;
         }
     }
-    /* Its box is gone, and its leash with it: so it ends. */
+    /* Nobody waits for it any more. */
     if (pid > 0)
-        reap_stray(pid);
+        kill(pid, SIGKILL);
 }
 
 static void on_lost(void *ctx, const struct spawner_link *spawner,
@@ -94,14 +89,17 @@ static bool is_known(const struct daemon *d, pid_t pid)
     return nursery_owns(&d->nursery, pid);
 }
 
-/* Nobody else would. */
+/* Children that nobody waits for: what was killed for hanging, what a spawner
+ * or zygote made and died before it told us. Not while an answer is due, or it
+ * could name a process that is no more, and whose number another has. */
 static void reap_strays(const struct daemon *d)
 {
     siginfo_t info = {0};
 
-    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+    while (nursery_is_quiet(&d->nursery) &&
+           waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
            info.si_pid > 0 && !is_known(d, info.si_pid)) {
-        reap_stray(info.si_pid);
+        waitpid(info.si_pid, NULL, WNOHANG);
         info.si_pid = 0;
     }
 }
@@ -222,9 +220,11 @@ static void wake_due(struct daemon *d)
         stuck = stuck || (b->killed && now >= b->wake_ms);
         box_wake(b, now);
     }
-    if (stuck)
-        reap_strays(d);
     nursery_tick(&d->nursery, now);
+    if (stuck || now - d->reaped_ms >= REAP_MS) {
+        d->reaped_ms = now;
+        reap_strays(d);
+    }
     if (!d->give_up_ms)
         pool_tick(d, now);
 }

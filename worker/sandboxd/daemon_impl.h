@@ -26,7 +26,8 @@ struct request {
     char *message; /* the CREATE message */
     size_t size;
     int input_fd;
-    bool asked; /* CREATE came */
+    bool asked;   /* CREATE came */
+    bool retried; /* after its box was lost */
     bool leaving, gone;
     int32_t start; /* enum wire_start */
     char trouble[160];
@@ -43,7 +44,8 @@ struct daemon {
     int64_t busy_ms;    /* of the last request */
     int pool_most;      /* of a kind that wait */
     int64_t give_up_ms; /* 0: still serving */
-    int64_t memory_ms;  /* when memory_bytes was read */
+    int64_t reaped_ms;
+    int64_t memory_ms; /* when memory_bytes was read */
     int64_t memory_bytes;
 };
 

@@ -19,7 +19,7 @@
 /* Above what /etc/subuid gives to users (up to 600100000), who could become
  * those ids, and above what systemd gives to containers. */
 #define IDMAP_BASE   0x70000000u
-#define IDMAP_SLOTS  1024 /* sandboxes of one sandboxd */
+#define IDMAP_SLOTS  2048 /* of one sandboxd: with jobs, waiting, or going */
 #define IDMAP_RANGES 256  /* sandboxds of one host */
 
 struct idmap {

@@ -1,6 +1,7 @@
 #include "worker/sandboxd/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -23,6 +24,8 @@ int loop_watch(int epoll_fd, struct watch *w, int fd, watch_fn *ready,
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = w};
 
     *w = (struct watch){fd, ready, owner};
+    /* A loop waits in one place only, even if who should read does not. */
+    fcntl(fd, F_SETFL, O_NONBLOCK);
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0)
         return 0;
     int rc = -errno;

@@ -23,8 +23,8 @@ struct watch {
 /* Makes an epoll set. */
 int loop_open(void);
 
-/* Calls ready(owner) whenever fd is readable or hung up. Takes fd in every
- * case: on an error it is closed. */
+/* Calls ready(owner) whenever fd is readable or hung up, and makes fd
+ * non-blocking. Takes fd in every case: on an error it is closed. */
 int loop_watch(int epoll_fd, struct watch *w, int fd, watch_fn *ready,
                void *owner);
 /* Ends the watch and closes its fd. Harmless on one that does not watch. */

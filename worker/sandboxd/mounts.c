@@ -317,7 +317,6 @@ static int bind_part(const char *part, const char *target, mode_t mode,
 }
 
 /* One file system for all the code may write, so one limit holds for all. */
-/* One file system for all the code may write, so one limit holds for all. */
 static int make_disk(struct step *why)
 {
     int rc;

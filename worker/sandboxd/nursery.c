@@ -68,15 +68,22 @@ static void find_files(struct nursery *n)
 /* ---- processes ------------------------------------------------------------
  */
 
-/* Our own child, not reaped yet, so its number is still its own. */
+/* Our own child, not reaped yet, so its number is still its own. Its end may
+ * take long; it is reaped with the strays (daemon.c). */
 static void end_process(pid_t *pid)
 {
-    if (*pid <= 0)
-        return;
-    kill(*pid, SIGKILL);
-    while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    if (*pid > 0)
+        kill(*pid, SIGKILL);
     *pid = 0;
+}
+
+static void end_and_reap(pid_t *pid)
+{
+    pid_t child = *pid;
+
+    end_process(pid);
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
 }
 
 static _Noreturn void become_spawner(int fd)
@@ -115,6 +122,12 @@ static int send_setup(const struct spawner_link *s, int fd)
     return io_send_fds(fd, &m, sizeof(m), NULL, 0);
 }
 
+static void owe_answer(struct spawner_link *s)
+{
+    if (s->pending++ == 0)
+        s->oldest_ms = clock_ms();
+}
+
 static void on_spawner(void *owner);
 
 static int start_spawner(struct spawner_link *s)
@@ -148,6 +161,8 @@ static int start_spawner(struct spawner_link *s)
         step_failed(&s->why, -rc, "watch the spawner");
     if (rc < 0)
         end_process(&s->pid);
+    else
+        owe_answer(s);
     return rc;
 }
 
@@ -181,7 +196,9 @@ static void spawner_lost(struct spawner_link *s)
 
     loop_unwatch(n->epoll_fd, &s->socket);
     end_process(&s->pid);
-    s->retry_ms = clock_ms() + SPAWNER_RETRY_MS;
+    s->retry_ms = s->up ? 0 : clock_ms() + SPAWNER_RETRY_MS;
+    s->up = false;
+    s->pending = 0;
     if (!s->why.error)
         step_failed(&s->why, ECHILD, "make a sandbox: the spawner died");
     for (struct kind *k = n->kinds; k; k = k->next) {
@@ -218,13 +235,20 @@ static void on_spawner(void *owner)
     struct nursery *n = s->nursery;
     struct spawn_answer m;
 
-    if (io_recv_fds(s->socket.fd, &m, sizeof(m), NULL, 0) != sizeof(m)) {
+    ssize_t got = io_recv_fds(s->socket.fd, &m, sizeof(m), NULL, 0);
+    if (got == -EAGAIN)
+        return;
+    if (got != sizeof(m)) {
         spawner_lost(s);
         return;
     }
     m.why.what[sizeof(m.why.what) - 1] = '\0';
+    s->pending--;
+    s->oldest_ms = clock_ms();
     if (m.token == 0) {
-        s->why = m.why; /* of its setup; the end of file follows */
+        s->why = m.why; /* of its setup; if it failed, its end follows */
+        s->up = m.pid > 0;
+        s->refused = !s->up;
         return;
     }
     struct zygote_process *p = zygote_of_token(n, m.token);
@@ -282,7 +306,10 @@ static void on_zygote_process(struct zygote_process *p)
     struct spawn_answer m;
     struct step why;
 
-    if (io_recv_fds(p->socket.fd, &m, sizeof(m), NULL, 0) != sizeof(m)) {
+    ssize_t got = io_recv_fds(p->socket.fd, &m, sizeof(m), NULL, 0);
+    if (got == -EAGAIN)
+        return;
+    if (got != sizeof(m)) {
         step_failed(&why, ECHILD,
                     p->ready ? "fork: the zygote died"
                              : "warm a zygote up: it died");
@@ -316,10 +343,11 @@ static int ensure_spawner(struct spawner_link *s, struct step *why)
         return 0;
     if (clock_ms() < s->retry_ms) {
         *why = s->why;
-        return -why->error;
+        return s->refused ? -why->error : -EAGAIN;
     }
     s->why = (struct step){0};
     int rc = start_spawner(s);
+    s->refused = rc < 0;
     if (rc < 0) {
         s->retry_ms = clock_ms() + SPAWNER_RETRY_MS;
         *why = s->why;
@@ -327,27 +355,29 @@ static int ensure_spawner(struct spawner_link *s, struct step *why)
     return rc;
 }
 
-int nursery_spawn(struct nursery *n, struct spawner_link *s, bool cold,
-                  int slot, uint64_t token, const int *fds, int count,
-                  struct step *why)
+int nursery_spawn(struct spawner_link *s, bool cold, int slot, uint64_t token,
+                  const int *fds, int count, struct step *why)
 {
     struct spawn_request m = {
         .kind = SPAWN_INIT, .slot = slot, .token = token, .cold = cold};
     int rc = ensure_spawner(s, why);
 
-    (void)n;
     if (rc < 0)
         return rc;
     rc = io_send_fds(s->socket.fd, &m, sizeof(m), fds, (size_t)count);
-    return rc < 0 ? step_failed(why, -rc, "ask for a sandbox") : 0;
+    if (rc == -EPIPE || rc == -ECONNRESET)
+        rc = -EAGAIN; /* its end of file is on its way */
+    if (rc < 0)
+        return step_failed(why, -rc, "ask for a sandbox");
+    owe_answer(s);
+    return 0;
 }
 
-int nursery_join(struct nursery *n, struct zygote *z, uint64_t token,
-                 const int *fds, int count, struct step *why)
+int nursery_join(struct zygote *z, uint64_t token, const int *fds, int count,
+                 struct step *why)
 {
     struct join_request m = {.token = token};
 
-    (void)n;
     if (!z->now.ready)
         return step_failed(why, EAGAIN, "fork: the zygote is not ready");
     int rc = io_send_fds(z->now.socket.fd, &m, sizeof(m), fds, (size_t)count);
@@ -384,6 +414,7 @@ static int start_zygote(struct zygote *z, struct zygote_process *p)
         close(fds[0]);
         return rc;
     }
+    owe_answer(z->spawner);
     return loop_watch(n->epoll_fd, &p->socket, fds[0],
                       p == &z->now ? on_zygote : on_next_zygote, z);
 }
@@ -573,11 +604,29 @@ static void tick_zygote(struct zygote *z, int64_t now_ms)
         try_start(z, &z->next);
 }
 
+static void tick_spawner(struct spawner_link *s, int64_t now_ms)
+{
+    if (s->pending == 0 || now_ms - s->oldest_ms < ANSWER_MS_MAX)
+        return;
+    step_failed(&s->why, ETIMEDOUT, "wait for the spawner");
+    spawner_lost(s);
+}
+
 void nursery_tick(struct nursery *n, int64_t now_ms)
 {
+    for (struct spawner_link *s = n->spawners; s; s = s->next)
+        tick_spawner(s, now_ms);
     for (struct kind *k = n->kinds; k; k = k->next)
         if (k->zygote)
             tick_zygote(k->zygote, now_ms);
+}
+
+bool nursery_is_quiet(const struct nursery *n)
+{
+    for (const struct spawner_link *s = n->spawners; s; s = s->next)
+        if (s->pending > 0)
+            return false;
+    return true;
 }
 
 bool nursery_owns(const struct nursery *n, pid_t pid)
@@ -605,7 +654,9 @@ void nursery_fini(struct nursery *n)
 
         n->kinds = k->next;
         if (k->zygote) {
+            end_and_reap(&k->zygote->now.pid);
             close_zygote(&k->zygote->now);
+            end_and_reap(&k->zygote->next.pid);
             close_zygote(&k->zygote->next);
             free(k->zygote->names);
             free(k->zygote);
@@ -617,7 +668,7 @@ void nursery_fini(struct nursery *n)
 
         n->spawners = s->next;
         loop_unwatch(n->epoll_fd, &s->socket);
-        end_process(&s->pid);
+        end_and_reap(&s->pid);
         free(s);
     }
 }

@@ -36,6 +36,10 @@ struct spawner_link {
     char key[PATH_MAX]; /* "": any below /usr */
     struct watch socket;
     pid_t pid;
+    bool up;           /* its root stands */
+    bool refused;      /* the last one could not be set up: why */
+    int pending;       /* answers it owes */
+    int64_t oldest_ms; /* of those */
     int64_t retry_ms;
     struct step why; /* of the last failure */
 };
@@ -107,16 +111,20 @@ struct kind *nursery_kind(struct nursery *n, const char *interpreter, bool warm,
 /* Can it fork now? If not, and it may be tried, this starts it. */
 bool zygote_is_ready(struct zygote *z);
 
-/* Sends a request; the answer comes to answered(). fds stay the caller's. */
-int nursery_spawn(struct nursery *n, struct spawner_link *s, bool cold,
-                  int slot, uint64_t token, const int *fds, int count,
-                  struct step *why);
-int nursery_join(struct nursery *n, struct zygote *z, uint64_t token,
-                 const int *fds, int count, struct step *why);
+/* Sends a request; the answer comes to answered(). fds stay the caller's.
+ * -EAGAIN: the spawner has not read what came before, or died a moment ago;
+ * ask again. */
+int nursery_spawn(struct spawner_link *s, bool cold, int slot, uint64_t token,
+                  const int *fds, int count, struct step *why);
+int nursery_join(struct zygote *z, uint64_t token, const int *fds, int count,
+                 struct step *why);
 uint64_t nursery_token(struct nursery *n);
 
-/* What time brings: restarts, replacements, zygotes that hang. */
+/* What time brings: restarts, replacements, spawners and zygotes that hang. */
 void nursery_tick(struct nursery *n, int64_t now_ms);
+
+/* Does no spawner owe an answer? Then every child is known by its pid. */
+bool nursery_is_quiet(const struct nursery *n);
 
 /* Is this pid a spawner's or zygote's? */
 bool nursery_owns(const struct nursery *n, pid_t pid);

@@ -10,12 +10,14 @@
 /* What a worker asks for over one job socket: CREATE, RUN, KILL, DESTROY (see
  * wire.h), and the box that it gets. */
 
+/* A worker that does not get its word would wait for it in vain: so its socket
+ * closes. */
 static void say(struct request *r, const void *message, size_t size,
                 const int *fds, size_t nfds)
 {
-    /* A worker that does not listen closes its end, and that is an event. */
-    if (r->socket.fd >= 0)
-        io_send_fds(r->socket.fd, message, size, fds, nfds);
+    if (r->socket.fd >= 0 &&
+        io_send_fds(r->socket.fd, message, size, fds, nfds) < 0)
+        request_abandon(r);
 }
 
 static void say_failed(struct request *r, const struct step *why)
@@ -77,8 +79,9 @@ static void say_created(struct request *r)
 
 static void get_box(struct request *r, bool warm);
 
-/* A zygote's trouble is not the job's: it gets a cold one. What failed while
- * the job was put in is. */
+/* A zygote's trouble is not the job's: it gets a cold one. Nor, once, is the
+ * death of a spawner or of what waited. What failed while the job was put in
+ * is. */
 static void on_box_failed(struct request *r, struct box *b)
 {
     bool was_warm = b->kind->zygote != NULL;
@@ -90,6 +93,11 @@ static void on_box_failed(struct request *r, struct box *b)
     if (was_warm && !was_made) {
         snprintf(r->trouble, sizeof(r->trouble), "%.100s: %.50s", why.what,
                  strerror(why.error));
+        get_box(r, false);
+        return;
+    }
+    if (b->lost && !r->retried) {
+        r->retried = true;
         get_box(r, false);
         return;
     }
@@ -220,6 +228,8 @@ static void on_socket(void *owner)
     int fd;
 
     ssize_t got = io_recv_fds(r->socket.fd, message, sizeof(message), &fd, 1);
+    if (got == -EAGAIN)
+        return;
     if (got <= 0) {
         request_abandon(r);
         return;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdlib.h>
@@ -401,8 +402,7 @@ static const struct argument_rule argument_rules[] = {
     BITS(clone, PERM, 0, CLONE_NEWPID, CLONE_NEWPID),
     BITS(clone, PERM, 0, CLONE_NEWNET, CLONE_NEWNET),
 
-    IS32(socket, OK, 0, AF_UNIX), IS32(socket, OK, 0, AF_INET),
-    IS32(socket, OK, 0, AF_INET6), IS32(socket, FAMILY, 0, AF_UNSPEC),
+    IS32(socket, OK, 0, AF_UNIX), IS32(socket, FAMILY, 0, AF_UNSPEC),
     BITS(socket, FAMILY, 0, LOW_32 & ~3ull & ~8ull, 4), /* 4..7 and 12..15 */
     IS32(socket, FAMILY, 0, 3), IS32(socket, FAMILY, 0, 8),
     IS32(socket, FAMILY, 0, 9), IS32(socket, FAMILY, 0, 11),
@@ -525,6 +525,35 @@ static int add_limit_rules(scmp_filter_ctx ctx, struct step *why)
     return 0;
 }
 
+/* Of the internet, TCP, UDP and what the kernel refuses by itself. Others would
+ * have it load a module (SCTP, DCCP), are large for what they are good for in
+ * here (Multipath TCP), or lead to another family (SOCK_PACKET). */
+static int add_internet_rules(scmp_filter_ctx ctx, struct step *why)
+{
+    static const uint64_t families[] = {AF_INET, AF_INET6};
+    const uint32_t refuse = SCMP_ACT_ERRNO(EPROTONOSUPPORT);
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < 2; i++) {
+        const struct scmp_arg_cmp family =
+            SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32, families[i]);
+
+        /* Stream, datagram and raw sockets are 1 to 3. */
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3, family,
+                              SCMP_A1(SCMP_CMP_MASKED_EQ, 4 | 8, 0),
+                              SCMP_A2(SCMP_CMP_LE, IPPROTO_UDP));
+        for (uint64_t bit = 4; rc == 0 && bit <= 8; bit *= 2)
+            rc = seccomp_rule_add(ctx, refuse, SCMP_SYS(socket), 2, family,
+                                  SCMP_A1(SCMP_CMP_MASKED_EQ, bit, bit));
+        if (rc == 0)
+            rc = seccomp_rule_add(ctx, refuse, SCMP_SYS(socket), 2, family,
+                                  SCMP_A2(SCMP_CMP_GT, IPPROTO_UDP));
+    }
+    if (rc < 0)
+        return step_failed(why, -rc, "seccomp rule for socket");
+    return 0;
+}
+
 static int add_rules(scmp_filter_ctx ctx, struct step *why)
 {
     int rc = add_names(ctx, SCMP_ACT_ALLOW, allowed,
@@ -538,6 +567,8 @@ static int add_rules(scmp_filter_ctx ctx, struct step *why)
                        sizeof(idle) / sizeof(*idle), why);
     if (rc == 0)
         rc = add_argument_rules(ctx, why);
+    if (rc == 0)
+        rc = add_internet_rules(ctx, why);
     if (rc == 0)
         rc = add_limit_rules(ctx, why);
     return rc;

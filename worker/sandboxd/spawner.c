@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -235,6 +236,11 @@ static int set_up(struct spawner *s, struct step *why)
         return step_failed(why, EPROTO, "read the spawner's setup");
     s->ids_are_root = setup.ids_are_root;
     s->cores_are_piped = host_pipes_cores();
+    /* Else the zygotes, and with them the warm programs, hold the keys of the
+     * session that started the worker. */
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 &&
+        errno != ENOSYS)
+        return step_failed(why, errno, "join a new keyring");
     if (s->ids_are_root && syscall(SYS_setgroups, 0, NULL) < 0)
         return step_failed(why, errno, "drop the groups");
     int rc = seccomp_build(&s->program_filter, why);

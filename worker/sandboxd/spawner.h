@@ -3,8 +3,10 @@
  *
  * It runs in user, mount and network namespaces of its own, made by sandboxd,
  * in which it is root and which hold nothing but the sandboxes' root
- * (mounts.h): so what it clones starts small and near its goal, and an
- * interpreter warmed below it sees no more of the host than a sandbox does.
+ * (mounts.h): so what it clones starts small and near its goal. An interpreter
+ * warmed below it sees the files that a sandbox does, and no network; but it is
+ * in the host's pid namespace and sees its /proc, as root if sandboxd is root.
+ * It runs what an operator had it preload, and nothing of a job's.
  *
  * Serves FAMILY_FD (family.h) until its end of file.
  */

@@ -17,7 +17,6 @@
 #include "common/scope.h"
 #include "worker/local/wire.h"
 
-#define PAGE_BYTES     4096
 #define PREFIX_BYTES   8 /* the longer of "home/" and "job/", and a NUL */
 #define ENTRY_PATH_MAX (JOB_PATH_MAX + PREFIX_BYTES)
 
@@ -177,28 +176,4 @@ int unpack(int input_fd, int home_fd, int job_fd, struct step *why)
     }
     input_close(&in);
     return rc;
-}
-
-int unpack_measure(int input_fd, size_t *bytes_out, size_t *files_out,
-                   struct step *why)
-{
-    struct input in;
-    struct entry e;
-    size_t bytes = 0, files = 0;
-    int rc = input_open(input_fd, &in, why);
-
-    if (rc < 0)
-        return rc;
-    while ((rc = next_entry(&in, &e, why)) > 0) {
-        if (e.in_home)
-            continue;
-        bytes += (e.size + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-        files++;
-    }
-    input_close(&in);
-    if (rc < 0)
-        return rc;
-    *bytes_out = bytes;
-    *files_out = files;
-    return 0;
 }

@@ -10,16 +10,9 @@
 #ifndef WORKER_SANDBOXD_UNPACK_H
 #define WORKER_SANDBOXD_UNPACK_H
 
-#include <stddef.h>
-
 #include "worker/sandboxd/step.h"
 
 /* Writes "home/…" entries below home_fd and "job/…" entries below job_fd. */
 int unpack(int input_fd, int home_fd, int job_fd, struct step *why);
-
-/* Bytes of all "job/…" entries, rounded up to pages, and how many there are:
- * what their file system must hold. */
-int unpack_measure(int input_fd, size_t *bytes_out, size_t *files_out,
-                   struct step *why);
 
 #endif

@@ -6,10 +6,11 @@
  * from 3.7 on will do.
  *
  * A program is forked in three steps. The first child (vfork: it shares our
- * memory and we wait) enters the sandbox: its cgroups, then its namespaces, of
- * which the pid namespace holds for children only. So it makes the second one
- * (vfork, too), which is inside. That forks the program, with our memory copied
- * on write, and ends; so the sandbox's init becomes the program's parent.
+ * memory and we wait) enters the sandbox's namespaces, of which the pid
+ * namespace holds for children only. So it makes the second one (vfork, too),
+ * which is inside. That forks the program, with our memory copied on write, and
+ * ends; so the sandbox's init becomes the program's parent. The program alone
+ * enters the sandbox's cgroups, which count the most there ever were.
  *
  * Threads:  one; asserted before the first fork.
  * Errors:   sent to sandboxd with the step that failed.
@@ -140,6 +141,38 @@ static int check_files(struct step *why)
     return 0;
 }
 
+/* Of one mapping in smaps: can all that hold it see what one of them writes? */
+static bool is_shared(const char *flags)
+{
+    return strstr(flags, " sh") && strstr(flags, " mw");
+}
+
+/* Memory that a fork shares with us instead of copying it: what one program
+ * wrote there the next would read. */
+static int check_memory(struct step *why)
+{
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    char line[PATH_MAX + 128], name[81] = "";
+    uintptr_t from, to;
+    bool found = false;
+
+    if (!maps)
+        return step_failed(why, errno, "read /proc/self/smaps");
+    while (!found && fgets(line, sizeof(line), maps)) {
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &to) == 2) {
+            name[0] = '\0';
+            sscanf(line, "%*s %*s %*s %*s %*s %80s", name);
+        }
+        found = strncmp(line, "VmFlags:", 8) == 0 && is_shared(line);
+    }
+    fclose(maps);
+    if (found)
+        return step_failed(why, EBUSY,
+                           "fork: a preloaded package shares memory: %s",
+                           name[0] ? name : "unnamed");
+    return 0;
+}
+
 /* Large pages make the page tables, which each fork copies, small. Best
  * effort: older kernels do not know the advice. */
 static void collapse_memory(void)
@@ -177,6 +210,8 @@ int zygote_open(bool cores_are_piped)
         rc = count_threads(&why);
     if (rc == 0)
         rc = check_files(&why);
+    if (rc == 0)
+        rc = check_memory(&why);
     if (rc == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         rc = step_failed(&why, errno, "become undumpable");
     if (rc == 0)
@@ -188,15 +223,14 @@ int zygote_open(bool cores_are_piped)
 
 /* ---- forking ------------------------------------------------------------ */
 
-/* In the first child, which shares the zygote's memory but not its fds, its
- * cgroups, or its namespaces. */
+/* In the program, which is in its namespaces. Whether it may move is asked of
+ * who opened the files; of the mover, too, before Linux 5.16, so ids come last.
+ */
 static int enter_sandbox(const int *fds, struct step *why)
 {
     for (int i = JOIN_FDS; i < ALL_JOIN_FDS && fds[i] >= 0; i++)
         if (write(fds[i], "0", 1) != 1)
             return step_failed(why, errno, "enter the sandbox's cgroup");
-    if (setns(fds[0], JOINED_SPACES) < 0)
-        return step_failed(why, errno, "enter the sandbox's namespaces");
     if (syscall(SYS_setresgid, SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0 ||
         syscall(SYS_setresuid, SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) < 0)
         return step_failed(why, errno, "become the sandbox's user");
@@ -229,8 +263,11 @@ __attribute__((noinline)) static int fork_program(const int *fds,
     pid_t first = vfork();
 
     if (first == 0) {
-        if (enter_sandbox(fds, why) < 0)
+        /* It shares our memory, but neither fds nor namespaces. */
+        if (setns(fds[0], JOINED_SPACES) < 0) {
+            step_failed(why, errno, "enter the sandbox's namespaces");
             _exit(1);
+        }
         pid_t second = vfork();
         if (second == 0) {
             pid_t program = fork();
@@ -264,7 +301,8 @@ static void become_program(const int *fds)
         .filter = &zygote.fprog,
         .cores_are_piped = zygote.cores_are_piped,
     };
-    if (program_take_fds(&zygote.program, &why) < 0 ||
+    if (enter_sandbox(fds, &why) < 0 ||
+        program_take_fds(&zygote.program, &why) < 0 ||
         program_confine(&zygote.program, &why) < 0)
         program_fail(&zygote.program, &why);
     zygote.in_child();

@@ -6,14 +6,19 @@ package once so that nothing lazy is left for the programs to do again, and
 serves forks. What follows the fork runs in a sandbox, confined, before its job
 is known: it makes unlike what a fork made alike, then waits for the job.
 """
+import atexit
 import ctypes
 import gc
+import io
 import os
 import sys
+import threading
+import weakref
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 JOB = "/run/capibox"
-HOME = "/home/user/"
+WRITABLE = ("/home/user/", "/tmp/", "/dev/shm/")
+EXIT_UNFLUSHED = 120
 DRIVER = os.path.join(JOB, "driver.py")
 
 # What scripts import most, each cheap and without a thread.
@@ -104,9 +109,13 @@ def load_driver():
 
 def make_unlike():
     """Every source of randomness that the zygote has set up already. (random
-    does it by itself, OpenSSL as its process id changed.)"""
+    does it by itself, OpenSSL as its process id changed.) And what Python has
+    noted of its process."""
     import random
     random.seed()
+    set_thread_id = getattr(threading.main_thread(), "_set_native_id", None)
+    if set_thread_id is not None:
+        set_thread_id()
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
         tempfile._name_sequence = None
@@ -151,14 +160,15 @@ def find_generators():
 
 def fresh_streams(driver):
     """The zygote's were made for other files."""
-    import io
     sys.stdin = sys.__stdin__ = open(
         0, "r", encoding="utf-8", errors="surrogateescape", closefd=False)
     sys.stdin.mode = "r"
-    driver.set_up_streams({
-        "stdout": open(1, "wb", closefd=False),
-        "stderr": io.BufferedWriter(io.FileIO(2, "wb", closefd=False)),
-    })
+    sys.stdin.buffer.raw.name = "<stdin>"
+    buffers = {}
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        buffers[name] = open(fd, "wb", closefd=False)
+        buffers[name].raw.name = "<%s>" % name
+    driver.set_up_streams(buffers)
 
 
 def take_job(lib):
@@ -183,46 +193,86 @@ def take_job(lib):
 
 
 def exit_code(code):
-    """What `raise SystemExit(code)` would exit with."""
+    """What `raise SystemExit(code)` exits with; says what it would say."""
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xff
-    print(code, file=sys.stderr)
+        return code & 0xff if -2 ** 63 <= code < 2 ** 63 else 255
+    try:
+        print(code, file=sys.__stderr__ if sys.stderr is None else sys.stderr)
+    except Exception:
+        pass
     return 1
 
 
-def leave(code):
+def leave(lib, code):
     """The end of a process as Python's own, less the time it takes to free what
     the zygote had: threads are waited for, exit handlers run, the program's
     objects deleted, its files flushed."""
-    import atexit
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        threading._shutdown()
     code = exit_code(code)
+    try:
+        threading._shutdown()
+    except BaseException:
+        pass
     atexit._run_exitfuncs()
+    flushed = flush_streams(True)
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, name, getattr(sys, "__%s__" % name, None))
     delete_objects()
-    for stream in (sys.stdout, sys.stderr):
+    flush_files()
+    flushed = flush_streams(False) and flushed
+    lib.zygote_exit(code if flushed else EXIT_UNFLUSHED)
+
+
+def flush_streams(complain):
+    """False if what was printed cannot get out."""
+    done = True
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
+        try:
+            if stream is None or stream.closed:
+                continue
+        except Exception:
+            pass  # detached: then so says the flush
         try:
             stream.flush()
-        except Exception:
-            pass
-    os._exit(code)
+        except BaseException as error:
+            done = False
+            if complain and name == "stdout" and sys.stderr is not None:
+                print("Exception ignored in: %r\n%s: %s" %
+                      (stream, type(error).__name__, error), file=sys.stderr)
+    return done
+
+
+def is_own(name, module):
+    """Is it of the program, not of an installed package?"""
+    if not issubclass(type(module), type(sys)):
+        return False
+    path = module.__dict__.get("__file__")
+    return name == "__main__" or \
+        isinstance(path, str) and path.startswith(WRITABLE)
 
 
 def delete_objects():
-    """The program's own modules, then whatever holds unwritten bytes."""
-    import io
-    for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None) or ""
-        if name == "__main__" or path.startswith(HOME):
-            scope = module.__dict__
-            for name in [name for name in scope if name != "__builtins__"]:
-                scope[name] = None
+    """The program's own modules. Most go all at once, so that __del__ finds its
+    names; what lives on loses its names one by one."""
+    modules = sys.modules
+    kept = []
+    for name in [n for n, module in list(modules.items()) if is_own(n, module)]:
+        kept.append(weakref.ref(modules[name]))
+        modules[name] = None
     gc.collect()
+    for module in (ref() for ref in reversed(kept)):
+        scope = {} if module is None else module.__dict__
+        for name in [name for name in scope if name != "__builtins__"]:
+            scope[name] = None
+    gc.collect()
+
+
+def flush_files():
+    """Whatever holds unwritten bytes."""
     for kept in gc.get_objects():
-        if isinstance(kept, io.IOBase):
+        if issubclass(type(kept), io.IOBase):
             try:
                 kept.flush()
             except Exception:
@@ -237,7 +287,7 @@ def program(lib, driver):
     except Exception as error:
         lib.zygote_fail(("%s: %s" % (type(error).__name__, error)).encode())
     take_job(lib)
-    leave(driver.run_job())
+    leave(lib, driver.run_job())
 
 
 def main():

@@ -2,12 +2,14 @@
  * a job sees, prints and ends with must not tell which it was. */
 #include "tests/support/cmocka_all.h"
 
-#include <signal.h>
+#include <glob.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/io.h"
 #include "common/must.h"
 #include "common/strbuf.h"
 #include "tests/support/proc.h"
@@ -16,7 +18,6 @@
 #include "tests/support/venv.h"
 
 #define WARM_MS  60000 /* a zygote's imports on a busy host */
-#define VENV_MAX (SCRATCH_PATH_MAX + 32)
 #define TEXT_MAX 8192
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -31,6 +32,7 @@ struct sample {
     char *const *args;
     const struct job_pair *env;
     size_t nenv;
+    const char *input;
 };
 
 #define ENV(array) .env = array, .nenv = COUNT(array)
@@ -45,6 +47,8 @@ static void prepare(struct sandbox_run *r, const struct sample *s)
     r->job.args = (char **)(uintptr_t)s->args;
     r->job.env = (struct job_pair *)(uintptr_t)s->env;
     r->job.nenv = s->nenv;
+    r->job.stdin_text = (char *)(uintptr_t)s->input;
+    r->job.stdin_bytes = s->input ? strlen(s->input) : 0;
 }
 
 static bool was_warm(const struct sandbox_run *r)
@@ -493,6 +497,225 @@ static void results_are_alike_cold_and_warm(void **state)
     compare(results, COUNT(results));
 }
 
+static void input_is_alike_cold_and_warm(void **state)
+{
+    static char megabyte[(1 << 20) + 1];
+    struct sample samples[] = {
+        {"no input", "import sys; print(repr(sys.stdin.read()))", false,
+         .input = NULL},
+        {"lines", "print(input('> ')); print([*open(0)])", false,
+         .input = "one\ntwo\nthree"},
+        {"too few lines", "input(); input()", false, .input = "one\n"},
+        {"a megabyte",
+         "import sys, hashlib; b = sys.stdin.buffer.read()\n"
+         "print(len(b), hashlib.sha256(b).hexdigest())",
+         false, .input = megabyte},
+        {"a megabyte not read", "print('x')", false, .input = megabyte},
+        {"for a child", "import os; print(os.system('wc -c'))", false,
+         .input = megabyte},
+        {"odd bytes", "import sys; print(ascii(sys.stdin.read()))", false,
+         .input = "\xff\r\n\xe2\x82"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i + 1 < sizeof(megabyte); i++)
+        megabyte[i] = (char)('a' + i % 26 - (i % 77 == 0 ? 'a' - '\n' : 0));
+    compare(samples, COUNT(samples));
+}
+
+/* ---- what goes cold -------------------------------------------------------
+ */
+
+/* The start of a job with this one variable; static buffer. */
+static const char *start_with(const char *name, const char *value, bool data,
+                              int cpu_percent)
+{
+    static char start[sizeof(((struct outcome *)0)->start)];
+    const struct job_pair env[] = {
+        {(char *)(uintptr_t)name, (char *)(uintptr_t)value}};
+    const struct sample s = {"", "import os; print(os.environ.get('X'))", data,
+                             .env = env, .nenv = 1};
+    struct sandbox_run r;
+
+    prepare(&r, &s);
+    r.spec.limits.cpu_percent = cpu_percent;
+    sandbox_run_go(&r);
+    if (r.o.verdict != VERDICT_OK)
+        sandbox_run_explain(&r);
+    assert_string_equal(verdict_name(r.o.verdict), "ok");
+    snprintf(start, sizeof(start), "%s", r.o.start);
+    sandbox_run_done(&r);
+    return start;
+}
+
+static void what_is_read_at_the_start_goes_cold(void **state)
+{
+    static const struct {
+        const char *name, *value;
+        bool data;
+        int cpu_percent;
+        const char *start;
+    } rows[] = {
+        {"X", "1", false, 100, "warm"},
+        {"X", "1", true, 100, "warm"},
+        {"X", "1", false, 200, "warm"},
+        {"X", "1", true, 200, "cold"}, /* its numbers may use two threads */
+        {"LD_PRELOAD", "", false, 100, "cold"},
+        {"PYTHONUNBUFFERED", "1", false, 100, "cold"},
+        {"PYTHONHASHSEED", "0", false, 100, "cold"},
+        {"LANG", "C", false, 100, "cold"},
+        {"OMP_NUM_THREADS", "2", false, 100, "warm"},
+        {"OMP_NUM_THREADS", "2", true, 100, "cold"},
+        {"MPLBACKEND", "svg", true, 100, "cold"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const char *start = start_with(rows[i].name, rows[i].value,
+                                       rows[i].data, rows[i].cpu_percent);
+
+        if (!strstr(start, rows[i].start))
+            fail_msg("%s=%s, %d %%: its start was %s, not %s", rows[i].name,
+                     rows[i].value, rows[i].cpu_percent, start, rows[i].start);
+    }
+}
+
+/* ---- an interpreter of its own --------------------------------------------
+ */
+
+static char venv_dir[64], venv_python[PATH_MAX];
+static char *venv_modules[] = {(char *)"numpy", (char *)"capibox_venv", NULL};
+
+/* Random things that a package keeps from its import on. */
+static const char venv_source[] =
+    "import random, numpy, uuid, tempfile, os\n"
+    "kept = random.Random()\n"
+    "legacy = numpy.random.RandomState()\n"
+    "generator = numpy.random.default_rng()\n"
+    "class Holder: pass\n"
+    "holder = Holder(); holder.generator = numpy.random.default_rng()\n"
+    "hidden = [holder, numpy.random.Generator(numpy.random.PCG64())]\n"
+    "used = [random.random(), numpy.random.rand(), uuid.uuid1(),\n"
+    "        tempfile.mktemp(), generator.random()]\n"
+    "imported_in = os.getpid()\n";
+
+static void make_venv(void)
+{
+    char path[PATH_MAX];
+    glob_t found;
+    FILE *file;
+
+    mkdir("build/tmp", 0755);
+    strcpy(venv_dir, "build/tmp/zygote-XXXXXX");
+    MUST(mkdtemp(venv_dir) && realpath(venv_dir, path));
+    MUST0(chmod(venv_dir, 0755));
+    venv_make(path, "capibox_venv", venv_python, sizeof(venv_python));
+    snprintf(path, sizeof(path), "%s/venv/pyvenv.cfg", venv_dir);
+    MUST((file = fopen(path, "a")) &&
+         fputs("include-system-site-packages = true\n", file) >= 0);
+    MUST0(fclose(file));
+    snprintf(path, sizeof(path), "%s/venv/lib/*/site-packages/capibox_venv.py",
+             venv_dir);
+    MUST0(glob(path, 0, NULL, &found));
+    MUST0(io_write_file(found.gl_pathv[0], venv_source));
+    globfree(&found);
+}
+
+static void go_in_venv(struct sandbox_run *r, const char *code)
+{
+    const struct sample s = {"", code, false, .input = NULL};
+
+    prepare(r, &s);
+    r->tpl.preload = venv_modules;
+    r->spec.interpreter = venv_python;
+    sandbox_run_go(r);
+    if (r->o.verdict != VERDICT_OK || !was_warm(r))
+        sandbox_run_explain(r);
+    assert_string_equal(verdict_name(r->o.verdict), "ok");
+    assert_true(was_warm(r));
+}
+
+static void a_venv_has_a_zygote_of_its_own(void **state)
+{
+    static const char code[] =
+        "import sys, os\n"
+        "there = 'capibox_venv' in sys.modules\n"
+        "try: from capibox_venv import imported_in\n"
+        "except ImportError: imported_in = None\n"
+        "print(there, imported_in is not None, sys.prefix == '/usr')";
+    const struct sample usr = {"", code, true, .input = NULL};
+    struct sandbox_run r;
+
+    (void)state;
+    go_in_venv(&r, code);
+    assert_string_equal(r.out, "[\"True True False\\n\"]");
+    sandbox_run_done(&r);
+    prepare(&r, &usr);
+    sandbox_run_go(&r);
+    assert_true(was_warm(&r));
+    assert_string_equal(r.out, "[\"False False True\\n\"]");
+    sandbox_run_done(&r);
+}
+
+/* ---- randomness -----------------------------------------------------------
+ */
+
+static const char random_code[] =
+    "import capibox_venv as v, numpy as np, os, random, secrets, ssl\n"
+    "import tempfile, uuid\n"
+    "for value in (\n"
+    "    random.random(), random.Random().random(), v.kept.random(),\n"
+    "    np.random.rand(), np.random.RandomState().rand(), v.legacy.rand(),\n"
+    "    np.random.default_rng().random(), v.generator.random(),\n"
+    "    v.holder.generator.random(), v.hidden[1].random(),\n"
+    "    uuid.uuid1(), uuid.uuid4(), tempfile.mktemp(),\n"
+    "    next(tempfile._get_candidate_names()), secrets.token_hex(),\n"
+    "    ssl.RAND_bytes(16).hex(), os.urandom(16).hex(),\n"
+    "    random.SystemRandom().random(), np.random.SeedSequence().entropy,\n"
+    "    np.random.bit_generator.randbits(128)\n"
+    "    if hasattr(np.random.bit_generator, 'randbits') else os.urandom(9)):\n"
+    "  print(value)";
+
+/* The n-th of the lines in a JSON string; its length in *size_out. */
+static const char *line_of(const char *text, int n, size_t *size_out)
+{
+    for (; n > 0 && text; n--)
+        if ((text = strstr(text, "\\n")))
+            text += 2;
+    const char *end = text ? strstr(text, "\\n") : NULL;
+    *size_out = end ? (size_t)(end - text) : 0;
+    return text;
+}
+
+static void forks_share_no_random_numbers(void **state)
+{
+    enum { RUNS = 20, LINES = 20 };
+    static char outs[RUNS][TEXT_MAX];
+
+    (void)state;
+    for (int i = 0; i < RUNS; i++) {
+        struct sandbox_run r;
+
+        go_in_venv(&r, random_code);
+        snprintf(outs[i], TEXT_MAX, "%s", r.out + 2); /* behind ["  */
+        sandbox_run_done(&r);
+    }
+    for (int line = 0; line < LINES; line++) {
+        for (int i = 1; i < RUNS; i++) {
+            size_t size, other_size;
+            const char *text = line_of(outs[i], line, &size);
+
+            assert_true(size > 0);
+            for (int k = 0; k < i; k++) {
+                const char *other = line_of(outs[k], line, &other_size);
+
+                if (size == other_size && memcmp(text, other, size) == 0)
+                    fail_msg("line %d came twice: %.*s", line, (int)size, text);
+            }
+        }
+    }
+}
+
 static int open_all(void **state)
 {
     int rc = sandbox_run_open(state);
@@ -501,7 +724,16 @@ static int open_all(void **state)
         wait_warm(NULL, NULL);
     if (rc == 0)
         wait_warm(data_modules, NULL);
+    make_venv();
+    if (rc == 0)
+        wait_warm(venv_modules, venv_python);
     return rc;
+}
+
+static int close_all(void **state)
+{
+    scratch_remove(venv_dir);
+    return sandbox_run_close(state);
 }
 
 int main(void)
@@ -510,7 +742,11 @@ int main(void)
         cmocka_unit_test(programs_end_alike_cold_and_warm),
         cmocka_unit_test(programs_see_alike_cold_and_warm),
         cmocka_unit_test(results_are_alike_cold_and_warm),
+        cmocka_unit_test(input_is_alike_cold_and_warm),
+        cmocka_unit_test(what_is_read_at_the_start_goes_cold),
+        cmocka_unit_test(a_venv_has_a_zygote_of_its_own),
+        cmocka_unit_test(forks_share_no_random_numbers),
     };
 
-    return cmocka_run_group_tests(tests, open_all, sandbox_run_close);
+    return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -108,11 +108,9 @@ def load_driver():
 
 
 def make_unlike():
-    """Every source of randomness that the zygote has set up already. (random
-    does it by itself, OpenSSL as its process id changed.) And what Python has
-    noted of its process."""
-    import random
-    random.seed()
+    """Every source of randomness that the zygote has set up already. (OpenSSL
+    does it by itself, as its process id changed.) And what Python has noted of
+    its process."""
     set_thread_id = getattr(threading.main_thread(), "_set_native_id", None)
     if set_thread_id is not None:
         set_thread_id()
@@ -122,46 +120,39 @@ def make_unlike():
     uuid = sys.modules.get("uuid")
     if uuid is not None:
         uuid._last_timestamp = uuid._node = None
-    if "numpy.random" in sys.modules:
-        unlike_numpy(sys.modules["numpy.random"])
+    make_kept_unlike()
 
 
-def unlike_numpy(numpy_random):
-    numpy_random.seed()
-    # Generators that a package made while it was imported.
-    for kept in numpy_generators(numpy_random):
-        kept.bit_generator.state = type(kept.bit_generator)().state
+KEPT = []  # generators that a package made while it was imported
 
 
-def numpy_generators(numpy_random):
-    return [kept for kept in GENERATORS
-            if isinstance(kept, (numpy_random.Generator,
-                                 numpy_random.RandomState))
-            and kept is not numpy_random.mtrand._rand]
+def make_kept_unlike():
+    for kept in KEPT:
+        if hasattr(kept, "seed"):
+            kept.seed()
+        else:
+            kept.bit_generator.state = type(kept.bit_generator)().state
 
 
-GENERATORS = []
-
-
-def find_generators():
+def find_kept():
     """In the zygote, as walking all objects in each child would touch them."""
+    import random
+    types = [random.Random]
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        GENERATORS.extend(
-            kept for kept in gc.get_objects()
-            if type(kept) in (numpy_random.Generator,
-                              numpy_random.RandomState))
-        GENERATORS.extend(
-            value for module in list(sys.modules.values())
-            for value in list(getattr(module, "__dict__", {}).values())
-            if type(value) in (numpy_random.Generator,
-                               numpy_random.RandomState))
+        types += [numpy_random.Generator, numpy_random.RandomState]
+    found = [kept for kept in gc.get_objects() if type(kept) in types]
+    for module in list(sys.modules.values()):
+        found += [value for value in list(getattr(module, "__dict__", {})
+                                          .values()) if type(value) in types]
+    KEPT.extend({id(kept): kept for kept in found}.values())
 
 
 def fresh_streams(driver):
     """The zygote's were made for other files."""
     sys.stdin = sys.__stdin__ = open(
-        0, "r", encoding="utf-8", errors="surrogateescape", closefd=False)
+        0, "r", encoding="utf-8", errors="surrogateescape", newline="\n",
+        closefd=False)
     sys.stdin.mode = "r"
     sys.stdin.buffer.raw.name = "<stdin>"
     buffers = {}
@@ -298,7 +289,7 @@ def main():
     import_all(sys.argv[2:])
     warm_up()
     driver = load_driver()
-    find_generators()
+    find_kept()
     sys.argv[:] = [DRIVER]
     gc.collect()
     gc.freeze()

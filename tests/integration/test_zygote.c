@@ -2,14 +2,11 @@
  * a job sees, prints and ends with must not tell which it was. */
 #include "tests/support/cmocka_all.h"
 
-#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "common/io.h"
 #include "common/must.h"
 #include "common/strbuf.h"
 #include "tests/support/proc.h"
@@ -583,7 +580,7 @@ static void what_is_read_at_the_start_goes_cold(void **state)
 /* ---- an interpreter of its own --------------------------------------------
  */
 
-static char venv_dir[64], venv_python[PATH_MAX];
+static char venv_dir[VENV_DIR_MAX], venv_python[PATH_MAX];
 static char *venv_modules[] = {(char *)"numpy", (char *)"capibox_venv", NULL};
 
 /* Random things that a package keeps from its import on. */
@@ -598,28 +595,6 @@ static const char venv_source[] =
     "used = [random.random(), numpy.random.rand(), uuid.uuid1(),\n"
     "        tempfile.mktemp(), generator.random()]\n"
     "imported_in = os.getpid()\n";
-
-static void make_venv(void)
-{
-    char path[PATH_MAX];
-    glob_t found;
-    FILE *file;
-
-    mkdir("build/tmp", 0755);
-    strcpy(venv_dir, "build/tmp/zygote-XXXXXX");
-    MUST(mkdtemp(venv_dir) && realpath(venv_dir, path));
-    MUST0(chmod(venv_dir, 0755));
-    venv_make(path, "capibox_venv", venv_python, sizeof(venv_python));
-    snprintf(path, sizeof(path), "%s/venv/pyvenv.cfg", venv_dir);
-    MUST((file = fopen(path, "a")) &&
-         fputs("include-system-site-packages = true\n", file) >= 0);
-    MUST0(fclose(file));
-    snprintf(path, sizeof(path), "%s/venv/lib/*/site-packages/capibox_venv.py",
-             venv_dir);
-    MUST0(glob(path, 0, NULL, &found));
-    MUST0(io_write_file(found.gl_pathv[0], venv_source));
-    globfree(&found);
-}
 
 static void go_in_venv(struct sandbox_run *r, const char *code)
 {
@@ -724,7 +699,9 @@ static int open_all(void **state)
         wait_warm(NULL, NULL);
     if (rc == 0)
         wait_warm(data_modules, NULL);
-    make_venv();
+    venv_make_seeing_system(venv_dir, "capibox_venv", venv_python,
+                            sizeof(venv_python));
+    venv_write(venv_dir, "capibox_venv", venv_source);
     if (rc == 0)
         wait_warm(venv_modules, venv_python);
     return rc;

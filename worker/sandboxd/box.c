@@ -532,8 +532,8 @@ void box_start(struct box *b, const void *message, size_t size,
     set_state(b, BOX_RUNNING);
     b->started_us = clock_us();
     b->wake_ms = clock_ms() + timeout_ms;
-    /* The init first: should it end with a message unread, the kernel would drop
-     * its own last one. If either is dead, the init's pidfd says so. */
+    /* The init first: should it end with a message unread, the kernel would
+     * drop its own last one. If either is dead, the init's pidfd says so. */
     io_send_fds(b->leash.fd, &run, sizeof(run), NULL, 0);
     io_send_fds(b->socket.fd, text, sizeof(m) + size, NULL, 0);
 }

@@ -94,11 +94,22 @@ static bool is_known(const struct daemon *d, pid_t pid)
     return nursery_owns(&d->nursery, pid);
 }
 
-/* Nobody else would. */
+/* A child may be there that its spawner has not named yet. */
+static bool expects_children(const struct daemon *d)
+{
+    for (const struct box *b = d->boxes; b; b = b->next)
+        if (b->token && b->state == BOX_SPAWNING)
+            return true;
+    return nursery_expects_children(&d->nursery);
+}
+
+/* Nobody else would: such as what a zygote was in the midst of when it died. */
 static void reap_strays(const struct daemon *d)
 {
     siginfo_t info = {0};
 
+    if (expects_children(d))
+        return;
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
            info.si_pid > 0 && !is_known(d, info.si_pid)) {
         reap_stray(info.si_pid);
@@ -214,16 +225,11 @@ static int64_t wake_ms(const struct daemon *d)
 static void wake_due(struct daemon *d)
 {
     int64_t now = clock_ms();
-    bool stuck = false;
 
-    for (struct box *b = d->boxes; b; b = b->next) {
-        if (b->gone)
-            continue;
-        stuck = stuck || (b->killed && now >= b->wake_ms);
-        box_wake(b, now);
-    }
-    if (stuck)
-        reap_strays(d);
+    for (struct box *b = d->boxes; b; b = b->next)
+        if (!b->gone)
+            box_wake(b, now);
+    reap_strays(d);
     nursery_tick(&d->nursery, now);
     if (!d->give_up_ms)
         pool_tick(d, now);

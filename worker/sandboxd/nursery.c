@@ -594,6 +594,15 @@ bool nursery_owns(const struct nursery *n, pid_t pid)
     return false;
 }
 
+bool nursery_expects_children(const struct nursery *n)
+{
+    for (const struct kind *k = n->kinds; k; k = k->next)
+        if (k->zygote && ((k->zygote->now.token && !k->zygote->now.pid) ||
+                          (k->zygote->next.token && !k->zygote->next.pid)))
+            return true;
+    return false;
+}
+
 void nursery_init(struct nursery *n, const struct host *host, int epoll_fd)
 {
     *n = (struct nursery){.host = host, .epoll_fd = epoll_fd};

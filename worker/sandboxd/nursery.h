@@ -118,5 +118,7 @@ void nursery_tick(struct nursery *n, int64_t now_ms);
 
 /* Is this pid a spawner's or zygote's? */
 bool nursery_owns(const struct nursery *n, pid_t pid);
+/* Is a zygote on its way whose pid is not known yet? */
+bool nursery_expects_children(const struct nursery *n);
 
 #endif

@@ -388,10 +388,23 @@ static void attack_112_a_stopped_zygote_delays_jobs_by_seconds(void **state)
 /* ---- 113: deaths
  * ------------------------------------------------------------- */
 
+static bool is_sleeper(const struct process *p, const char *word)
+{
+    return p->depth == 2 && strcmp(p->command, word) == 0;
+}
+
+static bool sleeps(void *ctx)
+{
+    return count_processes(is_sleeper, ctx, NULL) > 0;
+}
+
 static void push_sleeper(const char *id)
 {
-    push("default", id, "import time; print('a'); time.sleep(1.5); print('b')");
-    assert_true(rig_wait_job(&rig, id, "status", "running"));
+    char command[] = "sleep 1.5";
+
+    push("default", id,
+         "import os; print('a'); os.system('exec sleep 1.5'); print('b')");
+    assert_true(wait_until(sleeps, command, RIG_WAIT_MS));
 }
 
 static void expect_sleeper(const char *id, int attempt)

@@ -236,6 +236,27 @@ static void zygotes_go_with_their_spawner(void **state)
     assert_int_not_equal(zygote->spawner->pid, spawner);
 }
 
+static void a_spawner_that_hangs_is_replaced(void **state)
+{
+    (void)state;
+    assert_true(comes(is_ready));
+    pid_t spawner = zygote->spawner->pid;
+    assert_int_equal(zygote->spawner->pending, 0);
+    MUST0(kill(spawner, SIGSTOP));
+    MUST0(kill(zygote->now.pid, SIGKILL));
+    assert_true(comes(is_lost));
+    zygote->retry_ms = 0;
+    assert_false(is_ready()); /* asks for one */
+    assert_int_equal(zygote->spawner->pending, 1);
+    nursery_tick(&nursery, clock_ms() + 9000);
+    assert_int_equal(lost_spawners, 0);
+    nursery_tick(&nursery, clock_ms() + 10000);
+    assert_int_equal(lost_spawners, 1);
+    assert_int_equal(kill(spawner, 0), -1);
+    assert_non_null(strstr(zygote->trouble, "wait for the spawner"));
+    assert_true(comes(is_ready));
+}
+
 static void its_own_processes_are_known_by_their_pids(void **state)
 {
     (void)state;
@@ -257,6 +278,7 @@ int main(int argc, char **argv)
         TEST(a_killed_zygote_comes_back_after_the_backoff),
         TEST(one_that_never_gets_warm_is_tried_less_and_less),
         TEST(zygotes_go_with_their_spawner),
+        TEST(a_spawner_that_hangs_is_replaced),
         TEST(its_own_processes_are_known_by_their_pids),
     };
 

@@ -24,6 +24,7 @@
 #define BACKOFF_MS_MAX   60000
 #define START_MS_MAX     60000 /* a zygote's imports */
 #define ANSWER_MS_MAX    5000
+#define SPAWNER_MS_MAX   10000 /* its start and an answer */
 #define STATUS_BYTES_MAX 65536
 #define SPAWNER_NAMESPACES \
     (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
@@ -182,6 +183,7 @@ static void spawner_lost(struct spawner_link *s)
     loop_unwatch(n->epoll_fd, &s->socket);
     end_process(&s->pid);
     s->retry_ms = clock_ms() + SPAWNER_RETRY_MS;
+    s->pending = 0;
     if (!s->why.error)
         step_failed(&s->why, ECHILD, "make a sandbox: the spawner died");
     for (struct kind *k = n->kinds; k; k = k->next) {
@@ -229,6 +231,8 @@ static void on_spawner(void *owner)
         s->why = m.why; /* of its setup; the end of file follows */
         return;
     }
+    s->pending--;
+    s->oldest_ms = clock_ms();
     struct zygote_process *p = zygote_of_token(n, m.token);
     if (!p) {
         n->answered(n->ctx, m.token, m.pid, &m.why);
@@ -329,6 +333,12 @@ static int ensure_spawner(struct spawner_link *s, struct step *why)
     return rc;
 }
 
+static void note_request(struct spawner_link *s)
+{
+    if (s->pending++ == 0)
+        s->oldest_ms = clock_ms();
+}
+
 int nursery_spawn(struct nursery *n, struct spawner_link *s, bool cold,
                   int slot, uint64_t token, const int *fds, int count,
                   struct step *why)
@@ -341,7 +351,10 @@ int nursery_spawn(struct nursery *n, struct spawner_link *s, bool cold,
     if (rc < 0)
         return rc;
     rc = io_send_fds(s->socket.fd, &m, sizeof(m), fds, (size_t)count);
-    return rc < 0 ? step_failed(why, -rc, "ask for a sandbox") : 0;
+    if (rc < 0)
+        return step_failed(why, -rc, "ask for a sandbox");
+    note_request(s);
+    return 0;
 }
 
 int nursery_join(struct nursery *n, struct zygote *z, uint64_t token,
@@ -386,6 +399,7 @@ static int start_zygote(struct zygote *z, struct zygote_process *p)
         close(fds[0]);
         return rc;
     }
+    note_request(z->spawner);
     return loop_watch(n->epoll_fd, &p->socket, fds[0],
                       p == &z->now ? on_zygote : on_next_zygote, z);
 }
@@ -575,8 +589,19 @@ static void tick_zygote(struct zygote *z, int64_t now_ms)
         try_start(z, &z->next);
 }
 
+static void tick_spawner(struct spawner_link *s, int64_t now_ms)
+{
+    if (s->socket.fd < 0 || s->pending == 0 ||
+        now_ms - s->oldest_ms < SPAWNER_MS_MAX)
+        return;
+    step_failed(&s->why, ETIMEDOUT, "wait for the spawner");
+    spawner_lost(s);
+}
+
 void nursery_tick(struct nursery *n, int64_t now_ms)
 {
+    for (struct spawner_link *s = n->spawners; s; s = s->next)
+        tick_spawner(s, now_ms);
     for (struct kind *k = n->kinds; k; k = k->next)
         if (k->zygote)
             tick_zygote(k->zygote, now_ms);

@@ -37,7 +37,9 @@ struct spawner_link {
     struct watch socket;
     pid_t pid;
     int64_t retry_ms;
-    struct step why; /* of the last failure */
+    int pending;       /* requests without an answer */
+    int64_t oldest_ms; /* of those */
+    struct step why;   /* of the last failure */
 };
 
 struct zygote_process {
@@ -113,7 +115,7 @@ int nursery_join(struct nursery *n, struct zygote *z, uint64_t token,
                  const int *fds, int count, struct step *why);
 uint64_t nursery_token(struct nursery *n);
 
-/* What time brings: restarts, replacements, zygotes that hang. */
+/* What time brings: restarts, replacements, ends of what hangs. */
 void nursery_tick(struct nursery *n, int64_t now_ms);
 
 /* Is this pid a spawner's or zygote's? */

@@ -526,7 +526,8 @@ static void nothing_of_the_host_is_there(void **state)
     check(LANGUAGE_BASH,
           "for f in /etc/shadow /root /sys /home/* /var/* /run/* /work /boot "
           "/proc/sys /proc/meminfo /proc/kcore; do [ -e $f ] && echo $f; done; "
-          "set -- /proc/[0-9]*; [ ! -e /proc/1/fd/0 ] && echo few; cat /proc/1/environ "
+          "set -- /proc/[0-9]*; [ ! -e /proc/1/fd/0 ] && echo few; cat "
+          "/proc/1/environ "
           "2>&1; "
           "hostname; whoami",
           VERDICT_OK,

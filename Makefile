@@ -114,6 +114,7 @@ $(ZYGOTE): $(patsubst %.c,build/pic/%.o,$(ZYGOTE_SRC))
 WRAP_test_io := -Wl,--wrap=read,--wrap=write,--wrap=realloc
 WRAP_test_job_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 WRAP_test_log := -Wl,--wrap=write
+WRAP_test_pool := -Wl,--wrap=daemon_box,--wrap=box_leave,--wrap=zygote_is_ready
 WRAP_test_replies := -Wl,--wrap=redisReaderFeed
 WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 WRAP_test_strbuf := -Wl,--wrap=realloc

@@ -1,7 +1,11 @@
 #include "tests/support/venv.h"
 
+#include <glob.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "common/clock.h"
 #include "common/must.h"
@@ -32,4 +36,35 @@ void venv_make(const char *dir, const char *module, char *out, size_t size)
     MUST0(code);
     free(text);
     MUST((size_t)snprintf(out, size, "%s/venv/bin/python3", dir) < size);
+}
+
+void venv_make_seeing_system(char dir_out[VENV_DIR_MAX], const char *module,
+                             char *out, size_t size)
+{
+    char path[PATH_MAX];
+    FILE *file;
+
+    mkdir("build/tmp", 0755);
+    strcpy(dir_out, "build/tmp/venv-XXXXXX");
+    MUST(mkdtemp(dir_out) && realpath(dir_out, path));
+    MUST0(chmod(dir_out, 0755));
+    venv_make(path, module, out, size);
+    snprintf(path, sizeof(path), "%s/venv/pyvenv.cfg", dir_out);
+    MUST((file = fopen(path, "a")) &&
+         fputs("include-system-site-packages = true\n", file) >= 0);
+    MUST0(fclose(file));
+}
+
+void venv_write(const char *dir, const char *module, const char *source)
+{
+    char path[PATH_MAX];
+    glob_t found;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/venv/lib/*/site-packages", dir);
+    MUST0(glob(path, 0, NULL, &found));
+    snprintf(path, sizeof(path), "%s/%s.py", found.gl_pathv[0], module);
+    globfree(&found);
+    MUST((file = fopen(path, "w")) && fputs(source, file) >= 0);
+    MUST0(fclose(file));
 }

@@ -144,6 +144,31 @@ static void what_is_read_at_the_start_only_wants_a_cold_one(void **state)
     expect_warm(&job, &spec, false);
 }
 
+static void what_packages_read_on_import_wants_a_cold_one(void **state)
+{
+    static const char *const names[] = {
+        "OMP_SCHEDULE",        "OPENBLAS_CORETYPE",        "MKL_DYNAMIC",
+        "NUMEXPR_MAX_THREADS", "NPY_DISABLE_CPU_FEATURES", "VECLIB_NUM_THREADS",
+        "MPLBACKEND",
+    };
+    char *modules[] = {(char *)"numpy", (char *)"pandas", NULL};
+    struct template data = {.id = "data", .preload = modules};
+    struct job_pair pair = {.value = (char *)"1"};
+    struct job job = {.env = &pair, .nenv = 1};
+    struct spec spec = some_spec(LANGUAGE_PYTHON);
+
+    (void)state;
+    spec.limits.cpu_percent = 100;
+    spec.tpl = &data;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        pair.name = (char *)(uintptr_t)names[i];
+        data.preload = modules;
+        expect_warm(&job, &spec, false);
+        data.preload = NULL;
+        expect_warm(&job, &spec, strncmp(names[i], "MPL", 3) != 0);
+    }
+}
+
 static void too_many_arguments_are_refused(void **state)
 {
     static char *args[WIRE_ARGV_MAX + 1];
@@ -258,6 +283,7 @@ int main(void)
         cmocka_unit_test(arguments_and_limits_arrive),
         cmocka_unit_test(the_environment_is_made_up_and_the_jobs_wins),
         cmocka_unit_test(what_is_read_at_the_start_only_wants_a_cold_one),
+        cmocka_unit_test(what_packages_read_on_import_wants_a_cold_one),
         cmocka_unit_test(too_many_arguments_are_refused),
         cmocka_unit_test(a_bad_message_is_refused),
         cmocka_unit_test(an_interpreters_tree_shows_no_more_than_a_language),

@@ -9,7 +9,6 @@
 
 #define JOB_DIR    "/run/capibox/"
 #define DRIVERS    "/run/capibox-runtime/"
-#define CACHES     "/tmp/.capibox-cache"
 #define WORDS_ARGV 3
 
 struct launch {
@@ -92,7 +91,7 @@ static void add_env(struct list *l, const struct job *job,
     add_default(l, job, "LANG", "C.UTF-8");
     add_default(l, job, "TMPDIR", "/tmp");
     add_default(l, job, "MPLBACKEND", "Agg");
-    add_default(l, job, "MPLCONFIGDIR", CACHES);
+    add_default(l, job, "MPLCONFIGDIR", WIRE_CACHES);
     add_default(l, job, "OPENBLAS_NUM_THREADS", threads);
     add_default(l, job, "OMP_NUM_THREADS", threads);
     add_default(l, job, "MKL_NUM_THREADS", threads);

@@ -11,6 +11,10 @@ static const char *const start_prefixes[] = {
 };
 
 /* Of packages that a bare zygote has not imported yet. */
+static const char *const package_prefixes[] = {
+    "OMP_", "GOMP_", "KMP_",     "OPENBLAS_", "GOTO_",
+    "MKL_", "BLIS_", "NUMEXPR_", "NPY_",      "PANDAS_",
+};
 static const char *const thread_suffix = "_NUM_THREADS";
 
 static bool begins(const char *text, const char *prefix)
@@ -25,13 +29,23 @@ static bool ends(const char *text, const char *suffix)
     return len >= tail && strcmp(text + len - tail, suffix) == 0;
 }
 
+#define BEGINS(name, prefixes) \
+    begins_any(name, prefixes, sizeof(prefixes) / sizeof(*(prefixes)))
+
+static bool begins_any(const char *name, const char *const *prefixes,
+                       size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (begins(name, prefixes[i]))
+            return true;
+    return false;
+}
+
 static bool is_read_at_start(const char *name, bool bare)
 {
-    for (size_t i = 0; i < sizeof(start_prefixes) / sizeof(*start_prefixes);
-         i++)
-        if (begins(name, start_prefixes[i]))
-            return true;
-    return !bare && ends(name, thread_suffix);
+    return BEGINS(name, start_prefixes) ||
+           (!bare &&
+            (BEGINS(name, package_prefixes) || ends(name, thread_suffix)));
 }
 
 char *const *warm_modules(const struct spec *spec)

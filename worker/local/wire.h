@@ -43,6 +43,7 @@
 #define WIRE_INPUT_MAX   (24u << 20)
 #define WIRE_PRELOAD_MAX 32  /* modules of a zygote */
 #define WIRE_FLOOR_MAX   512 /* sandboxes held ready of one kind */
+#define WIRE_CACHES      "/tmp/.capibox-cache" /* where packages keep files */
 
 enum wire_kind {
     WIRE_CREATE = 1,

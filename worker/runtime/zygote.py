@@ -6,16 +6,21 @@ package once so that nothing lazy is left for the programs to do again, and
 serves forks. What follows the fork runs in a sandbox, confined, before its job
 is known: it makes unlike what a fork made alike, then waits for the job.
 """
+import atexit
 import ctypes
 import gc
+import io
 import itertools
 import os
 import sys
+import threading
+import weakref
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 JOB = "/run/capibox"
-HOME = "/home/user/"
 DRIVER = os.path.join(HERE, "python_driver.py")
+WRITABLE = ("/home/user/", "/tmp/", "/dev/shm/")
+EXIT_UNFLUSHED = 120
 
 # What scripts import most, each cheap and without a thread.
 COMMON = (
@@ -103,59 +108,65 @@ def load_driver():
 
 def make_unlike():
     """Every source of randomness that the zygote has set up already. (random
-    does it by itself in every fork; OpenSSL as its process id has changed.)"""
+    does it by itself in every fork, OpenSSL as its process id has changed.) And
+    what Python has noted of its process."""
+    set_thread_id = getattr(threading.main_thread(), "_set_native_id", None)
+    if set_thread_id is not None:
+        set_thread_id()
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
         tempfile._name_sequence = None
     uuid = sys.modules.get("uuid")
     if uuid is not None:
         uuid._last_timestamp = uuid._node = None
-    if "numpy.random" in sys.modules:
-        unlike_numpy(sys.modules["numpy.random"])
+    make_kept_unlike()
 
 
-def unlike_numpy(numpy_random):
-    numpy_random.seed()
-    # Generators that a package made while it was imported.
-    for kept in numpy_generators(numpy_random):
-        kept.bit_generator.state = type(kept.bit_generator)().state
+KEPT = []  # generators that a package made while it was imported
 
 
-def numpy_generators(numpy_random):
-    return [kept for kept in GENERATORS
-            if isinstance(kept, (numpy_random.Generator,
-                                 numpy_random.RandomState))
-            and kept is not numpy_random.mtrand._rand]
+def make_kept_unlike():
+    for kept in KEPT:
+        if hasattr(kept, "seed"):
+            kept.seed()
+        else:
+            kept.bit_generator.state = type(kept.bit_generator)().state
 
 
-GENERATORS = []
-
-
-def find_generators():
+def find_kept():
     """In the zygote, as walking all objects in each child would touch them."""
+    import random
+    types = [random.Random]
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        GENERATORS.extend(
-            kept for kept in gc.get_objects()
-            if type(kept) in (numpy_random.Generator,
-                              numpy_random.RandomState))
-        GENERATORS.extend(
-            value for module in list(sys.modules.values())
-            for value in list(getattr(module, "__dict__", {}).values())
-            if type(value) in (numpy_random.Generator,
-                               numpy_random.RandomState))
+        types += [numpy_random.Generator, numpy_random.RandomState]
+    found = [kept for kept in gc.get_objects() if type(kept) in types]
+    for module in list(sys.modules.values()):
+        found += [value for value in list(getattr(module, "__dict__", {})
+                                          .values()) if type(value) in types]
+    KEPT.extend({id(kept): kept for kept in found
+                 if kept is not random._inst}.values())
 
 
 def fresh_streams(driver):
-    """The zygote's were made for other files."""
-    import io
+    """Those of the programs, which are pipes: a stream notes what its file can
+    do. From here on the zygote itself has nobody to talk to."""
+    reader, writer = os.pipe()
+    os.dup2(reader, 0)
+    for fd in (1, 2):
+        os.dup2(writer, fd)
+    os.close(reader)
+    os.close(writer)
     sys.stdin = sys.__stdin__ = open(
-        0, "r", encoding="utf-8", errors="surrogateescape", closefd=False)
+        0, "r", encoding="utf-8", errors="surrogateescape", newline="\n",
+        closefd=False)
     sys.stdin.mode = "r"
-    driver.set_up_streams({
-        "stdout": open(1, "wb", closefd=False),
-        "stderr": io.BufferedWriter(io.FileIO(2, "wb", closefd=False)),
-    })
+    sys.stdin.buffer.raw.name = "<stdin>"
+    buffers = {}
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        buffers[name] = open(fd, "wb", closefd=False)
+        buffers[name].raw.name = "<%s>" % name
+    driver.set_up_streams(buffers)
 
 
 def take_job(lib):
@@ -187,59 +198,103 @@ def rehearse(driver):
     become(b"python\0" + os.fsencode(DRIVER) + b"\0A=1\0", 2, 1)
     os.environ.clear()
     source = driver.Source(b"print\n1\n")
-    main = driver.set_up_main(source, "__main__")
-    driver.run(source, main, None)
-    delete_objects(main)
+    driver.run(source, driver.set_up_main(source, "__main__"), None)
+    delete_objects([])
+    flush_files()
 
 
 def exit_code(code):
-    """What `raise SystemExit(code)` would exit with."""
+    """What `raise SystemExit(code)` exits with; says what it would say."""
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xff
-    print(code, file=sys.stderr)
+        return code & 0xff if -2 ** 63 <= code < 2 ** 63 else 255
+    try:
+        print(code, file=sys.__stderr__ if sys.stderr is None else sys.stderr)
+    except Exception:
+        pass
     return 1
 
 
-def leave(code):
+def leave(lib, code):
     """The end of a process as Python's own, less the time it takes to free what
     the zygote had: threads are waited for, exit handlers run, the program's
     objects deleted, its files flushed."""
-    import atexit
-    end_threads()
     code = exit_code(code)
+    try:
+        threading._shutdown()
+    except BaseException:
+        pass
     atexit._run_exitfuncs()
-    delete_objects(sys.modules.get("__main__"))
-    for stream in (sys.stdout, sys.stderr):
+    flushed = flush_streams(True)
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, name, getattr(sys, "__%s__" % name, None))
+    delete_objects(own_names())
+    flush_files()
+    flushed = flush_streams(False) and flushed
+    lib.zygote_exit(code if flushed else EXIT_UNFLUSHED)
+
+
+def flush_streams(complain):
+    """False if what was printed cannot get out."""
+    done = True
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
+        try:
+            if stream is None or stream.closed:
+                continue
+        except Exception:
+            pass  # detached: then so says the flush
         try:
             stream.flush()
-        except Exception:
-            pass
-    os._exit(code)
+        except BaseException as error:
+            done = False
+            if complain and name == "stdout" and sys.stderr is not None:
+                print("Exception ignored in: %r\n%s: %s" %
+                      (stream, type(error).__name__, error), file=sys.stderr)
+    return done
 
 
-def end_threads():
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        threading._shutdown()
-
-
-def delete_objects(main):
-    """The program's own modules, then whatever holds unwritten bytes."""
-    import io
-    clear_module(main)
-    # They were added behind those of the zygote, of which even a look writes
-    # to memory.
+def own_names():
+    """Of the program's modules, which are no installed package's. They stand
+    behind those of the zygote, of which even a look writes to memory."""
     added = max(0, len(sys.modules) - MODULES)
-    for name in list(itertools.islice(reversed(sys.modules), added)):
-        module = sys.modules[name]
-        path = getattr(module, "__file__", None)
-        if isinstance(path, str) and path.startswith(HOME):
-            clear_module(module)
+    names = list(itertools.islice(reversed(sys.modules), added))
+    return ["__main__"] + [name for name in reversed(names)
+                           if is_own(sys.modules[name])]
+
+
+def is_own(module):
+    if not issubclass(type(module), type(sys)):
+        return False
+    path = module.__dict__.get("__file__")
+    return isinstance(path, str) and path.startswith(WRITABLE)
+
+
+MODULES = 0  # of the zygote
+
+
+def delete_objects(names):
+    """The program's own modules. Most go all at once, so that __del__ finds its
+    names; what lives on loses its names one by one."""
+    kept = []
+    for name in names:
+        module = sys.modules.get(name)
+        if issubclass(type(module), type(sys)):
+            kept.append(weakref.ref(module))
+            module = sys.modules[name] = None
     gc.collect()
+    for module in (ref() for ref in reversed(kept)):
+        scope = {} if module is None else module.__dict__
+        for name in [name for name in scope if name != "__builtins__"]:
+            scope[name] = None
+    gc.collect()
+
+
+def flush_files():
+    """Whatever holds unwritten bytes."""
     for kept in gc.get_objects():
-        if isinstance(kept, io.IOBase):
+        if issubclass(type(kept), io.IOBase):
             try:
                 kept.flush()
             except Exception:
@@ -259,12 +314,11 @@ def program(lib, driver):
     """In the sandbox."""
     try:
         make_unlike()
-        fresh_streams(driver)
         rehearse(driver)
     except Exception as error:
         lib.zygote_fail(("%s: %s" % (type(error).__name__, error)).encode())
     take_job(lib)
-    leave(driver.run_job())
+    leave(lib, driver.run_job())
 
 
 def main():
@@ -276,12 +330,13 @@ def main():
     import_all(sys.argv[2:])
     warm_up()
     driver = load_driver()
-    find_generators()
-    MODULES = len(sys.modules)
+    find_kept()
     sys.argv[:] = [DRIVER]
+    os.environ.clear()
+    fresh_streams(driver)
+    MODULES = len(sys.modules)
     gc.collect()
     gc.freeze()
-    os.environ.clear()
     if lib.zygote_open(piped) != 0 or lib.zygote_serve() != 1:
         sys.exit(1)
     program(lib, driver)

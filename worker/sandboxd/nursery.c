@@ -24,6 +24,7 @@
 #define BACKOFF_MS_MAX   60000
 #define START_MS_MAX     60000 /* a zygote's imports */
 #define ANSWER_MS_MAX    5000
+#define SPAWNER_MS_MAX   10000 /* its start and an answer */
 #define STATUS_BYTES_MAX 65536
 #define SPAWNER_NAMESPACES \
     (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
@@ -204,11 +205,13 @@ static void spawner_lost(struct spawner_link *s)
     for (struct kind *k = n->kinds; k; k = k->next) {
         struct zygote *z = k->zygote;
 
-        /* One that it has not answered for would never be known. */
-        if (z && z->spawner == s && z->now.socket.fd >= 0 && !z->now.pid)
+        /* Their rights are in its user namespace: they could enter none of the
+         * sandboxes that the next one makes. */
+        if (!z || z->spawner != s)
+            continue;
+        if (z->now.socket.fd >= 0)
             zygote_failed(&z->now, &s->why);
-        if (z && z->spawner == s && z->next.socket.fd >= 0 && !z->next.pid)
-            close_zygote(&z->next);
+        close_zygote(&z->next);
     }
     n->lost(n->ctx, s, NULL);
 }

@@ -96,11 +96,13 @@ static bool has_memory(struct daemon *d, int64_t now_ms)
     return d->memory_bytes > RESERVE_BYTES;
 }
 
-static int count_kind(struct daemon *d, struct kind *k, int64_t now_ms,
-                      int *all)
+static int count_kind(struct daemon *d, struct kind *k, int64_t now_ms)
 {
     k->waiting = k->making = 0;
     for (struct box *b = d->boxes; b; b = b->next) {
+        /* One that failed in the making: the next would, too. */
+        if (b->kind == k && b->why.error && !(b->built && b->heard))
+            k->refill_ms = now_ms + REFILL_MS;
         if (b->kind != k || !is_pooled(b) || b->gone)
             continue;
         if (is_stale(b, now_ms))
@@ -110,7 +112,6 @@ static int count_kind(struct daemon *d, struct kind *k, int64_t now_ms,
         else
             k->making++;
     }
-    *all += k->waiting + k->making;
     return k->waiting + k->making;
 }
 
@@ -125,32 +126,36 @@ static void shrink(struct daemon *d, struct kind *k)
     }
 }
 
-static void grow(struct daemon *d, struct kind *k, int64_t now_ms)
+static bool grow(struct daemon *d, struct kind *k, int64_t now_ms)
 {
     struct step why;
 
     if (k->making >= MAKING_MAX || now_ms < k->refill_ms ||
         now_ms < d->busy_ms + QUIET_MS ||
         (k->zygote && !zygote_is_ready(k->zygote)) || !has_memory(d, now_ms))
-        return;
-    if (daemon_box(d, k, &why))
-        k->making++;
-    else
+        return false;
+    if (!daemon_box(d, k, &why)) {
         k->refill_ms = now_ms + REFILL_MS;
+        return false;
+    }
+    k->making++;
+    return true;
 }
 
 void pool_tick(struct daemon *d, int64_t now_ms)
 {
     int all = 0;
 
+    for (struct kind *k = d->nursery.kinds; k; k = k->next)
+        all += count_kind(d, k, now_ms);
     for (struct kind *k = d->nursery.kinds; k; k = k->next) {
         fade(k, now_ms);
-        int has = count_kind(d, k, now_ms, &all), wants = target(d, k, now_ms);
+        int has = k->waiting + k->making, wants = target(d, k, now_ms);
 
         if (has > wants + wants / 4)
             shrink(d, k);
-        for (; has < wants && all < ALL_MAX; has++, all++)
-            grow(d, k, now_ms);
+        for (; has < wants && all < ALL_MAX && grow(d, k, now_ms); has++)
+            all++;
     }
 }
 

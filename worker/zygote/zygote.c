@@ -53,6 +53,7 @@ int zygote_open(bool cores_are_piped);
 int zygote_serve(void);
 long zygote_await(const char **strings_out, unsigned counts_out[2]);
 void zygote_fail(const char *reason);
+void zygote_exit(int code);
 #pragma GCC visibility pop
 
 typedef void hook_fn(void);
@@ -369,4 +370,12 @@ void zygote_fail(const char *reason)
 
     step_failed(&why, ECHILD, "ready a fork of the zygote: %.110s", reason);
     program_fail(&zygote.program, &why);
+}
+
+/* With what C code has printed, but without the exit handlers and destructors
+ * of the zygote's libraries. */
+void zygote_exit(int code)
+{
+    fflush(NULL);
+    _exit(code);
 }

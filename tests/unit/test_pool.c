@@ -11,6 +11,7 @@
 #include "worker/sandboxd/daemon_impl.h"
 
 #define WINDOW_MS  250
+#define QUIET_MS   4
 #define PLENTY     (64ll << 30)
 #define TURNS      400
 #define MINUTES_MS (60 * 1000)
@@ -371,6 +372,19 @@ static void forks_of_an_old_zygote_are_replaced(void **state)
     assert_non_null(pool_take(&d, &warm));
 }
 
+static void jobs_go_before_what_waits_for_others(void **state)
+{
+    (void)state;
+    warm.floor = 1;
+    d.busy_ms = now; /* a job was given its box */
+    settle();
+    assert_int_equal(made, 0);
+    assert_int_equal(pool_wake_ms(&d, now), now + QUIET_MS);
+    now += QUIET_MS;
+    settle();
+    assert_int_equal(made, 1);
+}
+
 static void it_is_called_soon_only_when_there_is_work(void **state)
 {
     (void)state;
@@ -402,6 +416,7 @@ int main(void)
         TEST(the_oldest_is_taken_first),
         TEST(old_ones_are_replaced_and_never_taken),
         TEST(forks_of_an_old_zygote_are_replaced),
+        TEST(jobs_go_before_what_waits_for_others),
         TEST(it_is_called_soon_only_when_there_is_work),
     };
 

@@ -43,7 +43,7 @@ struct box *pool_take(struct daemon *d, struct kind *kind)
     struct box *oldest = NULL;
 
     kind->arrivals++;
-    kind->used_ms = d->busy_ms = clock_ms();
+    kind->used_ms = clock_ms();
     for (struct box *b = d->boxes; b; b = b->next)
         if (b->kind == kind && is_pooled(b) && b->state == BOX_WAITING &&
             !b->gone && !is_stale(b, kind->used_ms) &&

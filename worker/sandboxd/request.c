@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/io.h"
 #include "worker/sandboxd/daemon_impl.h"
 
@@ -141,6 +142,7 @@ static void get_box(struct request *r, bool warm)
         say_failed(r, &why);
         return;
     }
+    d->busy_ms = clock_ms();
     struct box *b = pool_take(d, kind);
     bool waited = b != NULL;
     if (!b && kind->zygote && !zygote_is_ready(kind->zygote)) {

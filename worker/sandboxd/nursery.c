@@ -194,6 +194,7 @@ static void zygote_failed(struct zygote_process *p, const struct step *why)
 static void spawner_lost(struct spawner_link *s)
 {
     struct nursery *n = s->nursery;
+    struct step why;
 
     loop_unwatch(n->epoll_fd, &s->socket);
     end_process(&s->pid);
@@ -202,6 +203,10 @@ static void spawner_lost(struct spawner_link *s)
     s->pending = 0;
     if (!s->why.error)
         step_failed(&s->why, ECHILD, "make a sandbox: the spawner died");
+    why = s->why;
+    /* First, as what is lost may be asked of the next spawner at once, and
+     * what that one owes is not lost. */
+    n->lost(n->ctx, s, NULL);
     for (struct kind *k = n->kinds; k; k = k->next) {
         struct zygote *z = k->zygote;
 
@@ -210,10 +215,9 @@ static void spawner_lost(struct spawner_link *s)
         if (!z || z->spawner != s)
             continue;
         if (z->now.socket.fd >= 0)
-            zygote_failed(&z->now, &s->why);
+            zygote_failed(&z->now, &why);
         close_zygote(&z->next);
     }
-    n->lost(n->ctx, s, NULL);
 }
 
 /* ---- answers ---------------------------------------------------------------

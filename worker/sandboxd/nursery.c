@@ -182,7 +182,9 @@ static void spawner_lost(struct spawner_link *s)
 
     loop_unwatch(n->epoll_fd, &s->socket);
     end_process(&s->pid);
-    s->retry_ms = clock_ms() + SPAWNER_RETRY_MS;
+    /* At once if it worked: jobs would fail again and again meanwhile. */
+    s->retry_ms = s->works ? 0 : clock_ms() + SPAWNER_RETRY_MS;
+    s->works = false;
     s->pending = 0;
     if (!s->why.error)
         step_failed(&s->why, ECHILD, "make a sandbox: the spawner died");
@@ -228,6 +230,7 @@ static void on_spawner(void *owner)
     }
     m.why.what[sizeof(m.why.what) - 1] = '\0';
     if (m.token == 0) {
+        s->works = m.pid > 0;
         s->why = m.why; /* of its setup; the end of file follows */
         return;
     }

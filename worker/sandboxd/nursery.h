@@ -36,6 +36,7 @@ struct spawner_link {
     char key[PATH_MAX]; /* "": any below /usr */
     struct watch socket;
     pid_t pid;
+    bool works; /* it has answered its setup */
     int64_t retry_ms;
     int pending;       /* requests without an answer */
     int64_t oldest_ms; /* of those */

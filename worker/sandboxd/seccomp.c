@@ -599,9 +599,13 @@ static int add_init_rules(scmp_filter_ctx ctx, struct step *why)
 {
     /* What init.c does once its job is prepared. */
     static const char *const calls[] = {
-        "poll",       "ppoll", "read",         "recvmsg",
-        "sendmsg",    "wait4", "exit",         "clock_gettime",
-        "exit_group", "write", "rt_sigreturn", "restart_syscall",
+        "poll",       "ppoll",  "read",         "recvmsg",
+        "sendmsg",    "wait4",  "exit",         "clock_gettime",
+        "exit_group", "write",  "rt_sigreturn", "restart_syscall",
+#ifdef __SANITIZE_THREAD__
+        "mmap",       "munmap", "madvise",      "getpid",
+        "gettid",     "futex",  "sched_yield",  "rt_sigprocmask",
+#endif
     };
 
     return add_names(ctx, SCMP_ACT_ALLOW, calls, sizeof(calls) / sizeof(*calls),

@@ -245,6 +245,19 @@ static void zygotes_go_with_their_spawner(void **state)
     assert_int_not_equal(zygote->spawner->pid, spawner);
 }
 
+static void a_spawner_that_never_worked_is_tried_later(void **state)
+{
+    (void)state;
+    assert_false(is_ready());
+    MUST0(kill(zygote->spawner->pid, SIGKILL));
+    assert_true(comes(is_lost));
+    zygote->retry_ms = 0;
+    assert_false(is_ready());
+    assert_int_equal(zygote->spawner->pid, 0);
+    zygote->retry_ms = zygote->spawner->retry_ms = 0;
+    assert_true(comes(is_ready));
+}
+
 static void a_spawner_that_hangs_is_replaced(void **state)
 {
     (void)state;
@@ -287,6 +300,7 @@ int main(int argc, char **argv)
         TEST(a_killed_zygote_comes_back_after_the_backoff),
         TEST(one_that_never_gets_warm_is_tried_less_and_less),
         TEST(zygotes_go_with_their_spawner),
+        TEST(a_spawner_that_never_worked_is_tried_later),
         TEST(a_spawner_that_hangs_is_replaced),
         TEST(its_own_processes_are_known_by_their_pids),
     };

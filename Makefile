@@ -170,8 +170,8 @@ lint:
 	@git ls-files '*.c' | xargs pmccabe | \
 	  awk '$$1 > 12 || $$5 > 60 { print "look at: " $$0 }'
 
-# Each target of tests/fuzz runs FUZZ_SECONDS on its seeds (tests/fuzz/seeds/NAME);
-# what it learns stays in build/fuzz/corpus/NAME. A crash is left in build/fuzz.
+# Each target of tests/fuzz runs FUZZ_SECONDS on its seeds (tests/fuzz/seeds/NAME),
+# one a core; what it learns stays in build/fuzz/corpus/NAME.
 FUZZ_SECONDS ?= 60
 WRAP_fuzz_unpack := -Wl,--wrap=mmap,--wrap=munmap
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -179,12 +179,7 @@ $(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A
 	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(COMMON_LIBS) $(SANDBOXD_LIBS)
 fuzz:
 	$(MAKE) CC=clang SAN=fuzz $(FUZZERS)
-	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name; \
-	  echo "fuzz $$name: $(FUZZ_SECONDS) s"; \
-	  $$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
-	    -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/crash-$$name- \
-	    build/fuzz/corpus/$$name tests/fuzz/seeds/$$name >build/fuzz/$$name.log 2>&1 \
-	    || { cat build/fuzz/$$name.log; exit 1; }; grep ^stat build/fuzz/$$name.log; done
+	@printf '%s\n' $(FUZZERS) | xargs -P $(CORES) -I{} sh tests/fuzz/run.sh {} $(FUZZ_SECONDS)
 # A private Redis, a worker, three jobs; `up` stays until Ctrl-C.
 run:
 	@sh deploy/local.sh run

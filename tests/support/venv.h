@@ -12,9 +12,9 @@
  * behind. Its interpreter's path into out. */
 void venv_make(const char *dir, const char *module, char *out, size_t size);
 
-/* The same in a new folder below build/tmp, which also sees what the system's
- * Python has. The folder into dir_out (VENV_DIR_MAX bytes), for the caller to
- * remove. */
+/* The same in a new folder below /opt, or build/tmp where that cannot be
+ * written, which also sees what the system's Python has. The folder into
+ * dir_out (VENV_DIR_MAX bytes), for the caller to remove. */
 #define VENV_DIR_MAX 64
 void venv_make_seeing_system(char dir_out[VENV_DIR_MAX], const char *module,
                              char *out, size_t size);

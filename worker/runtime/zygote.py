@@ -1,8 +1,9 @@
 """A zygote: an interpreter with its packages imported, which forks the programs.
 
 Starts as `python3 -I zygote.py CORES_ARE_PIPED MODULE...` in a spawner
-(worker/sandboxd/spawner.c) that shows it /run/capibox/zygote.so. It imports, uses each
-package once so that nothing lazy is left for the programs to do again, and
+(worker/sandboxd/spawner.c) that shows it /run/capibox/zygote.so. It imports,
+uses each package once so that nothing lazy is left for the programs to do
+again, and
 serves forks. What follows the fork runs in a sandbox, confined, before its job
 is known: it makes unlike what a fork made alike, then waits for the job.
 """
@@ -299,15 +300,6 @@ def flush_files():
                 kept.flush()
             except Exception:
                 pass  # closed, or not to be written any more
-
-
-def clear_module(module):
-    scope = getattr(module, "__dict__", {})
-    for name in [name for name in scope if name != "__builtins__"]:
-        scope[name] = None
-
-
-MODULES = 0  # of the zygote
 
 
 def program(lib, driver):

@@ -3,7 +3,7 @@
  * Built as capibox-zygote.so and loaded by worker/runtime/zygote.py with
  * ctypes.PyDLL. It uses no header of Python's: the three functions around a
  * fork are part of Python's stable ABI and looked up by name, so any CPython
- * from 3.7 on will do.
+ * from 3.8 on will do.
  *
  * A program is forked in three steps. The first child (vfork: it shares our
  * memory and we wait) enters the sandbox's namespaces, of which the pid

@@ -3,9 +3,9 @@
 Starts as `python3 -I zygote.py CORES_ARE_PIPED MODULE...` in a spawner
 (worker/sandboxd/spawner.c) that shows it /run/capibox/zygote.so. It imports,
 uses each package once so that nothing lazy is left for the programs to do
-again, and
-serves forks. What follows the fork runs in a sandbox, confined, before its job
-is known: it makes unlike what a fork made alike, then waits for the job.
+again, and serves forks. What follows the fork runs in a sandbox, confined,
+before its job is known: it makes unlike what a fork made alike, then waits for
+the job.
 """
 import atexit
 import ctypes

@@ -46,6 +46,7 @@ struct box *pool_take(struct daemon *d, struct kind *kind)
     kind->used_ms = clock_ms();
     for (struct box *b = d->boxes; b; b = b->next)
         if (b->kind == kind && is_pooled(b) && b->state == BOX_WAITING &&
+            b->leash.fd >= 0 && /* else its end is on its way */
             !b->gone && !is_stale(b, kind->used_ms) &&
             (!oldest || b->made_ms < oldest->made_ms))
             oldest = b;

@@ -372,6 +372,16 @@ static void forks_of_an_old_zygote_are_replaced(void **state)
     assert_non_null(pool_take(&d, &warm));
 }
 
+static void one_whose_init_has_ended_is_not_given_out(void **state)
+{
+    (void)state;
+    warm.floor = 1;
+    settle();
+    assert_non_null(pool_take(&d, &warm));
+    d.boxes->leash.fd = -1; /* its end of file came, its death not yet */
+    assert_null(pool_take(&d, &warm));
+}
+
 static void jobs_go_before_what_waits_for_others(void **state)
 {
     (void)state;
@@ -416,6 +426,7 @@ int main(void)
         TEST(the_oldest_is_taken_first),
         TEST(old_ones_are_replaced_and_never_taken),
         TEST(forks_of_an_old_zygote_are_replaced),
+        TEST(one_whose_init_has_ended_is_not_given_out),
         TEST(jobs_go_before_what_waits_for_others),
         TEST(it_is_called_soon_only_when_there_is_work),
     };

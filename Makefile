@@ -28,12 +28,13 @@ LDFLAGS  += -pie -Wl,-z,relro,-z,now -pthread $(SAN_$(SAN))
 
 COMMON_LIBS   := -lhiredis -lcjson -lssl -lcrypto -lm
 SANDBOXD_LIBS := -lseccomp
+WORKER_LIBS   := -lcurl
 TEST_LIBS     := -lcmocka
 
 CORES := $(shell nproc)
 
 COMMON_SRC   := $(wildcard common/*.c)
-WORKER_SRC   := $(filter-out worker/main.c,$(wildcard worker/*.c worker/local/*.c))
+WORKER_SRC   := $(filter-out worker/main.c,$(wildcard worker/*.c worker/local/*.c worker/e2b/*.c))
 SANDBOXD_SRC := $(filter-out worker/sandboxd/main.c,$(wildcard worker/sandboxd/*.c))
 PRODUCER_SRC := $(filter-out producer/main.c,$(wildcard producer/*.c))
 SUPPORT_SRC  := $(wildcard tests/support/*.c)
@@ -68,6 +69,11 @@ $(GEN)/lua/%.inc: common/lua/%.lua
 	@mkdir -p $(@D)
 	@sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$$/\\n"/' $< > $@
 
+$(GEN)/e2b/%.inc: worker/e2b/%.py
+	@mkdir -p $(@D)
+	@sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$$/\\n"/' $< > $@
+
+$(OUT)/worker/e2b/prelude.o: $(GEN)/e2b/prelude.inc
 $(OUT)/common/protocol.o: $(patsubst common/lua/%.lua,$(GEN)/lua/%.inc,$(LUA))
 
 $(OUT)/%.o: %.c
@@ -92,7 +98,7 @@ $(SUPPORT_A): $(call objects,$(SUPPORT_SRC))
 
 $(PROGRAM_DIR)/capibox-worker: $(OUT)/worker/main.o $(WORKER_A) $(COMMON_A)
 	@mkdir -p $(@D)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS) $(COMMON_LIBS)
 $(PROGRAM_DIR)/capibox-sandboxd: $(OUT)/worker/sandboxd/main.o $(SANDBOXD_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(SANDBOXD_LIBS)
@@ -120,19 +126,19 @@ WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 WRAP_test_strbuf := -Wl,--wrap=realloc
 WRAP_test_transport := -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/e2e/%: $(OUT)/tests/e2e/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/attacks/%: $(OUT)/tests/attacks/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS) $(COMMON_LIBS)
 
 $(SOAK): $(call objects,$(wildcard tests/soak/*.c)) $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 # Honest and hostile jobs, mixed; ends with "N passed, N failed, N skipped".
 SOAK_JOBS ?= 5000
@@ -176,7 +182,7 @@ FUZZ_SECONDS ?= 60
 WRAP_fuzz_unpack := -Wl,--wrap=mmap,--wrap=munmap
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 fuzz:
 	$(MAKE) CC=clang SAN=fuzz $(FUZZERS)
 	@printf '%s\n' $(FUZZERS) | xargs -P $(CORES) -I{} sh tests/fuzz/run.sh {} $(FUZZ_SECONDS)

@@ -11,6 +11,7 @@ commands="$commands redis-cli:redis-tools /usr/bin/python3:python3 node:nodejs"
 
 # Headers to build with (cmocka: the tests), and Python's data packages.
 required='libc6-dev libhiredis-dev libcjson-dev libssl-dev libseccomp-dev'
+required="$required libcurl4-openssl-dev"
 required="$required libcmocka-dev python3-pandas python3-numpy"
 required="$required python3-matplotlib"
 

@@ -180,12 +180,13 @@ static int block_signals(void)
 
 static const struct backend_ops *find_backend(const char *name)
 {
-    static const struct backend_ops *const all[] = {&backend_local};
+    static const struct backend_ops *const all[] = {&backend_local,
+                                                    &backend_e2b};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         if (strcmp(all[i]->name, name) == 0)
             return all[i];
-    log_error("this version has no such backend; use local",
+    log_error("this version has no such backend; use local or e2b",
               LOG_S("backend", name), LOG_END);
     return NULL;
 }

@@ -9,7 +9,6 @@ import errno
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
 import stat
@@ -182,6 +181,7 @@ class Agent:
     def do_remove(self, order: dict, _fds: list[int]) -> dict:
         path = order["path"]
         if os.path.isdir(path) and not os.path.islink(path):
+            import shutil
             shutil.rmtree(path)
         elif os.path.lexists(path):
             os.unlink(path)

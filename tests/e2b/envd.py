@@ -3,8 +3,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import email.parser
-import email.policy
 import errno
 import json
 import os
@@ -584,13 +582,10 @@ class Envelopes:
 def disposition(head: bytes) -> tuple[str, str]:
     """name and filename of a part. Go's reader keeps directories here only
     because envd looks at the raw header."""
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
-        head.lstrip(b"\r\n") + b"\r\n\r\n")
     line = next((value for name, value in
                  (part.split(b":", 1) for part in head.split(b"\r\n")
                   if b":" in part)
                  if name.strip().lower() == b"content-disposition"), b"")
-    del message
     fields = {}
     for match in re.finditer(rb';\s*([a-z*]+)="((?:[^"\\]|\\.)*)"', line):
         fields[match[1]] = re.sub(rb'\\(["\\])', rb"\1", match[2])

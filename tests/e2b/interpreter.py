@@ -1,5 +1,6 @@
 """The code interpreter of a sandbox, port 49999: /execute and /contexts."""
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -27,6 +28,13 @@ UNSET_ENV = {"python": "import os; os.environ.pop('{0}', None)",
              "bash": "unset {0}"}
 
 
+@functools.cache
+def source(name: str) -> str:
+    """As an argument: the sandbox's user may not be able to read our tree."""
+    with open(os.path.join(HERE, name), encoding="utf-8") as file:
+        return file.read()
+
+
 def now() -> str:
     return datetime.now(timezone.utc).isoformat()
 
@@ -49,11 +57,11 @@ class Kernel:
         order: dict[str, Any] = {"op": "kernel", "cwd": self.cwd,
                                  "env": {**BASE_ENV, **KERNEL_ENV}}
         if self.kind == "javascript":
-            order.update(op="spawn", argv=[
-                "node", "--no-warnings", os.path.join(HERE, "kernel_node.js")])
+            order.update(op="spawn", argv=["node", "-e",
+                                           source("kernel_node.js")])
         elif self.kind == "bash":
-            order.update(op="spawn", argv=[
-                "python3", "-I", os.path.join(HERE, "kernel_bash.py")])
+            order.update(op="spawn", argv=["/usr/bin/python3", "-I", "-c",
+                                           source("kernel_bash.py")])
         try:
             reply = await self.sandbox.ask(order, fds)
         finally:

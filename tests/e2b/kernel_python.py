@@ -42,14 +42,13 @@ def preload() -> None:
     for part in (python_rich.CHART_FILE, python_rich.NOTEBOOK_FILE):
         python_rich.load_part(part)
     sys.path.remove(RUNTIME)
-    import ast  # noqa: F401 -- what user code wants most often
-    import asyncio  # noqa: F401
+    # Nothing that loads libraries (asyncio and random bring OpenSSL): every
+    # mapping makes every fork dearer.
+    import ast  # noqa: F401
     import collections  # noqa: F401
     import datetime  # noqa: F401
     import math  # noqa: F401
-    import random  # noqa: F401
     import re  # noqa: F401
-    import tempfile  # noqa: F401
 
 
 class StdinNotImplementedError(NotImplementedError):
@@ -379,8 +378,6 @@ def main(order: dict) -> None:
     sys.argv = ["ipykernel_launcher.py"]
     sys.path[:] = [order["cwd"], *[p for p in sys.path[1:]]]
     sys.modules["__main__"] = shell.main
-    import random
-    random.seed()
     while True:
         # Between cells an interrupt has nothing to hit.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -101,7 +101,8 @@ class Memory:
     """The guests' RAM: a memory cgroup each where we can, else RLIMIT_AS."""
 
     def __init__(self):
-        self.version, self.root = 0, ""
+        self.version, self.root, self.made = 0, "", 0
+        self.free: dict[int, list[str]] = {}  # by limit
         if os.geteuid() != 0:
             return
         name = "capibox-double-%d" % os.getpid()
@@ -144,10 +145,15 @@ class Memory:
     def kind(self) -> str:
         return "cgroup" if self.version else "rlimit"
 
-    def make(self, name: str, limit: int) -> str:
+    def take(self, limit: int) -> str:
+        """A group of that size. Making one costs more than a fork, so they
+        are used again; whoever takes one notes its count of OOM kills."""
         if not self.version:
             return ""
-        folder = os.path.join(self.root, name)
+        if self.free.get(limit):
+            return self.free[limit].pop()
+        self.made += 1
+        folder = os.path.join(self.root, str(self.made))
         os.mkdir(folder)
         limits = {1: (("memory.limit_in_bytes", limit),
                       ("memory.memsw.limit_in_bytes", limit)),
@@ -156,6 +162,10 @@ class Memory:
             with contextlib.suppress(FileNotFoundError):
                 write(os.path.join(folder, file), str(value))
         return folder
+
+    def give_back(self, folder: str, limit: int) -> None:
+        if folder:
+            self.free.setdefault(limit, []).append(folder)
 
     def oom_kills(self, folder: str) -> int:
         if not folder:
@@ -178,9 +188,9 @@ class Memory:
             return 0
 
     def close(self) -> None:
-        if self.root:
+        for folder in [*sum(self.free.values(), []), self.root]:
             with contextlib.suppress(OSError):
-                os.rmdir(self.root)
+                os.rmdir(folder)
 
 
 def write(path: str, text: str) -> None:
@@ -294,6 +304,7 @@ class Sandbox:
     def __init__(self, fleet: "Fleet", template: Template, asked: dict):
         self.fleet, self.template = fleet, template
         self.id = new_id()
+        self.memory_bytes = template.memory_mb << 20
         self.metadata: dict[str, str] = asked.get("metadata") or {}
         self.env_vars: dict[str, str] = asked.get("envVars") or {}
         network = asked.get("network") or {}
@@ -316,7 +327,8 @@ class Sandbox:
         self.vmstat = os.path.join(self.folder, "vmstat")
         self.cgroup = ""
         self.pid = 0
-        self.ooms = self.pretended = 0
+        self.ooms = 0
+        self.pretended = 0  # to be added to the group's own count
         self.agent: Peer | None = None
         self.ready = asyncio.get_running_loop().create_future()
         self.exits: dict[int, asyncio.Future] = {}
@@ -331,15 +343,15 @@ class Sandbox:
         if os.geteuid() == 0:
             os.chown(self.home, 1000, 1000)
         write(self.vmstat, self.fleet.vmstat_text(0))
-        limit = self.template.memory_mb << 20
-        self.cgroup = self.fleet.memory.make(self.id, limit)
+        self.cgroup = self.fleet.memory.take(self.memory_bytes)
+        self.pretended = -self.fleet.memory.oom_kills(self.cgroup)
         ours, theirs = socket.socketpair()
         self.agent = Peer(ours, self.heard, self.agent_gone)
         reply = await self.fleet.forker.peer.ask(
             {"op": "start", "id": self.id, "home": self.home,
              "vmstat": self.vmstat, "passwd": self.fleet.passwd,
              "cgroup": self.cgroup,
-             "rlimit_as": 0 if self.cgroup else limit},
+             "rlimit_as": 0 if self.cgroup else self.memory_bytes},
             (theirs.fileno(),))
         theirs.close()
         if "error" in reply:
@@ -406,9 +418,8 @@ class Sandbox:
 
     def clear_away(self) -> None:
         """After its last process."""
-        if self.cgroup:
-            with contextlib.suppress(OSError):
-                os.rmdir(self.cgroup)
+        self.fleet.memory.give_back(self.cgroup, self.memory_bytes)
+        self.cgroup = ""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # What it can be asked.
@@ -427,6 +438,8 @@ class Sandbox:
 
     def count_ooms(self) -> None:
         """The guest's kernel tells of its OOM kills in /proc/vmstat."""
+        if not self.cgroup and self.fleet.memory.version:
+            return  # all over
         ooms = self.pretended + self.fleet.memory.oom_kills(self.cgroup)
         if ooms != self.ooms:
             self.ooms = ooms

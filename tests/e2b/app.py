@@ -4,6 +4,7 @@ import collections
 import json
 import re
 import time
+import traceback
 from typing import Any
 
 import schema
@@ -63,6 +64,10 @@ class App:
                                           self.complain)
         except asyncio.CancelledError:
             pass
+        except Exception as error:
+            traceback.print_exc()
+            self.complain("double: bug: %r" % error)
+            connection.reset()
         finally:
             self.open_connections -= 1
 

@@ -162,6 +162,7 @@ class Context:
         self.lock = asyncio.Lock()
         self.kernel: Kernel | None = None
         self.count = 0
+        self.settling: asyncio.Future | None = None  # of an abandoned run
         self.envs: dict[str, Any] | None = None
         self.cleanup: list[str] = []  # variables of the last call
 
@@ -311,11 +312,15 @@ class Run:
         self.sandbox, self.exchange = interpreter.sandbox, exchange
         self.fault = exchange.fault
         self.events = 0
+        self.kernel_done = False
         self.tails = {b"O": b"", b"E": b""}  # half a UTF-8 character
 
     async def whole(self, body: dict) -> None:
         context = self.context
         async with context.lock:
+            if context.settling:
+                await asyncio.shield(context.settling)
+                context.settling = None
             first = context.envs is None
             if context.kernel is None or context.kernel.dead:
                 context.kernel = Kernel(self.sandbox, context.kind,
@@ -325,26 +330,28 @@ class Run:
             code = self.code(body, first)
             context.count += 1
             kernel = context.kernel
-            done = False
             try:
                 kernel.send({"code": code, "count": context.count})
                 await self.relay(kernel)
-                done = True
             finally:
-                if not done and not kernel.dead and \
+                if not self.kernel_done and not kernel.dead and \
                         self.sandbox.state == "running":
-                    await self.abandon(kernel)
+                    # On its own: this task may be cancelled any moment.
+                    context.settling = asyncio.ensure_future(
+                        self.abandon(kernel))
         await self.exchange.finish()
 
     async def abandon(self, kernel: Kernel) -> None:
         """The client went: interrupt, and wait for the end of the cell."""
-        await kernel.interrupt()
         try:
+            await kernel.interrupt()
             async with asyncio.timeout(30):
                 while (await kernel.output.take())[0] not in (b"D", b""):
                     pass
         except asyncio.TimeoutError:
             await self.interpreter.forget_kernel(self.context)
+        except Gone:
+            pass
 
     def code(self, body: dict, first: bool) -> str:
         kind = self.context.kind
@@ -377,6 +384,7 @@ class Run:
             except asyncio.TimeoutError:
                 await self.event("keepalive")
                 continue
+            self.kernel_done = kind in (b"", b"D")
             if kind == b"":
                 await self.kernel_died()
                 break

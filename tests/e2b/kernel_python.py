@@ -30,6 +30,7 @@ CO_COROUTINE = 0x80
 RED, GREEN, CYAN, MARK = "\033[31m", "\033[32m", "\033[36m", "\033[43m"
 PLAIN, UNMARK = "\033[39m", "\033[49m"
 RULE = "-" * 75
+REAL_PRINT = print
 
 
 def preload() -> None:
@@ -157,6 +158,17 @@ class Bytes(io.RawIOBase):
     def write(self, data):
         self.stream.write(bytes(data).decode("utf-8", "backslashreplace"))
         return len(data)
+
+
+def whole_print(*values, sep=" ", end="\n", file=None, flush=False):
+    """print() that writes once, where the real kernel's streams gather."""
+    stream = sys.stdout if file is None else file
+    if not isinstance(stream, Stream):
+        REAL_PRINT(*values, sep=sep, end=end, file=file, flush=flush)
+        return
+    gathered = io.StringIO()
+    REAL_PRINT(*values, sep=sep, end=end, file=gathered)
+    stream.write(gathered.getvalue())
 
 
 class Pipe:
@@ -369,6 +381,7 @@ def main(order: dict) -> None:
     sys.stderr = sys.__stderr__ = Stream(link, b"E", 2)
     sys.stdin = sys.__stdin__ = open(os.devnull, encoding="utf-8")
     builtins.input = no_input
+    builtins.print = whole_print
     shell = Shell(link)
     builtins.display = shell.rich.display
     builtins.get_ipython = lambda: None

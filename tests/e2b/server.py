@@ -4,6 +4,7 @@ Knows nothing of E2B. An Exchange is one request and its answer; how the answer
 can go wrong on the wire is in here too, as faults.Fault says.
 """
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -175,7 +176,12 @@ class Connection:
                             struct.pack("ii", 1, 0))
         except OSError:
             pass
-        self.writer.transport.abort()
+        self.abort()
+
+    def abort(self) -> None:
+        # asyncio's TLS transport forgets its protocol once it is closed.
+        with contextlib.suppress(AttributeError):
+            self.writer.transport.abort()
 
     async def cut(self) -> None:
         """FIN, under TLS without close_notify, after what was written."""
@@ -185,14 +191,14 @@ class Connection:
                 break
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.01)  # asyncio's TLS has a buffer of its own
-        transport.abort()
+        self.abort()
 
     async def close(self) -> None:
         self.writer.close()
         try:
             await asyncio.wait_for(self.writer.wait_closed(), 5)
         except (OSError, asyncio.TimeoutError):
-            self.writer.transport.abort()
+            self.abort()
 
 
 class Exchange:

@@ -60,6 +60,10 @@ class App:
         self.handshakes += connection.tls
         self.resumed += connection.resumed
         try:
+            if connection.alpn == "h2":
+                # Offered with --h2 alone, to see who would take it.
+                self.complain("http: HTTP/2 was negotiated")
+                return
             await server.serve_connection(connection, self.dispatch,
                                           self.complain)
         except asyncio.CancelledError:
@@ -70,6 +74,7 @@ class App:
             connection.reset()
         finally:
             self.open_connections -= 1
+            connection.abort()
 
     async def connected_foreign(self, reader: asyncio.StreamReader,
                                 writer: asyncio.StreamWriter) -> None:
@@ -255,8 +260,10 @@ class App:
 
     def check_body(self, name: str, route: schema.Route, request: Request
                    ) -> tuple[Any, str | None]:
+        before = self.violation_count
         body, wrong = self.parse(name, request.body, route.body)
-        if wrong is None and self.spec and name in schema.CONTROL:
+        if self.violation_count == before and self.spec and \
+                name in schema.CONTROL:
             text = self.spec.problem(route.method, route.path, body)
             if text:
                 self.complain("%s: openapi.yml: %s" % (name, text))

@@ -49,9 +49,9 @@ def make(folder: str, bad: str) -> tuple[str, str, str]:
     return at["ca.pem"], at["server.pem"], at["server.key"]
 
 
-def context(certificate: str, key: str) -> ssl.SSLContext:
+def context(certificate: str, key: str, h2: bool) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.load_cert_chain(certificate, key)
-    made.set_alpn_protocols(["http/1.1"])
+    made.set_alpn_protocols(["h2", "http/1.1"] if h2 else ["http/1.1"])
     return made

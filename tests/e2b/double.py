@@ -4,7 +4,7 @@
         [--template id:cpu:memoryMB[:alias]]... [--max-sandboxes N]
         [--max-hours H] [--latency-ms N] [--restart-ms N] [--plain]
         [--bad-cert expired|wrong-host|self-signed|other-ca]
-        [--envd-version V] [--spec FOLDER]
+        [--envd-version V] [--spec FOLDER] [--h2] [--disk-mb N]
 
 Prints one line of JSON when it is ready:
     port, domain ("e2b.localhost:PORT"), ca, api_key, control (a unix socket),
@@ -13,6 +13,9 @@ Prints one line of JSON when it is ready:
 It ends, with all its sandboxes, when its stdin does. DIR should be new.
 $CAPIBOX_E2B_SPEC (or --spec) names a folder with E2B's openapi.yml; bodies are
 then checked against that, too (needs python3-yaml and python3-jsonschema).
+
+--h2 offers HTTP/2 to see who takes it: a violation, as /execute must be 1.1.
+--disk-mb makes each home a RAM disk of that size, so that it can fill up.
 
 One port serves everything: api.DOMAIN is the control plane, PORT-ID.DOMAIN a
 sandbox, sandbox.DOMAIN (or localhost, 127.0.0.1) a sandbox by E2b-Sandbox-Id
@@ -86,6 +89,8 @@ def arguments() -> argparse.Namespace:
     add("--plain", action="store_true")
     add("--bad-cert", default="", choices=("expired", "wrong-host",
                                            "self-signed", "other-ca"))
+    add("--h2", action="store_true")
+    add("--disk-mb", type=int, default=0)
     add("--envd-version", default="")
     add("--spec", default=os.environ.get("CAPIBOX_E2B_SPEC", ""))
     return parser.parse_args()
@@ -147,12 +152,13 @@ async def main(args: argparse.Namespace) -> None:
     folder = os.path.abspath(args.dir)
     templates = [Template(text) for text in
                  args.template or [DEFAULT_TEMPLATE]]
-    fleet = Fleet(folder, templates, args.max_sandboxes, args.max_hours)
+    fleet = Fleet(folder, templates, args.max_sandboxes, args.max_hours,
+                  args.disk_mb)
     app = App(fleet, args.key, args.envd_version, args.restart_ms / 1000,
               args.spec)
     app.latency = args.latency_ms / 1000
     ca, certificate, key = certs.make(folder, args.bad_cert)
-    tls = certs.context(certificate, key)
+    tls = certs.context(certificate, key, args.h2)
     options = {"host": "127.0.0.1", "backlog": 1024, "limit": 64 << 10}
     servers = [
         await asyncio.start_server(app.connected, port=args.port, ssl=tls,

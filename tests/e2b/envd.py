@@ -4,6 +4,7 @@ import base64
 import binascii
 import contextlib
 import errno
+import gzip
 import json
 import os
 import pty
@@ -180,6 +181,8 @@ class Envd:
     async def files_post(self, exchange: Exchange) -> None:
         path, user = self.file_query(exchange)
         request = exchange.request
+        if request.headers.get("content-encoding") == "gzip":
+            request.body = gzip.decompress(request.body)
         if request.content_type == "application/octet-stream":
             if not path:
                 raise RestError(400, "path is missing")

@@ -65,10 +65,16 @@ def make_rooms(order: dict) -> None:
     safe = MS_NOSUID | MS_NODEV
     mount("tmpfs", "/home", "tmpfs", safe, "mode=755,size=64k")
     os.mkdir("/home/user")
-    mount(order["home"], "/home/user", "", MS_BIND)
+    if order["disk_mb"]:
+        mount("tmpfs", "/home/user", "tmpfs", safe,
+              "mode=755,uid=%d,gid=%d,size=%dm" % (
+                  agent.UID, agent.GID, order["disk_mb"]))
+    else:
+        mount(order["home"], "/home/user", "", MS_BIND)
     mount("proc", "/proc", "proc", safe)
     mount(order["vmstat"], "/proc/vmstat", "", MS_BIND)
     mount(order["passwd"], "/etc/passwd", "", MS_BIND)
+    mount(order["group"], "/etc/group", "", MS_BIND)
     # Last: the folders bound above may lie in here.
     mount("tmpfs", "/dev/shm", "tmpfs", safe, "mode=1777")
     mount("tmpfs", "/tmp", "tmpfs", safe, "mode=1777")

@@ -72,10 +72,9 @@ class Kernel:
             raise OSError(reply["errno"], "cannot start a kernel")
         self.pid = reply["pid"]
         self.sock = ours
-        ours.setblocking(False)
         for (fd, _write), kind in zip(pipes, (b"O", b"E")):
             self.output.add(fd, kind)
-        self.output.loop.add_reader(ours.fileno(), self.readable)
+        self.output.watch(ours.fileno(), self.readable)
 
     def readable(self) -> None:
         assert self.sock
@@ -150,7 +149,7 @@ class Kernel:
 
     def close(self) -> None:
         if self.sock and self.sock.fileno() >= 0:
-            self.output.loop.remove_reader(self.sock.fileno())
+            self.output.unwatch(self.sock.fileno())
             self.sock.close()
         self.output.close()
 
@@ -164,7 +163,6 @@ class Context:
         self.count = 0
         self.settling: asyncio.Future | None = None  # of an abandoned run
         self.envs: dict[str, Any] | None = None
-        self.cleanup: list[str] = []  # variables of the last call
 
     def describe(self) -> dict[str, str]:
         return {"id": self.id, "language": self.language, "cwd": self.cwd}
@@ -333,6 +331,10 @@ class Run:
             try:
                 kernel.send({"code": code, "count": context.count})
                 await self.relay(kernel)
+                if body.get("env_vars") and not kernel.dead:
+                    self.kernel_done = False
+                    await self.undo(kernel, body["env_vars"])
+                    self.kernel_done = True
             finally:
                 if not self.kernel_done and not kernel.dead and \
                         self.sandbox.state == "running":
@@ -354,16 +356,24 @@ class Run:
             pass
 
     def code(self, body: dict, first: bool) -> str:
-        kind = self.context.kind
-        lines = [UNSET_ENV[kind].format(name)
-                 for name in self.context.cleanup]
         every = self.interpreter.variables(self.context, self.exchange)
-        call = body.get("env_vars") or {}
-        for names in ((every if first else {}), call):
-            lines += [SET_ENV[kind].format(name, value)
-                      for name, value in names.items()]
-        self.context.cleanup = list(call)
-        return "\n".join([*lines, body["code"]])
+        names = {**(every if first else {}), **(body.get("env_vars") or {})}
+        return "\n".join([*self.assign(names), body["code"]])
+
+    def assign(self, names: dict[str, Any]) -> list[str]:
+        return [SET_ENV[self.context.kind].format(name, value)
+                for name, value in names.items()]
+
+    async def undo(self, kernel: Kernel, call: dict[str, str]) -> None:
+        """Takes the call's own variables back, out of the client's sight."""
+        every = self.context.envs or {}
+        lines = self.assign({name: every[name] for name in call
+                             if name in every})
+        lines += [UNSET_ENV[self.context.kind].format(name) for name in call
+                  if name not in every]
+        kernel.send({"code": "\n".join(lines), "count": self.context.count})
+        while (await kernel.output.take())[0] not in (b"D", b""):
+            pass
 
     # Events.
 

@@ -229,16 +229,28 @@ class Output:
 
     def __init__(self):
         self.items: collections.deque[tuple[Any, bytes]] = collections.deque()
-        self.bytes, self.open = 0, 0
+        self.bytes = 0
         self.wake = asyncio.Event()
         self.loop = asyncio.get_running_loop()
-        self.sources: dict[int, Callable[[], None]] = {}
+        self.readers: dict[int, Callable[[], None]] = {}
+        self.pipes: set[int] = set()  # of the readers, ours to close
         self.paused = False
 
-    def add(self, fd: int, kind: Any) -> None:
+    def watch(self, fd: int, read: Callable[[], None]) -> None:
         os.set_blocking(fd, False)
-        self.sources[fd] = lambda: self.readable(fd, kind)
-        self.loop.add_reader(fd, self.sources[fd])
+        self.readers[fd] = read
+        if not self.paused:
+            self.loop.add_reader(fd, read)
+
+    def unwatch(self, fd: int) -> None:
+        if self.readers.pop(fd, None):
+            self.loop.remove_reader(fd)
+
+    def add(self, fd: int, kind: Any) -> None:
+        """A pipe (or terminal) whose text comes as (kind, bytes), and whose
+        end as (kind, b"")."""
+        self.pipes.add(fd)
+        self.watch(fd, lambda: self.readable(fd, kind))
 
     def readable(self, fd: int, kind: Any) -> None:
         try:
@@ -248,8 +260,8 @@ class Output:
         except OSError:  # a terminal without a program says EIO
             data = b""
         if not data:
-            self.loop.remove_reader(fd)
-            del self.sources[fd]
+            self.unwatch(fd)
+            self.pipes.discard(fd)
             os.close(fd)
         self.put(kind, data)
 
@@ -259,13 +271,13 @@ class Output:
         self.wake.set()
         if self.bytes > QUEUE_BYTES_MAX and not self.paused:
             self.paused = True
-            for fd in self.sources:
+            for fd in self.readers:
                 self.loop.remove_reader(fd)
 
     def poll(self) -> None:
-        """Takes in what lies ready."""
-        for read in list(self.sources.values()):
-            read()
+        """Takes in what lies ready in the pipes."""
+        for fd in list(self.pipes):
+            self.readers[fd]()
 
     async def take(self) -> tuple[Any, bytes]:
         while not self.items:
@@ -275,15 +287,16 @@ class Output:
         self.bytes -= len(data)
         if self.paused and self.bytes < QUEUE_BYTES_MAX // 2:
             self.paused = False
-            for fd, read in self.sources.items():
+            for fd, read in self.readers.items():
                 self.loop.add_reader(fd, read)
         return kind, data
 
     def close(self) -> None:
-        for fd in list(self.sources):
-            self.loop.remove_reader(fd)
+        for fd in list(self.readers):
+            self.unwatch(fd)
+        for fd in self.pipes:
             os.close(fd)
-        self.sources.clear()
+        self.pipes.clear()
 
 
 class Template:
@@ -332,6 +345,7 @@ class Sandbox:
         self.agent: Peer | None = None
         self.ready = asyncio.get_running_loop().create_future()
         self.exits: dict[int, asyncio.Future] = {}
+        self.early: dict[int, int] = {}
         self.inflight: set[Any] = set()  # exchanges to reset when it ends
         self.services: dict[str, Any] = {}  # what envd and interpreter keep
 
@@ -350,6 +364,7 @@ class Sandbox:
         reply = await self.fleet.forker.peer.ask(
             {"op": "start", "id": self.id, "home": self.home,
              "vmstat": self.vmstat, "passwd": self.fleet.passwd,
+             "group": self.fleet.group, "disk_mb": self.fleet.disk_mb,
              "cgroup": self.cgroup,
              "rlimit_as": 0 if self.cgroup else self.memory_bytes},
             (theirs.fileno(),))
@@ -365,9 +380,14 @@ class Sandbox:
             if not self.ready.done():
                 self.ready.set_result(None)
         elif "exit" in message:
-            future = self.exits.pop(message["exit"], None)
             self.count_ooms()
-            if future and not future.done():
+            future = self.exits.pop(message["exit"], None)
+            if future is None:
+                # Not ours, or ended before anyone could ask.
+                self.early[message["exit"]] = message["status"]
+                while len(self.early) > 64:
+                    self.early.pop(next(iter(self.early)))
+            elif not future.done():
                 future.set_result(message["status"])
 
     def agent_gone(self) -> None:
@@ -433,7 +453,10 @@ class Sandbox:
         future = self.exits.get(pid)
         if future is None:
             future = asyncio.get_running_loop().create_future()
-            self.exits[pid] = future
+            if pid in self.early:
+                future.set_result(self.early.pop(pid))
+            else:
+                self.exits[pid] = future
         return future
 
     def count_ooms(self) -> None:
@@ -465,14 +488,16 @@ class Fleet:
     """All sandboxes of one double."""
 
     def __init__(self, folder: str, templates: list[Template],
-                 max_sandboxes: int, max_hours: float):
+                 max_sandboxes: int, max_hours: float, disk_mb: int):
         self.folder = os.path.join(folder, "sandboxes")
         os.makedirs(self.folder)
-        self.templates = templates
+        self.templates, self.disk_mb = templates, disk_mb
         self.max_sandboxes, self.max_hours = max_sandboxes, max_hours
         self.seed = os.urandom(32)
         self.memory = Memory()
-        self.passwd = self.make_passwd(folder)
+        self.passwd = self.with_user(
+            folder, "passwd", "user:x:1000:1000::/home/user:/bin/bash\n")
+        self.group = self.with_user(folder, "group", "user:x:1000:\n")
         with open("/proc/vmstat", encoding="ascii") as file:
             self.vmstat_lines = file.read()
         if "\noom_kill " not in self.vmstat_lines:
@@ -485,14 +510,13 @@ class Fleet:
         self.idle = asyncio.Event()
 
     @staticmethod
-    def make_passwd(folder: str) -> str:
-        with open("/etc/passwd", encoding="utf-8") as file:
-            lines = [line for line in file
-                     if line.split(":")[2] != "1000" and
-                     not line.startswith("user:")]
-        path = os.path.join(folder, "passwd")
-        write(path, "".join(lines) +
-              "user:x:1000:1000::/home/user:/bin/bash\n")
+    def with_user(folder: str, name: str, line: str) -> str:
+        """The host's /etc/passwd or group, but 1000 is `user`."""
+        with open("/etc/" + name, encoding="utf-8") as file:
+            lines = [old for old in file if old.split(":")[2] != "1000" and
+                     not old.startswith("user:")]
+        path = os.path.join(folder, name)
+        write(path, "".join(lines) + line)
         return path
 
     def vmstat_text(self, ooms: int) -> str:

@@ -266,6 +266,10 @@ def errors_look_as_in_a_notebook(double: Double) -> None:
         "NameError", "name 'foo' is not defined")
     # Shifted by the variables: three of the sandbox and one of the call.
     assert "line 6" in error["traceback"], error["traceback"]
+    assert box.run("import os; os.environ.get('M', 'gone')").of(
+        "result")[0]["text"] == "gone"
+    error = box.run("foo").of("error")[0]
+    assert "line 1" in error["traceback"]
     error = box.run("import sys; sys.exit(3)").of("error")[0]
     assert (error["name"], error["value"]) == ("SystemExit", "3")
     assert box.run("input()").of("error")[0]["name"] == \
@@ -411,6 +415,23 @@ def files_go_in_and_out(double: Double) -> None:
     assert box.rpc("filesystem.Filesystem/Remove", {"path": "d"}).json == {}
     assert box.rpc("filesystem.Filesystem/Stat", {
         "path": "d"}).json["code"] == "not_found"
+    host = "sandbox." + double.ready["domain"]
+    assert double.ask(host, "GET", "/files?path=a/b%20c.txt", None, {
+        **box.token, "E2b-Sandbox-Id": box.id,
+        "E2b-Sandbox-Port": "49983"}).body == b"one\r\n--x"
+    box.delete()
+    assert double.violations() == []
+
+
+def floods_come_through(double: Double) -> None:
+    box = double.create()
+    got = box.run("for i in range(20000): print('x' * 500)")
+    assert len(got.stdout) == 20000 * 501
+    got = box.run("!head -c 10000000 /dev/zero | tr '\\0' y")
+    assert len(got.stdout) == 10000000
+    _, items = box.start("head -c 10000000 /dev/zero")
+    assert sum(len(base64.b64decode(one["event"]["data"]["stdout"]))
+               for one in items[1:-2]) == 10000000
     box.delete()
     assert double.violations() == []
 
@@ -439,6 +460,9 @@ def processes_run(double: Double) -> None:
     _, items = box.start("x", {"Authorization": "Basic " + base64.b64encode(
         b"eve:").decode()})
     assert items[-1]["error"]["code"] == "unauthenticated"
+    _, items = box.start("stty size", pty={"size": {"cols": 90, "rows": 30}})
+    assert items[1]["event"]["data"]["pty"] == base64.b64encode(
+        b"30 90\r\n").decode()
     assert box.ask(49983, "GET", "/envs").json["A"] == "1"
     assert box.ask(49983, "GET", "/health").status == 204
     assert box.rpc("process.Process/List", {}).json == {}
@@ -687,6 +711,15 @@ def bad_certificates_are_refused(_double: Double) -> None:
             fails(lambda: bad.api("GET", "/health"), ssl.SSLError)
 
 
+def a_disk_fills_up(_double: Double) -> None:
+    with contextlib.closing(Double("--disk-mb", "2")) as double:
+        got = double.create().ask(49983, "POST", "/files?path=x",
+                                  b"x" * (3 << 20), {
+                                      "Content-Type":
+                                      "application/octet-stream"})
+        assert got.status == 507 and got.json["code"] == 507
+
+
 def plain_http_works_too(_double: Double) -> None:
     with contextlib.closing(Double("--plain")) as double:
         connection = http.client.HTTPConnection(
@@ -724,10 +757,10 @@ TESTS = (a_job_runs, lists_are_filtered_and_paged, sandboxes_expire,
          the_number_of_sandboxes_is_limited, errors_look_as_in_a_notebook,
          results_have_their_forms, other_languages_run, contexts_are_apart,
          a_lost_client_interrupts, memory_is_the_templates,
-         files_go_in_and_out, processes_run, strays_are_seen,
+         files_go_in_and_out, floods_come_through, processes_run, strays_are_seen,
          the_wire_is_watched, answers_are_replaced, creates_go_wrong,
          redirects_are_noted, streams_go_wrong, faults_come_by_chance,
-         bad_certificates_are_refused, plain_http_works_too,
+         bad_certificates_are_refused, a_disk_fills_up, plain_http_works_too,
          nothing_outlives_it)
 
 

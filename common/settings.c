@@ -132,7 +132,7 @@ static const struct row rows[] = {
      .who = FOR_WORKER | FOR_CLI, .kind = KIND_CHOICE,
      .offset = AT(e2b_shared_host),
      .fallback = "auto", .choices = "auto|always|never", .takes = "WHEN",
-     .help = "reach sandboxes through sandbox.DOMAIN: fewer TLS handshakes"},
+     .help = "reach sandboxes as sandbox.DOMAIN: keeps connections"},
     {.env = "CAPIBOX_API_LISTEN", .flag = "--api-listen",
      .who = FOR_API, .kind = KIND_TEXT, .offset = AT(api_listen),
      .fallback = "127.0.0.1:8080", .least = 1, .most = TEXT_BYTES_MAX,

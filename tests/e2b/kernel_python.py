@@ -271,6 +271,34 @@ class Shell:
                 value = self.loop.run_until_complete(value)
         return value
 
+    # What of IPython's InteractiveShell code may use: a cell within a cell.
+
+    @property
+    def user_ns(self) -> dict:
+        return self.main.__dict__
+
+    def transform_cell(self, code: str) -> str:
+        return code
+
+    async def run_cell_async(self, raw_cell, store_history=False, silent=False,
+                             shell_futures=True, *, transformed_cell=None,
+                             preprocessing_exc_tuple=None, cell_id=None):
+        name = "/tmp/ipykernel_%d/%d.py" % (os.getpid(), hash(raw_cell))
+        self.enter(raw_cell, name)
+        try:
+            if preprocessing_exc_tuple:
+                raise preprocessing_exc_tuple[1]
+            value = None
+            for part in list(self.parts(transformed_cell or raw_cell, name)):
+                value = eval(part, self.user_ns)
+                if part.co_flags & CO_COROUTINE:
+                    value = await value
+            self.show(value)
+        except SystemExit as error:
+            self.exit(error)
+        except BaseException as error:
+            self.failure(error)
+
     # A cell.
 
     def run(self, cell: dict) -> None:
@@ -279,27 +307,30 @@ class Shell:
         self.link.send(b"C", b"%d" % self.count)
         code = cell["code"]
         name = "/tmp/ipykernel_%d/%d.py" % (os.getpid(), self.count)
-        self.names[name] = self.count
-        linecache.cache[name] = (len(code), None,
-                                 [line + "\n" for line in code.split("\n")],
-                                 name)
+        self.enter(code, name)
         try:
-            value = self.evaluate(code, name)
-            if value is not None:
-                builtins._ = value
-                self.rich.reporter.result(value)
-            self.rich.reporter.finish()
+            self.show(self.evaluate(code, name))
         except SystemExit as error:
             self.exit(error)
         except BaseException as error:
             self.failure(error)
 
+    def enter(self, code: str, name: str) -> None:
+        """Tracebacks know this cell and its lines from now on."""
+        self.names[name] = self.count
+        linecache.cache[name] = (len(code), None,
+                                 [line + "\n" for line in code.split("\n")],
+                                 name)
+
+    def show(self, value) -> None:
+        if value is not None:
+            builtins._ = value
+            self.rich.reporter.result(value)
+        self.rich.reporter.finish()
+
     def exit(self, error: SystemExit) -> None:
-        sys.stderr.write(
-            "/usr/local/lib/python3.13/site-packages/IPython/core/"
-            "interactiveshell.py:3587: UserWarning: To exit: use 'exit', "
-            "'quit', or Ctrl-D.\n  warn(\"To exit: use 'exit', 'quit', or "
-            "Ctrl-D.\", stacklevel=1)\n")
+        import warnings
+        warnings.warn("To exit: use 'exit', 'quit', or Ctrl-D.", stacklevel=1)
         self.report("SystemExit", str(error),
                     "An exception has occurred, use %%tb to see the full "
                     "traceback.\n\n%sSystemExit%s%s:%s %s\n" %
@@ -384,7 +415,7 @@ def main(order: dict) -> None:
     builtins.print = whole_print
     shell = Shell(link)
     builtins.display = shell.rich.display
-    builtins.get_ipython = lambda: None
+    builtins.get_ipython = lambda: shell
     hooks = python_driver.ImportHooks(shell.rich)
     sys.meta_path.insert(0, hooks)
     hooks.catch_up()

@@ -229,13 +229,32 @@ static int take_line(struct events *e)
     return rc;
 }
 
+/* The beginning of an output that is too long for a line: what of it came is
+ * kept. Cut where no escape and no character is torn. */
+static int take_flood(struct events *e)
+{
+    struct strbuf *line = &e->line;
+
+    while (line->len > 0 &&
+           (memchr(line->text + line->len - 1, '\\', 1) ||
+            (line->len > 6 && memchr(line->text + line->len - 6, '\\', 6)) ||
+            (unsigned char)line->text[line->len - 1] >= 0x80))
+        line->len--;
+    line->text[line->len] = '\0';
+    strbuf_adds(line, "\"}");
+    if (line->failed)
+        return -ENOMEM;
+    take_line(e); /* what is no output then is none */
+    return -ENOBUFS;
+}
+
 /* What the code made large costs the code; else E2B has lost its mind. */
 static int too_long(struct events *e)
 {
     int rc = 0;
 
     if (says_type(&e->line, "stdout") || says_type(&e->line, "stderr"))
-        rc = -ENOBUFS;
+        rc = take_flood(e);
     else if (says_type(&e->line, "result"))
         outcome_warn(e->o, "result_rejected: a result of more than %u bytes",
                      EVENT_LINE_MAX);

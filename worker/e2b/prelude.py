@@ -2,7 +2,7 @@
 # a cell of its own: so its lines keep their numbers, and nothing of the job is
 # pasted into source. `job` has env, args, stdin, and the limits in bytes.
 async def capibox_run(code, job):
-    import builtins, io, os, resource, sys
+    import builtins, io, os, resource, sys, warnings
 
     def own_data():
         with open("/proc/self/status") as status:
@@ -42,6 +42,8 @@ async def capibox_run(code, job):
         return line.rstrip("\n")
 
     builtins.input = read_line
+    # IPython's advice to people at a keyboard, after sys.exit().
+    warnings.filterwarnings("ignore", message="To exit: use 'exit'")
     shell = get_ipython()
     for name in [n for n in shell.user_ns if n.startswith("_capibox")]:
         del shell.user_ns[name]

@@ -145,15 +145,22 @@ static int by_fault(const struct run_end *end, struct outcome *o)
     }
 }
 
+static int by_death(struct guest *g, struct outcome *o, struct run_end *end)
+{
+    clear_error(o);
+    o->verdict = had_oom(g) ? VERDICT_OOM : VERDICT_USER_ERROR;
+    end->died = o->verdict == VERDICT_USER_ERROR;
+    return 0;
+}
+
 static int by_events(struct guest *g, const struct spec *spec,
-                     const struct events *e, struct outcome *o)
+                     const struct events *e, struct outcome *o,
+                     struct run_end *end)
 {
     if (!e->ended)
         return our_failure("its stream ended before end_of_execution", o);
-    if (strcmp(e->lost, "ContextRestarting") == 0) {
-        o->verdict = had_oom(g) ? VERDICT_OOM : VERDICT_USER_ERROR;
-        return 0;
-    }
+    if (strcmp(e->lost, "ContextRestarting") == 0)
+        return by_death(g, o, end);
     if (e->lost[0])
         return our_failure(e->lost, o);
     o->exit_code = 0;
@@ -192,7 +199,7 @@ static int run_interpreted(struct guest *g, const struct job *job,
         end->fault = FAULT_NONE;
     rc = by_fault(end, o);
     if (rc == 1)
-        rc = by_events(g, spec, &e, o);
+        rc = by_events(g, spec, &e, o, end);
     if (job->stdin_bytes > 0 && spec->language == LANGUAGE_JAVASCRIPT)
         outcome_warn(o, "stdin: E2B's JavaScript gets none; put it in files");
     events_fini(&e);
@@ -256,5 +263,8 @@ int run_code(struct guest *g, const struct job *job, const struct spec *spec,
     o->timings.run = (double)(clock_us() - start) / 1e6;
     if (rc == 0)
         explain(&spec->limits, o);
+    if (rc == 0 && end_out->died)
+        outcome_error(o, "the interpreter died (os._exit(), a signal or a "
+                         "crash); E2B does not say how");
     return rc;
 }

@@ -13,6 +13,7 @@
 struct run_end {
     enum fault fault; /* of the call that ran the code */
     bool begun;       /* the code had been taken */
+    bool died;        /* its interpreter ended, and nobody says how */
     char text[CONTROL_TEXT_MAX];
 };
 

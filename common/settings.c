@@ -128,7 +128,7 @@ static const struct row rows[] = {
      .who = FOR_WORKER | FOR_CLI, .kind = KIND_TEXT, .offset = AT(e2b_ca),
      .fallback = "", .most = TEXT_BYTES_MAX, .takes = "FILE",
      .help = "PEM file of who may sign E2B's certificates"},
-    {.env = "CAPIBOX_E2B_SHARED_HOST", .flag = "--e2b-shared-host",
+    {.env = "CAPIBOX_E2B_SHARED", .flag = "--e2b-shared",
      .who = FOR_WORKER | FOR_CLI, .kind = KIND_CHOICE,
      .offset = AT(e2b_shared_host),
      .fallback = "auto", .choices = "auto|always|never", .takes = "WHEN",

@@ -55,7 +55,7 @@ struct settings {
     char *e2b_api_url;     /* E2B_API_URL, "" = https://api.<domain> */
     char *e2b_sandbox_url; /* E2B_SANDBOX_URL: one host for all sandboxes, "" */
     char *e2b_ca;          /* CAPIBOX_E2B_CA: PEM file, "" = the system's */
-    char *e2b_shared_host; /* CAPIBOX_E2B_SHARED_HOST auto|always|never */
+    char *e2b_shared_host; /* CAPIBOX_E2B_SHARED auto|always|never */
     char *api_listen;      /* CAPIBOX_API_LISTEN */
     char *api_keys;        /* CAPIBOX_API_KEYS */
 

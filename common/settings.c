@@ -197,7 +197,7 @@ static const struct row rows[] = {
     {.flag = "--probe",
      .who = FOR_WORKER, .kind = KIND_SWITCH, .offset = AT(probe),
      .fallback = "0",
-     .help = "print what this host can enforce and exit"},
+     .help = "print what can be enforced, or how E2B is, and exit"},
     {.flag = "--attack",
      .who = FOR_WORKER, .kind = KIND_SWITCH, .offset = AT(attack),
      .fallback = "0",

@@ -2,6 +2,7 @@
 import base64
 import json
 import re
+import urllib.parse
 import time
 from datetime import datetime, timezone
 from typing import Any
@@ -44,7 +45,9 @@ class Control:
                      body: Any) -> None:
         handler = getattr(self, "do_" + re.sub(r"_v\d$", "", route))
         try:
-            if path_id:
+            if route == "alias":
+                await handler(exchange, path_id)
+            elif path_id:
                 await handler(exchange, self.find(strict_id(path_id)), body)
             elif route.startswith("create"):
                 await handler(exchange, body or {}, route == "create_v2")
@@ -222,6 +225,12 @@ class Control:
             "updatedAt": rfc3339(0), "createdBy": None, "lastSpawnedAt": None,
             "spawnCount": 0, "buildCount": 1, "buildStatus": "ready",
             "envdVersion": ENVD_VERSION} for one in self.fleet.templates])
+
+    async def do_alias(self, exchange: Exchange, name: str) -> None:
+        template = self.fleet.template(urllib.parse.unquote(name))
+        if template is None:
+            raise ApiError(404, "template \"%s\" not found" % name)
+        await exchange.json(200, {"templateID": template.id, "public": True})
 
     async def do_health(self, exchange: Exchange, _body: Any) -> None:
         await exchange.reply(200, b"Health check successful")

@@ -101,6 +101,7 @@ CONTROL = {
                      auth="key"),
     "templates": Route("GET", "/v2/templates", query=("limit", "nextToken"),
                        auth="key"),
+    "alias": Route("GET", "/templates/aliases/{id}", auth="key"),
     "health": Route("GET", "/health"),
 }
 

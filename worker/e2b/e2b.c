@@ -290,8 +290,7 @@ static int give_up(struct sandbox *sb, enum fault fault, int retry_after_s,
         fault == FAULT_CONFLICT)
         return put_off(o, retry_after_s * INT64_C(1000), text);
     /* E2B as a whole is away, or it is this job that cannot be placed. */
-    if (place_room(&sb->backend->place) <= 1 &&
-        !place_admits(&sb->backend->place, &again))
+    if (place_shut(&sb->backend->place, &again))
         return put_off(o, again, text);
     outcome_error(o, "no sandbox from E2B: %s", text);
     return fail(sb, o, -EIO);

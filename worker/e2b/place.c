@@ -102,6 +102,18 @@ bool place_admits(struct place *p, int64_t *again_ms_out)
     return admits;
 }
 
+bool place_shut(struct place *p, int64_t *again_ms_out)
+{
+    int64_t now = clock_ms();
+    bool shut;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    shut = p->api.state != BREAKER_CLOSED || p->guests.state != BREAKER_CLOSED;
+    *again_ms_out = shut && p->api.until_ms > now ? p->api.until_ms - now : 0;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return shut;
+}
+
 void place_entered(struct place *p)
 {
     MUST0(pthread_mutex_lock(&p->lock));

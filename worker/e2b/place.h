@@ -44,6 +44,9 @@ int64_t place_changes_at_ms(struct place *p);
 
 /* May a sandbox be asked for? False: *again_ms_out is how long to stay away. */
 bool place_admits(struct place *p, int64_t *again_ms_out);
+/* Is E2B away, as far as we know? *again_ms_out: for how long. Asks nothing of
+ * the breakers, which a place_admits() that leads to no call would hold. */
+bool place_shut(struct place *p, int64_t *again_ms_out);
 /* A sandbox is there; it is gone. */
 void place_entered(struct place *p);
 void place_left(struct place *p);

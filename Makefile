@@ -202,6 +202,8 @@ install: $(PROGRAMS)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/lib/capibox
 	$(INSTALL) -m 755 $(ZYGOTE) $(DESTDIR)$(PREFIX)/lib/capibox
 	$(INSTALL) -m 644 $(wildcard templates/*.json) $(SHARE)/templates
+	$(INSTALL) -d $(SHARE)/templates/e2b
+	$(INSTALL) -m 755 templates/e2b/build.py $(SHARE)/templates/e2b
 	$(INSTALL) -m 644 $(wildcard worker/runtime/*) $(SHARE)/runtime
 	$(INSTALL) -m 644 $(wildcard worker/attacks/*) $(SHARE)/attacks
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/doc/capibox

@@ -173,7 +173,7 @@ static void check_template(struct probe *p, const struct control *c,
         check(p, true, true, "e2b image", "", "%s is there", v->template_id);
     else
         check(p, false, of_default, "e2b image",
-              "build it (templates/e2b/README.md), or take it out of "
+              "build it (templates/e2b/build.py), or take it out of "
               "e2b.variants",
               "template %s: %s: %s", tpl->id, v->template_id,
               fault == FAULT_GONE ? "E2B knows no such template" : text);

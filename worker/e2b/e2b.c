@@ -90,6 +90,8 @@ static void delist(struct backend *be, struct sandbox *sb)
     MUST0(pthread_mutex_unlock(&be->lock));
 }
 
+/* May come under the backend's lock; takes the slot's (never the other way
+ * round). */
 static void interrupt_with(struct sandbox *sb, int why)
 {
     int now = atomic_load(&sb->interrupted);
@@ -258,6 +260,22 @@ static int reject_refused(const struct sandbox *sb,
     return 0;
 }
 
+/* The plan caps a sandbox's life ("Timeout cannot be greater than 1 hours"):
+ * without our margin the job may still fit. */
+static bool shorten_ttl(const struct sandbox *sb, struct control_create *want,
+                        const char *text)
+{
+    const char *cap = strstr(text, "cannot be greater than ");
+    double most_s =
+        cap ? atof(cap + strlen("cannot be greater than ")) * 3600 : 0;
+
+    if (most_s * 1000 < (double)sb->spec->limits.timeout_ms ||
+        most_s >= want->ttl_s)
+        return false;
+    want->ttl_s = (int)most_s;
+    return true;
+}
+
 /* After a create that did not give a sandbox: 1 try again, else the end. */
 static int after_refusal(struct sandbox *sb, enum fault fault, int try,
                          int retry_after_s, int64_t departures)
@@ -351,6 +369,8 @@ static int place_sandbox(struct sandbox *sb, struct control_create *want,
             return 0;
         if (fault == FAULT_ABORTED || call_slot_aborted(&sb->guest.slot))
             return cancelled(sb, o);
+        if (fault == FAULT_REFUSED && shorten_ttl(sb, want, text))
+            continue;
         if (fault == FAULT_REFUSED)
             return reject_refused(sb, want, text, o);
         if (fault == FAULT_KEY || fault == FAULT_FORBIDDEN ||
@@ -461,6 +481,8 @@ static int e2b_collect(struct sandbox *sb, struct outcome *o)
         return 0;
     int rc = collect_guest_files(&sb->guest, sb->job->output_files, o);
 
+    if (call_slot_aborted(&sb->guest.slot))
+        return cancelled(sb, o);
     return rc < 0 ? fail(sb, o, rc) : rc;
 }
 

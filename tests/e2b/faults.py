@@ -205,6 +205,10 @@ class Fault:
             await exchange.close_cleanly()
             raise Dropped
 
+    async def on_finish(self, exchange: Exchange) -> None:
+        if self.kind == "no_close_notify":
+            await exchange.cut()
+
     async def on_body(self, exchange: Exchange, data: bytes) -> bytes:
         if self.kind not in ("reset", "truncate", "stall_body", "drip"):
             return data

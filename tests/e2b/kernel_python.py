@@ -86,6 +86,8 @@ class Link:
             raise KeyboardInterrupt
 
     def send(self, kind: bytes, payload: bytes) -> None:
+        if not self.own():
+            return  # a child of user code that came back from its cell
         with self.lock:
             self.sending = True
             try:
@@ -395,11 +397,13 @@ def main(order: dict) -> None:
         # Between cells an interrupt has nothing to hit.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         cell = link.next_cell()
-        signal.signal(signal.SIGINT, link.on_interrupt)
         try:
+            signal.signal(signal.SIGINT, link.on_interrupt)
             shell.run(cell)
         except KeyboardInterrupt as error:  # after the cell's own end
             shell.failure(error)
+        if not link.own():
+            os._exit(0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         link.interrupted = False
         link.send(b"D", b"")

@@ -1,4 +1,4 @@
-"""Where requests go: host to plane, path to route, and the checks on the way."""
+"""Where requests go: host to plane, path to route, and checks on the way."""
 import asyncio
 import collections
 import json

@@ -13,7 +13,8 @@ from server import Dropped, Exchange
 
 PLAIN, HTML = "text/plain; charset=utf-8", "text/html"
 NGINX = ("<html>\r\n<head><title>%s</title></head>\r\n<body>\r\n<center><h1>%s"
-         "</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n")
+         "</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n"
+         "</html>\r\n")
 
 
 def api(code: int, message: str, error_code: str = "") -> dict[str, Any]:

@@ -351,9 +351,10 @@ class Shell:
         cell = self.names.get(error.filename, self.count)
         text = (error.text or "").rstrip("\n")
         arrow = " " * (4 + max((error.offset or 1) - 1, 0)) + "^"
-        return "  %sCell%s %sIn[%d]%s%s, line %s%s\n    %s\n%s\n%s%s%s%s:%s %s\n" % (
-            CYAN, PLAIN, GREEN, cell, PLAIN, GREEN, error.lineno, PLAIN, text,
-            arrow, RED, name, PLAIN, RED, PLAIN, error.msg)
+        place = "  %sCell%s %sIn[%d]%s%s, line %s%s" % (
+            CYAN, PLAIN, GREEN, cell, PLAIN, GREEN, error.lineno, PLAIN)
+        return "%s\n    %s\n%s\n%s%s%s%s:%s %s\n" % (
+            place, text, arrow, RED, name, PLAIN, RED, PLAIN, error.msg)
 
     def trace(self, error: BaseException, name: str, value: str) -> str:
         if isinstance(error, SyntaxError) and error.filename in self.names:

@@ -61,6 +61,7 @@ INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wil
 BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 ATTACKS     := $(patsubst tests/attacks/%.c,$(OUT)/tests/attacks/%,$(wildcard tests/attacks/test_*.c))
 SOAK        := $(OUT)/tests/soak/soak
+DOUBLE      := tests/e2b/selftest.py # is E2B's stand-in as the protocol says?
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -153,7 +154,7 @@ bench: $(PROGRAMS) $(BENCH)
 test:
 	@sh deploy/packages.sh
 	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
-	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
+	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(DOUBLE) $(E2E) $(ATTACKS)
 check-unit: $(UNIT)
 	@sh tests/run.sh $(UNIT)
 check-integration: $(PROGRAMS) $(INTEGRATION)

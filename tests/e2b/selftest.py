@@ -1,6 +1,7 @@
+#!/usr/bin/python3
 """Shows that the double keeps to E2B's protocol, sees who does not, and fails
-as told. `/usr/bin/python3 tests/e2b/selftest.py [NAME...]`; prints a line per
-test that fails and "N passed, N failed"; exits 1 if any failed.
+as told. `tests/e2b/selftest.py [NAME...]` prints TAP, as tests/run.sh reads it;
+exits 1 if any failed.
 """
 import base64
 import contextlib
@@ -843,22 +844,36 @@ def clean(double: Double) -> None:
     double.violations()
 
 
-def run_all(tests: tuple, failures: list[str]) -> None:
+said = threading.Lock()
+
+
+def say(name: str, trouble: str, failures: list[str], ended: list[str]) -> None:
+    """A line of TAP; two threads number together."""
+    with said:
+        ended.append(name)
+        if trouble:
+            failures.append(name)
+            print(trouble)
+        print("%sok %d - %s" % ("not " if trouble else "", len(ended), name),
+              flush=True)
+
+
+def run_all(tests: tuple, failures: list[str], ended: list[str]) -> None:
     double = Double("--max-sandboxes", "50", "--template",
                     "code-interpreter-v1:2:2048", "--template",
                     "small:1:256")
     for test in tests:
-        begun = time.monotonic()
+        begun, trouble = time.monotonic(), ""
         try:
             test(double)
         except Exception:
-            failures.append(test.__name__)
-            print("FAIL %s\n%s" % (test.__name__, traceback.format_exc()))
+            trouble = traceback.format_exc()
+        say(test.__name__, trouble, failures, ended)
         if "SELFTEST_TIMES" in os.environ:
             print("%s: %.2f s" % (test.__name__, time.monotonic() - begun))
         clean(double)
-    if double.close() != 0:
-        failures.append("the end")
+    say("the_end", "" if double.close() == 0 else "it ended badly", failures,
+        ended)
 
 
 def main() -> int:
@@ -866,12 +881,13 @@ def main() -> int:
                     if not sys.argv[1:] or test.__name__ in sys.argv[1:])
               for group in (SHARED, BESIDE)]
     failures: list[str] = []
-    beside = threading.Thread(target=run_all, args=(chosen[1], failures))
+    ended: list[str] = []
+    print("1..%d" % (sum(map(len, chosen)) + len(chosen)))
+    beside = threading.Thread(target=run_all,
+                              args=(chosen[1], failures, ended))
     beside.start()
-    run_all(chosen[0], failures)
+    run_all(chosen[0], failures, ended)
     beside.join()
-    print("%d passed, %d failed" % (
-        sum(map(len, chosen)) - len(failures), len(failures)))
     return 1 if failures else 0
 
 

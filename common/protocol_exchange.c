@@ -8,7 +8,6 @@
 #include "common/clock.h"
 #include "common/protocol_call.h"
 
-#define MINUTE_TTL_S 90000 /* 25 h */
 /* Lua's unpack() hands a job's hash to one HSET. */
 #define FIELDS_MAX 200
 
@@ -46,7 +45,7 @@ static bool writes_hash(const struct finish *f)
 
 static bool has_events(const struct finish *f)
 {
-    return f->events && f->kind == FINISH_END;
+    return f->events && writes_hash(f);
 }
 
 static bool has_batch(const struct finish *f)
@@ -169,17 +168,19 @@ static void add_hash(struct words *w, const char *token, const struct finish *f,
                      int large)
 {
     bool end = f->kind == FINISH_END;
+    bool due = f->kind == FINISH_RETRY || f->kind == FINISH_DELAY;
     const char *name = end ? "token" : "status";
-    const char *value = f->kind == FINISH_RELEASE ? "queued" : "delayed";
-    size_t bytes = 0;
+    const char *value = due ? "delayed" : end ? token : "queued";
+    char due_at[32];
+    size_t bytes = sizeof("due_at") + sizeof(due_at);
 
-    if (end)
-        value = token;
+    snprintf(due_at, sizeof(due_at), "%lld.%03d", (long long)(f->due_ms / 1000),
+             (int)(f->due_ms % 1000));
     for (int i = 0; i < f->nfields; i++)
         if (i != large)
             bytes += strlen(f->names[i]) + f->value_lens[i];
     words_pack_begin(w, bytes + strlen(name) + strlen(value),
-                     2 * f->nfields + 2);
+                     2 * f->nfields + 4);
     for (int i = 0; i < f->nfields; i++) {
         if (i == large)
             continue;
@@ -188,6 +189,10 @@ static void add_hash(struct words *w, const char *token, const struct finish *f,
     }
     words_packs(w, name);
     words_packs(w, value);
+    if (due) {
+        words_packs(w, "due_at");
+        words_packs(w, due_at);
+    }
     words_pack_end(w);
 }
 
@@ -218,8 +223,8 @@ static void add_keys(struct words *w, const struct protocol *p,
     words_key(w, p, "delayed", NULL);
     words_key(w, p, "dead", NULL);
     words_key(w, p, "stats", NULL);
-    words_addf(w, "%s:stats:minute:%lld", p->prefix,
-               (long long)(clock_unix_s() / 60));
+    words_minute_key(w, p);
+    words_key(w, p, "cx", NULL);
     for (int i = 0; i < request->nqueues; i++)
         words_private_key(w, p, request->wid, request->queues[i].name);
     for (int i = 0; i < request->nqueues; i++)
@@ -371,6 +376,7 @@ int protocol_start_append(const struct protocol *p, struct redis *r,
     words_key(&w, p, "run", wid);
     words_key(&w, p, "job", start->job_id ? start->job_id : "");
     words_key(&w, p, "events", start->job_id ? start->job_id : "");
+    words_key(&w, p, "cx", NULL);
     words_keys_end(&w);
     words_addf(&w, "%lld@%s", (long long)start->number, start->queue);
     words_addf(&w, "%s.%lld", wid, (long long)start->number);
@@ -394,7 +400,7 @@ int protocol_start_parse(redisReply *reply, enum start_answer *answer_out)
     if (rc < 0)
         return rc;
     if (reply->type != REDIS_REPLY_INTEGER || reply->integer < 0 ||
-        reply->integer > START_FENCED)
+        reply->integer > START_CANCELLED)
         return -EPROTO;
     *answer_out = (enum start_answer)reply->integer;
     return 0;

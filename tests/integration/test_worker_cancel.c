@@ -171,7 +171,7 @@ static void the_channel_is_found_again_after_a_cut(void **state)
     pid_t pid;
 
     (void)state;
-    rig.settings.lease_ms = 60000; /* no heartbeat helps */
+    rig.settings.lease_ms = 200000; /* no heartbeat helps */
     pid = start_worker();
     wait_listening();
     rig_number(&rig, "CLIENT", "KILL", "TYPE", "pubsub", NULL);
@@ -196,6 +196,7 @@ static void what_is_being_created_is_not_run(void **state)
     assert_int_equal(null_backend_runs(), 0);
     assert_int_equal(rig_stat(&rig, "total_executions"), 0);
     assert_int_equal(rig_stat(&rig, "sandbox_destroyed"), 1);
+    assert_int_equal(rig_stat(&rig, "released"), 0); /* no second look */
     end_worker(pid);
 }
 
@@ -205,6 +206,7 @@ static void what_waits_for_memory_is_not_run(void **state)
 
     (void)state;
     rig.settings.memory_budget_mb = 600; /* room for one */
+    rig.settings.lease_ms = 200000;      /* no heartbeat helps */
     rig.settings.concurrency = 3;
     pid = start_worker();
     wait_listening();

@@ -862,6 +862,23 @@ static void copy_id(const char *text, const struct json_want *want,
     id_out[len - 2] = '\0';
 }
 
+void job_glean(const char *text, size_t size, char id_out[JOB_ID_MAX + 1],
+               char batch_out[JOB_NAME_MAX + 1], bool *stream_out)
+{
+    struct json_want wants[] = {
+        {.path = "id"}, {.path = "batch_id"}, {.path = "stream"}};
+    struct complaint why;
+
+    id_out[0] = batch_out[0] = '\0';
+    *stream_out = false;
+    if (json_check(text, size, wants, 3, &why, NULL) == -EBADMSG)
+        return;
+    copy_id(text, &wants[0], id_out);
+    copy_id(text, &wants[1], batch_out);
+    *stream_out =
+        wants[2].size == 4 && memcmp(text + wants[2].at, "true", 4) == 0;
+}
+
 static int copy_metadata(const char *text, const struct json_want *want,
                          char **out)
 {

@@ -108,6 +108,11 @@ int job_parse(const char *text, size_t size, struct job **job_out, char *id_out,
 
 void job_destroy(struct job *job);
 
+/* What can be told of any text, also one that is refused: its id and its batch
+ * ("" if there is no usable one), whether it asks for live output. */
+void job_glean(const char *text, size_t size, char id_out[JOB_ID_MAX + 1],
+               char batch_out[JOB_NAME_MAX + 1], bool *stream_out);
+
 /* Is this usable as a job id: 1..64 of A-Za-z0-9._:- */
 bool job_id_valid(const char *id);
 

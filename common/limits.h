@@ -53,5 +53,6 @@
 #define FINISH_MAX      128 /* jobs one exchange may finish */
 #define DELIVERIES_MAX  20  /* claims of one job before it is `lost` */
 #define DEAD_LIST_MAX   10000
+#define TOMBSTONES_MAX  10000 /* cancels remembered; the oldest go first */
 
 #endif

@@ -70,6 +70,31 @@ static const struct {
             "batch",
 #include "lua/batch.inc"
         },
+    [SCRIPT_CANCEL] =
+        {
+            "cancel",
+#include "lua/cancel.inc"
+        },
+    [SCRIPT_SETTLE] =
+        {
+            "settle",
+#include "lua/settle.inc"
+        },
+    [SCRIPT_DEAD] =
+        {
+            "dead",
+#include "lua/dead.inc"
+        },
+    [SCRIPT_DEAD_RETRY] =
+        {
+            "dead_retry",
+#include "lua/dead_retry.inc"
+        },
+    [SCRIPT_DEAD_DROP] =
+        {
+            "dead_drop",
+#include "lua/dead_drop.inc"
+        },
 };
 
 static int hash_script(struct script *script)

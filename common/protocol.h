@@ -40,6 +40,7 @@
 #define PROTOCOL_PROMOTE_CHUNK 100
 #define PROTOCOL_GRAVE_S       86400
 #define PROTOCOL_EVENTS_MAX    10000 /* entries of one job's event stream */
+#define PROTOCOL_TOMBSTONE_S   3600  /* a cancel of what nobody knows, kept */
 
 struct script {
     const char *name, *text;
@@ -59,6 +60,11 @@ enum script_id {
     SCRIPT_AUDIT,
     SCRIPT_GRAVES,
     SCRIPT_BATCH,
+    SCRIPT_CANCEL,
+    SCRIPT_SETTLE,
+    SCRIPT_DEAD,
+    SCRIPT_DEAD_RETRY,
+    SCRIPT_DEAD_DROP,
     SCRIPT_COUNT,
 };
 
@@ -110,6 +116,8 @@ struct worker_card { /* P:worker:<wid>, for people and dashboards */
 int protocol_register(const struct protocol *p, struct redis *r,
                       int64_t deadline_ms, const struct worker_card *card);
 
+#define HEARTBEAT_CANCELS_MAX 64 /* the next heartbeat tells the rest */
+
 struct heartbeat {
     bool fenced;       /* we were reaped: kill everything, become someone new */
     int64_t redis_ms;  /* Redis' clock */
@@ -118,6 +126,9 @@ struct heartbeat {
     char expired[WORKER_ID_MAX + 1]; /* one whose lease is over, or "" */
     int64_t next_due_ms; /* earliest delayed entry (Redis' clock), or 0 */
     bool paused;
+    /* Jobs this incarnation has started and that are to be cancelled. */
+    char cancels[HEARTBEAT_CANCELS_MAX][JOB_ID_MAX + 1];
+    int ncancels;
 };
 
 /* Renews the lease, rewrites the card, and says what there is to do. */
@@ -205,7 +216,8 @@ struct finish {
     double execution_time;
     const char *template_id; /* NULL: no template counters */
     const char *batch_id;    /* NULL: none */
-    bool events;             /* append the end marker to P:events:<id> */
+    bool events;             /* append to P:events:<id> the end marker, or the
+                                state of a `started` job that goes back */
     const char *dead_entry;  /* pushed to P:dead, or NULL */
     size_t dead_entry_len;
 
@@ -289,6 +301,7 @@ enum start_answer {
     START_OK,
     START_DUPLICATE, /* the id is queued, running or finished elsewhere */
     START_FENCED,    /* the claim is no longer ours */
+    START_CANCELLED, /* it must not run: finish it with that verdict, started */
 };
 
 int protocol_start_append(const struct protocol *p, struct redis *r,
@@ -328,6 +341,7 @@ struct enqueue {
     const char *nonce; /* of this submission (protocol_make_job_id() will do),
                           or NULL. A call repeated with it answers ACCEPTED
                           again, where without it is a DUPLICATE of itself */
+    bool stream;       /* it asks for live output: the first state event */
 };
 
 enum enqueue_answer { ENQUEUE_ACCEPTED, ENQUEUE_DUPLICATE, ENQUEUE_FULL };
@@ -350,13 +364,14 @@ int protocol_batch_create(const struct protocol *p, struct redis *r,
 /* The books, read-only and O(workers + queues), exact at any moment.
  *
  * accepted: every entry that was ever pushed, told from where it went: waiting
- * ones, and claims that were not given back. terminal is told from the counters
- * that results are written with. balanced: accepted == queued + private +
- * delayed + running + terminal + duplicates. */
+ * ones, claims that were not given back, and settled ones. terminal is told
+ * from the counters that results are written with. balanced: accepted == queued
+ * + private + delayed + running + terminal + duplicates. */
 struct audit {
     int64_t queued, delayed, running, private_; /* private_: in P:p lists */
     int64_t terminal, duplicates;
     int64_t claims, given_back; /* released, retried, delayed, recovered */
+    int64_t settled;            /* ended while they waited, without a claim */
     int64_t accepted;
     int64_t enqueued; /* of these through protocol_enqueue(), not a bare push */
     bool balanced;
@@ -364,5 +379,106 @@ struct audit {
 int protocol_audit(const struct protocol *p, struct redis *r,
                    int64_t deadline_ms, const struct queue_share *queues,
                    int nqueues, struct audit *audit_out);
+
+/* ---- cancelling -------------------------------------------------------- */
+
+enum cancel_answer {
+    CANCEL_DONE,     /* it waited; its result `cancelled` is written */
+    CANCEL_SENT,     /* a worker has it, and will end it in a moment */
+    CANCEL_WAITS,    /* it waits where we did not find it, or was claimed just
+                        now: it will not run, `cancelled` comes in its turn */
+    CANCEL_FINISHED, /* it had ended: status and verdict say how */
+    CANCEL_UNKNOWN,  /* nobody knows it. Should it wait unseen (a bare push far
+                        back in its queue), it will not run either */
+};
+
+struct cancel {
+    enum cancel_answer answer;
+    char status[24], verdict[24]; /* FINISHED */
+};
+
+/* Leaves a tombstone, tells the workers, and ends the job at once if it is
+ * found waiting: in its queue (for a job without a hash: in one of these),
+ * among the first CANCEL_LOOK_ENTRIES / _BYTES of it, or in the delayed set. A
+ * repeat after a lost reply may find its own work: FINISHED as cancelled. */
+#define CANCEL_LOOK_ENTRIES 2000
+#define CANCEL_LOOK_BYTES   (4 << 20)
+int protocol_cancel(const struct protocol *p, struct redis *r,
+                    int64_t deadline_ms, const char *job_id,
+                    const struct queue_share *queues, int nqueues,
+                    struct cancel *cancel_out);
+
+/* ---- live output ------------------------------------------------------- */
+
+#define EVENT_ID_MAX 41 /* "<ms>-<n>" of an entry: where to go on */
+
+/* Lives during the call of the taker; texts end in a NUL. */
+struct event {
+    const char *id;
+    const char *type; /* "stdout", "stderr", "state", "end" */
+    const char *data; /* output; state: "queued", "delayed", "running"; end: the
+                         verdict */
+    size_t size;
+    uint64_t offset; /* of output: bytes of that stream before it */
+};
+typedef void protocol_event_fn(void *ctx, const struct event *event);
+
+/* Is this the id of an entry: "<ms>" or "<ms>-<n>" */
+bool protocol_event_id_valid(const char *id);
+
+/* Hands over what comes after the entry `after` ("0": all), at most most of
+ * them, and waits for up to block_ms (0: does not) if there is none. Returns
+ * how many. Blocks the connection. */
+int protocol_events_read(const struct protocol *p, struct redis *r,
+                         int64_t deadline_ms, const char *job_id,
+                         const char *after, int most, int block_ms,
+                         protocol_event_fn *take, void *ctx);
+
+/* ---- the dead list ----------------------------------------------------- */
+
+/* One entry. `about` is its line of JSON (job_id, verdict, queue, error,
+ * attempts, deliveries, worker, at, bytes, kept); body the job as it came, NULL
+ * on a page. Both belong to the call of the taker. */
+struct dead_entry {
+    const char *about, *body;
+    size_t about_len, body_len;
+};
+typedef void protocol_dead_fn(void *ctx, const struct dead_entry *entry);
+
+/* Newest first: `count` (<= DEAD_PAGE_MAX) of them, after the first `from`.
+ * Returns how many. *total_out (may be NULL): all there are. */
+#define DEAD_PAGE_MAX 500
+int protocol_dead_list(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, int64_t from, int count,
+                       protocol_dead_fn *take, void *ctx, int64_t *total_out);
+
+/* The newest entry of one job, with its body. -ENOENT: none. */
+int protocol_dead_show(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, const char *job_id,
+                       protocol_dead_fn *take, void *ctx);
+
+enum dead_answer {
+    DEAD_DONE,
+    DEAD_NONE,  /* no such entry, or somebody was faster */
+    DEAD_TAKEN, /* its id is queued, running or ended otherwise by now */
+    DEAD_CUT,   /* only a part of its text was kept */
+};
+
+/* The newest entry of one job back to its queue, as if it had come just now:
+ * attempts, hash and events begin anew, its batch counts it again. One step: it
+ * is in the one list or in the other. id_out (may be NULL): what the job is
+ * called (its own id, else the entry's). */
+int protocol_dead_retry(const struct protocol *p, struct redis *r,
+                        int64_t deadline_ms, const char *job_id,
+                        enum dead_answer *answer_out,
+                        char id_out[JOB_ID_MAX + 1]);
+
+/* For good. */
+int protocol_dead_drop(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, const char *job_id,
+                       enum dead_answer *answer_out);
+/* Up to `count` of the oldest; returns how many. */
+int protocol_dead_drop_oldest(const struct protocol *p, struct redis *r,
+                              int64_t deadline_ms, int count);
 
 #endif

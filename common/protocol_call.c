@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
+
 #define CHUNK_BYTES 4000
 
 struct words_chunk {
@@ -106,6 +108,12 @@ void words_key(struct words *w, const struct protocol *p, const char *kind,
         words_addf(w, "%s:%s:%s", p->prefix, kind, name);
     else
         words_addf(w, "%s:%s", p->prefix, kind);
+}
+
+void words_minute_key(struct words *w, const struct protocol *p)
+{
+    words_addf(w, "%s:stats:minute:%lld", p->prefix,
+               (long long)(clock_unix_s() / 60));
 }
 
 void words_private_key(struct words *w, const struct protocol *p,

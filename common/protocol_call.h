@@ -34,6 +34,9 @@ __attribute__((format(printf, 2, 3))) void words_addf(struct words *w,
 void words_addi(struct words *w, int64_t number);
 void words_key(struct words *w, const struct protocol *p, const char *kind,
                const char *name);
+#define MINUTE_TTL_S 90000 /* 25 h */
+/* "P:stats:minute:<now>" */
+void words_minute_key(struct words *w, const struct protocol *p);
 /* "P:p:<wid>:<queue>" */
 void words_private_key(struct words *w, const struct protocol *p,
                        const char *wid, const char *queue);

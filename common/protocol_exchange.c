@@ -8,7 +8,6 @@
 #include "common/clock.h"
 #include "common/protocol_call.h"
 
-#define MINUTE_TTL_S 90000 /* 25 h */
 /* Lua's unpack() hands a job's hash to one HSET. */
 #define FIELDS_MAX 200
 
@@ -46,7 +45,7 @@ static bool writes_hash(const struct finish *f)
 
 static bool has_events(const struct finish *f)
 {
-    return f->events && f->kind == FINISH_END;
+    return f->events && writes_hash(f);
 }
 
 static bool has_batch(const struct finish *f)
@@ -164,30 +163,48 @@ static void add_head(struct words *w, const char *token, const struct finish *f,
     words_pack_end(w);
 }
 
-/* The job hash's words, and what the kind adds to them. */
+#define KIND_WORDS_MAX 4
+
+/* What the kind of a finish adds to the job hash's words. */
+static int kind_words(const char *token, const struct finish *f,
+                      char due_at[32], const char *words[KIND_WORDS_MAX])
+{
+    if (f->kind == FINISH_END) {
+        words[0] = "token", words[1] = token;
+        return 2;
+    }
+    words[0] = "status", words[1] = "queued";
+    if (f->kind == FINISH_RELEASE)
+        return 2;
+    snprintf(due_at, 32, "%lld.%03d", (long long)(f->due_ms / 1000),
+             (int)(f->due_ms % 1000));
+    words[1] = "delayed";
+    words[2] = "due_at", words[3] = due_at;
+    return 4;
+}
+
 static void add_hash(struct words *w, const char *token, const struct finish *f,
                      int large)
 {
-    bool end = f->kind == FINISH_END;
-    const char *name = end ? "token" : "status";
-    const char *value = f->kind == FINISH_RELEASE ? "queued" : "delayed";
+    const char *more[KIND_WORDS_MAX];
+    char due_at[32];
+    int nmore = kind_words(token, f, due_at, more);
     size_t bytes = 0;
 
-    if (end)
-        value = token;
+    for (int i = 0; i < nmore; i++)
+        bytes += strlen(more[i]);
     for (int i = 0; i < f->nfields; i++)
         if (i != large)
             bytes += strlen(f->names[i]) + f->value_lens[i];
-    words_pack_begin(w, bytes + strlen(name) + strlen(value),
-                     2 * f->nfields + 2);
+    words_pack_begin(w, bytes, 2 * f->nfields + nmore);
     for (int i = 0; i < f->nfields; i++) {
         if (i == large)
             continue;
         words_packs(w, f->names[i]);
         words_pack(w, f->values[i], f->value_lens[i]);
     }
-    words_packs(w, name);
-    words_packs(w, value);
+    for (int i = 0; i < nmore; i++)
+        words_packs(w, more[i]);
     words_pack_end(w);
 }
 
@@ -218,8 +235,8 @@ static void add_keys(struct words *w, const struct protocol *p,
     words_key(w, p, "delayed", NULL);
     words_key(w, p, "dead", NULL);
     words_key(w, p, "stats", NULL);
-    words_addf(w, "%s:stats:minute:%lld", p->prefix,
-               (long long)(clock_unix_s() / 60));
+    words_minute_key(w, p);
+    words_key(w, p, "cx", NULL);
     for (int i = 0; i < request->nqueues; i++)
         words_private_key(w, p, request->wid, request->queues[i].name);
     for (int i = 0; i < request->nqueues; i++)
@@ -371,6 +388,7 @@ int protocol_start_append(const struct protocol *p, struct redis *r,
     words_key(&w, p, "run", wid);
     words_key(&w, p, "job", start->job_id ? start->job_id : "");
     words_key(&w, p, "events", start->job_id ? start->job_id : "");
+    words_key(&w, p, "cx", NULL);
     words_keys_end(&w);
     words_addf(&w, "%lld@%s", (long long)start->number, start->queue);
     words_addf(&w, "%s.%lld", wid, (long long)start->number);
@@ -394,7 +412,7 @@ int protocol_start_parse(redisReply *reply, enum start_answer *answer_out)
     if (rc < 0)
         return rc;
     if (reply->type != REDIS_REPLY_INTEGER || reply->integer < 0 ||
-        reply->integer > START_FENCED)
+        reply->integer > START_CANCELLED)
         return -EPROTO;
     *answer_out = (enum start_answer)reply->integer;
     return 0;

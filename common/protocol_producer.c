@@ -1,4 +1,5 @@
-/* Producers' side: enqueue, batches, the audit. */
+/* Producers' side: enqueue, batches, the audit. protocol_cancel.c,
+ * protocol_events.c and protocol_dead.c have the rest. */
 #include <errno.h>
 
 #include "common/protocol_call.h"
@@ -11,6 +12,8 @@ static void enqueue_words(struct words *w, const struct protocol *p,
     words_key(w, p, "job", e->job_id);
     words_key(w, p, "delayed", NULL);
     words_key(w, p, "stats", NULL);
+    words_key(w, p, "cx", NULL);
+    words_key(w, p, "events", e->job_id);
     words_keys_end(w);
     words_adds(w, e->queue);
     words_adds(w, e->job_id);
@@ -18,6 +21,7 @@ static void enqueue_words(struct words *w, const struct protocol *p,
     words_addi(w, e->delay_ms);
     words_addi(w, e->queue_max);
     words_adds(w, e->nonce);
+    words_adds(w, e->stream ? "e" : "");
     for (int i = 0; i < e->nfields; i++) {
         words_adds(w, e->names[i]);
         words_adds(w, e->values[i]);
@@ -95,7 +99,7 @@ int protocol_audit(const struct protocol *p, struct redis *r,
     int rc = words_call(&w, p, r, deadline_ms, &reply);
     if (rc < 0)
         return rc;
-    if (!reply_is_array(reply, 9))
+    if (!reply_is_array(reply, 10))
         return -EPROTO;
     *audit_out = (struct audit){
         .queued = reply_int(reply, 0),
@@ -107,10 +111,12 @@ int protocol_audit(const struct protocol *p, struct redis *r,
         .claims = reply_int(reply, 6),
         .given_back = reply_int(reply, 7),
         .enqueued = reply_int(reply, 8),
+        .settled = reply_int(reply, 9),
     };
     int64_t waiting =
         audit_out->queued + audit_out->private_ + audit_out->delayed;
-    audit_out->accepted = waiting + audit_out->claims - audit_out->given_back;
+    audit_out->accepted = waiting + audit_out->claims + audit_out->settled -
+                          audit_out->given_back;
     audit_out->balanced = audit_out->accepted == waiting + audit_out->running +
                                                      audit_out->terminal +
                                                      audit_out->duplicates;

@@ -77,6 +77,18 @@ int protocol_register(const struct protocol *p, struct redis *r,
     return words_call(&w, p, r, deadline_ms, &reply);
 }
 
+/* What is no usable id can be none of ours. */
+static void take_cancels(const redisReply *reply, struct heartbeat *beat)
+{
+    for (size_t i = 7;
+         i < reply->elements && beat->ncancels < HEARTBEAT_CANCELS_MAX; i++) {
+        const char *id = reply_text(reply, i);
+
+        if (strlen(id) <= JOB_ID_MAX)
+            strcpy(beat->cancels[beat->ncancels++], id);
+    }
+}
+
 int protocol_heartbeat(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, const struct worker_card *card,
                        struct heartbeat *beat_out)
@@ -91,6 +103,9 @@ int protocol_heartbeat(const struct protocol *p, struct redis *r,
     words_adds(&w, card->wid);
     words_addi(&w, p->lease_ms);
     words_addi(&w, card_ttl_ms(p));
+    words_addi(&w, TOMBSTONES_MAX);
+    words_addi(&w, PROTOCOL_TOMBSTONE_S * 1000LL);
+    words_addi(&w, HEARTBEAT_CANCELS_MAX);
     add_card(&w, card);
     int rc = words_call(&w, p, r, deadline_ms, &reply);
     if (rc < 0)
@@ -111,6 +126,7 @@ int protocol_heartbeat(const struct protocol *p, struct redis *r,
         .paused = reply_int(reply, 6) != 0,
     };
     strncat(beat_out->expired, reply_text(reply, 4), WORKER_ID_MAX);
+    take_cancels(reply, beat_out);
     return 0;
 }
 

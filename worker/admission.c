@@ -9,6 +9,7 @@ int admission_init(struct admission *a, int64_t budget_bytes)
     int rc;
 
     *a = (struct admission){.budget = budget_bytes};
+    a->last = &a->first;
     rc = -pthread_mutex_init(&a->lock, NULL);
     if (rc < 0)
         return rc;
@@ -29,23 +30,45 @@ static bool fits_locked(const struct admission *a, int64_t bytes)
     return a->budget == 0 || a->taken == 0 || a->taken + bytes <= a->budget;
 }
 
+/* Lies on the stack of who waits. */
+struct admission_waiter {
+    struct admission_waiter *next;
+};
+
+static void line_up_locked(struct admission *a, struct admission_waiter *self)
+{
+    *a->last = self;
+    a->last = &self->next;
+}
+
+static void leave_line_locked(struct admission *a,
+                              struct admission_waiter *self)
+{
+    struct admission_waiter **at = &a->first;
+
+    while (*at != self)
+        at = &(*at)->next;
+    *at = self->next;
+    if (!self->next)
+        a->last = at;
+}
+
 int admission_enter(struct admission *a, int64_t bytes,
                     bool (*give_up)(void *ctx), void *ctx)
 {
     int rc = 0;
-    uint64_t ticket;
+    struct admission_waiter self = {NULL};
 
     MUST0(pthread_mutex_lock(&a->lock));
-    ticket = a->next_ticket++;
-    /* In turn even when giving up, so that no ticket is ever left unserved. */
-    while (ticket != a->serving ||
-           (!fits_locked(a, bytes) && !a->closed && !(give_up && give_up(ctx))))
+    line_up_locked(a, &self);
+    while (!(a->first == &self && fits_locked(a, bytes)) && !a->closed &&
+           !(give_up && give_up(ctx)))
         MUST0(pthread_cond_wait(&a->changed, &a->lock));
-    a->serving++;
-    if (a->closed || !fits_locked(a, bytes))
+    if (a->closed || a->first != &self || !fits_locked(a, bytes))
         rc = -ECANCELED;
     else
         a->taken += bytes;
+    leave_line_locked(a, &self);
     MUST0(pthread_cond_broadcast(&a->changed));
     MUST0(pthread_mutex_unlock(&a->lock));
     return rc;

@@ -1,7 +1,8 @@
 /* worker/admission.h -- no more promised memory than the host has.
  *
  * The sum of the memory limits of running sandboxes stays under a budget. Who
- * asks first is served first. A job larger than the whole budget runs alone.
+ * asks first is served first; who gives up leaves the line at once. A job
+ * larger than the whole budget runs alone.
  *
  * Threads:  any, except init and fini.
  * Errors:   enter: -ECANCELED once closed or when `give_up` says so.
@@ -13,13 +14,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct admission_waiter;
+
 struct admission {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Guarded by lock. */
     int64_t budget; /* bytes; 0: no bound */
     int64_t taken;
-    uint64_t next_ticket, serving;
+    struct admission_waiter *first, **last; /* in the order they came */
     bool closed;
 };
 

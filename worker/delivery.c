@@ -111,10 +111,16 @@ int delivery_check(struct delivery *d, struct template_set *templates,
     if (rc == -ENOMEM)
         return rc;
     d->rejected = rc < 0;
+    d->streams = d->job && d->job->stream;
+    if (!d->job) { /* its batch and its readers wait all the same */
+        char ignored[JOB_ID_MAX + 1];
+
+        job_glean(d->body, d->body_len, ignored, d->batch, &d->streams);
+    }
     choose_id(d, own_id);
     d->early = decide_early(d);
     d->suspect = d->envelope.suspicions > 0 && d->early == VERDICT_NONE;
-    d->must_start |= d->suspect || (d->job && d->job->stream);
+    d->must_start |= d->suspect || d->streams;
     if (d->early == VERDICT_NONE && d->job->cache) {
         rc = cache_key(d->job, &d->spec, d->cache_key);
         if (rc < 0)
@@ -144,6 +150,13 @@ int64_t delivery_due_ms(const struct delivery *d, int64_t redis_now_ms)
 
 /* ---- finishing --------------------------------------------------------- */
 
+static const char *batch_of(const struct delivery *d)
+{
+    if (d->job)
+        return d->job->batch_id;
+    return d->batch[0] ? d->batch : NULL;
+}
+
 static void begin_finish(struct delivery *d, enum finish_kind kind)
 {
     d->finish = (struct finish){
@@ -151,6 +164,7 @@ static void begin_finish(struct delivery *d, enum finish_kind kind)
         .number = d->number,
         .queue = d->queue,
         .job_id = d->job_id,
+        .events = d->streams,
     };
     d->stage = DELIVERY_FINISHED;
 }
@@ -297,7 +311,7 @@ static int add_fields(struct delivery *d, struct outcome *o,
     field_time(&fields, "finished_at", context->finished_at);
     field_time(&fields, "execution_time", context->execution_time);
     field_text(&fields, "error", o->error);
-    field_text(&fields, "batch_id", d->job ? d->job->batch_id : NULL);
+    field_text(&fields, "batch_id", batch_of(d));
     field_begin(&fields, "result");
     rc = d->kept ? cache_retell(d->kept, d->kept_len, context, d->job, &d->text)
                  : result_encode(context, d->job, spec, o, &d->text);
@@ -329,10 +343,7 @@ int delivery_end(struct delivery *d, struct outcome *o, const char *backend)
     d->finish.execution_time = context.execution_time;
     if (d->job && !d->rejected)
         d->finish.template_id = d->spec.template_used;
-    if (d->job) {
-        d->finish.batch_id = d->job->batch_id;
-        d->finish.events = d->job->stream;
-    }
+    d->finish.batch_id = batch_of(d);
     if (o->verdict == VERDICT_REJECTED || verdict_retryable(o->verdict) ||
         o->verdict == VERDICT_LOST)
         make_dead_entry(d, o, context.finished_at);

@@ -22,6 +22,7 @@
 #include "common/settings.h"
 #include "common/template.h"
 #include "worker/cache.h"
+#include "worker/cancel.h"
 
 #define DELIVERY_FIELDS_MAX 20
 
@@ -62,7 +63,11 @@ struct delivery {
     char job_id[JOB_ID_MAX + 1];
     bool rejected;
     struct complaint why; /* of the rejection */
-    enum verdict early;   /* decided without running: rejected, expired, lost */
+    enum verdict early;   /* decided without running: rejected, expired, lost,
+                             cancelled */
+    char batch[JOB_NAME_MAX + 1]; /* of a rejected job, as far as it says */
+    bool streams;                 /* it asks for live output */
+    struct cancellable cancel;
 
     /* Start marks: exchange thread only. */
     bool must_start; /* not before START_OK */

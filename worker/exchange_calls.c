@@ -28,6 +28,7 @@ static int start_fields(const struct exchange *x, const struct delivery *d,
     names[n] = "status", values[n++] = "running";
     names[n] = "started_at", values[n++] = started_at;
     names[n] = "attempt", values[n++] = attempt;
+    names[n] = "queue", values[n++] = d->queue;
     names[n] = "worker", values[n++] = d->wid;
     names[n] = "backend", values[n++] = x->w->ops->name;
     names[n] = "template_used", values[n++] = d->spec.template_used;
@@ -39,7 +40,7 @@ static int start_fields(const struct exchange *x, const struct delivery *d,
     return n;
 }
 
-static int send_start(struct exchange *x, const struct delivery *d)
+static int send_start(struct exchange *x, struct delivery *d)
 {
     const char *names[10], *values[10];
     char started_at[32], attempt[12];
@@ -49,11 +50,13 @@ static int send_start(struct exchange *x, const struct delivery *d)
         .job_id = d->job_id,
         .parent = d->envelope.parent,
         .suspect = d->seated,
-        .events = d->job && d->job->stream,
+        .events = d->streams,
         .names = names,
         .values = values,
     };
 
+    /* Before it is sent: what Redis hears after it, we hear after this. */
+    cancels_add(&x->w->cancels, &d->cancel, d->job_id);
     start.nfields = start_fields(x, d, names, values, started_at, attempt);
     return protocol_start_append(&x->w->protocol, x->redis, x->wid, &start,
                                  x->by_text);

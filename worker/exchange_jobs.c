@@ -61,6 +61,7 @@ void jobs_forget(struct exchange *x, struct delivery *d)
     else
         x->youngest = d->older;
     x->held--;
+    cancels_remove(&x->w->cancels, &d->cancel);
     delivery_destroy(d);
 }
 
@@ -246,6 +247,7 @@ static void take_slot_again(struct exchange *x)
 static void duplicate(struct exchange *x, struct delivery *d)
 {
     leave_seat(x, d);
+    cancels_remove(&x->w->cancels, &d->cancel);
     d->seated = false; /* the mark was not set, or is another one's by now */
     if (d->rejected) {
         /* A bad job must not touch the good one that has its id: its result
@@ -265,6 +267,8 @@ static void duplicate(struct exchange *x, struct delivery *d)
 void jobs_start_answer(struct exchange *x, struct delivery *d,
                        enum start_answer answer)
 {
+    if (answer == START_CANCELLED)
+        cancels_mark(&x->w->cancels, &d->cancel);
     if (!d->must_start || d->started)
         return; /* a mark for show: it runs already, or has ended */
     if (answer == START_DUPLICATE) {

@@ -64,11 +64,16 @@ static void hand_over(struct worker *w, struct delivery *d, int rc)
     outbox_post(&w->outbox, d);
 }
 
-static bool not_ours(void *ctx)
+static bool is_cancelled(const struct delivery *d)
+{
+    return atomic_load(&d->cancel.cancelled);
+}
+
+static bool give_up(void *ctx)
 {
     struct execution *x = ctx;
 
-    return atomic_load(&x->w->stopping) != STOP_NOT ||
+    return is_cancelled(x->d) || atomic_load(&x->w->stopping) != STOP_NOT ||
            !incarnation_holds(&x->w->self, x->d->generation);
 }
 
@@ -106,8 +111,11 @@ static int use_sandbox(struct execution *x, struct sandbox *sandbox)
     int64_t start = clock_us();
     int rc;
 
+    if (!cancels_run(&x->w->cancels, &x->d->cancel, sandbox))
+        return -ECANCELED;
     o->code_started = true;
     rc = ops->run(sandbox, x->d->job->stream ? &sink : NULL, o);
+    cancels_run_over(&x->w->cancels, &x->d->cancel);
     o->timings.run = seconds_since(start);
     if (rc < 0)
         return rc;
@@ -179,12 +187,26 @@ static int put_off(struct execution *x)
     return delivery_delay(x->d, redis_now_ms(x->w) + x->outcome.put_off_ms);
 }
 
+/* It did not come to a run, or the run was given up for another reason: what
+ * was asked for is true all the same. */
+static int settle_cancelled(struct execution *x)
+{
+    struct outcome *o = &x->outcome;
+
+    o->verdict = VERDICT_CANCELLED;
+    outcome_error(o, o->code_started ? "cancelled"
+                                     : "cancelled before it started");
+    return delivery_end(x->d, o, x->w->ops->name);
+}
+
 static int settle(struct execution *x, int rc)
 {
     if (!incarnation_holds(&x->w->self, x->d->generation)) {
         x->d->stage = DELIVERY_ABANDONED;
         return 0;
     }
+    if (rc < 0 && is_cancelled(x->d))
+        return settle_cancelled(x);
     if (rc == -ECANCELED) {
         rc = delivery_release(x->d);
         x->d->finish.sandbox_created = x->outcome.sandbox_created;
@@ -198,7 +220,7 @@ static int settle(struct execution *x, int rc)
     return delivery_end(x->d, &x->outcome, x->w->ops->name);
 }
 
-/* What is decided without a sandbox: rejected, expired, lost. */
+/* What is decided without a sandbox: rejected, expired, lost, cancelled. */
 static void end_early(struct worker *w, struct delivery *d)
 {
     struct outcome o;
@@ -213,6 +235,8 @@ static void end_early(struct worker *w, struct delivery *d)
         } else if (d->early == VERDICT_EXPIRED) {
             outcome_error(&o, "expires_in: not started within %g s",
                           d->job->expires_in_s);
+        } else if (d->early == VERDICT_CANCELLED) {
+            outcome_error(&o, "cancelled before it started");
         } else {
             outcome_error(
                 &o, "lost: given up after %d deliveries, %d of %d attempts",
@@ -255,7 +279,7 @@ static void execute(struct worker *w, struct delivery *d)
                                  "callbacks; wait for the id on the done "
                                  "channel, or read the job's hash");
     if (rc == 0) {
-        rc = admission_enter(&w->admission, memory, not_ours, &x);
+        rc = admission_enter(&w->admission, memory, give_up, &x);
         if (rc == 0) {
             rc = run_in_time(&x);
             admission_leave(&w->admission, memory);
@@ -331,6 +355,8 @@ static void process(struct worker *w, struct delivery *d)
     }
     if (d->stage == DELIVERY_CLAIMED && !check(w, d))
         return;
+    if (is_cancelled(d) && d->early != VERDICT_REJECTED)
+        d->early = VERDICT_CANCELLED;
     if (d->early != VERDICT_NONE)
         end_early(w, d);
     else if (d->kept && end_cached(w, d))

@@ -225,6 +225,14 @@ static void follow_pause(struct keeper *k, bool paused)
     wake_fd(k->w->outbox.wake);
 }
 
+/* What the channel should have told already. */
+static void cancel_told(struct keeper *k, const struct heartbeat *beat)
+{
+    for (int i = 0; i < beat->ncancels; i++)
+        if (cancels_notice(&k->w->cancels, beat->cancels[i]))
+            admission_poke(&k->w->admission);
+}
+
 static void use_beat(struct keeper *k, const struct heartbeat *beat,
                      int64_t sent)
 {
@@ -233,6 +241,7 @@ static void use_beat(struct keeper *k, const struct heartbeat *beat,
     k->renewed_ms = sent;
     k->peers = beat->peers;
     follow_pause(k, beat->paused);
+    cancel_told(k, beat);
     if (k->peers > 0 && pause > SWEEP_MS)
         pause = SWEEP_MS;
     k->beat_at_ms = sent + pause;

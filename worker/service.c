@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/must.h"
+#include "worker/control.h"
 #include "worker/exchange.h"
 #include "worker/executor.h"
 #include "worker/keeper.h"
@@ -22,6 +23,7 @@ struct service {
     struct worker w;
     struct exchange *exchange;
     struct keeper *keeper;
+    struct control *control;
     struct executors *executors;
 };
 
@@ -63,6 +65,8 @@ static int open_shared(struct worker *w)
         rc = outbox_init(&w->outbox);
     if (rc == 0)
         rc = admission_init(&w->admission, budget);
+    if (rc == 0)
+        rc = cancels_init(&w->cancels, w->ops);
     return rc;
 }
 
@@ -74,6 +78,8 @@ static int start_threads(struct service *s)
         rc = exchange_start(&s->w, &s->exchange);
     if (rc == 0)
         rc = keeper_start(&s->w, &s->keeper);
+    if (rc == 0)
+        rc = control_start(&s->w, &s->control);
     return rc;
 }
 
@@ -84,6 +90,7 @@ static void close_all(struct service *s)
     if (w->backend)
         w->ops->close(w->backend);
     template_set_unref(w->templates);
+    cancels_fini(&w->cancels);
     admission_fini(&w->admission);
     outbox_fini(&w->outbox);
     runqueue_fini(&w->runqueue);
@@ -190,6 +197,7 @@ int service_stop(struct service *s)
     admission_close(&s->w.admission);
     runqueue_close(&s->w.runqueue);
     executors_join(s->executors);
+    control_join(s->control);
     if (s->exchange)
         held = exchange_join(s->exchange);
     keeper_join(s->keeper);

@@ -2,6 +2,7 @@
  *
  *   main        parses, wires, waits for signals
  *   exchange    the only thread on the queue: claims, finishes, live output
+ *   control     hears of cancels
  *   keeper      lease, reaping of dead peers, due jobs, this worker's card
  *   executors   one sandbox each at a time: create, run, collect, destroy
  *
@@ -21,6 +22,7 @@
 #include "common/template.h"
 #include "worker/admission.h"
 #include "worker/backend.h"
+#include "worker/cancel.h"
 #include "worker/outbox.h"
 #include "worker/runqueue.h"
 
@@ -57,6 +59,7 @@ struct worker {
     struct runqueue runqueue;
     struct outbox outbox;
     struct admission admission;
+    struct cancels cancels;
     _Atomic int stopping; /* enum stopping */
     _Atomic bool paused;  /* by the operator: claim nothing */
     _Atomic int active;   /* sandboxes between create and destroy */

@@ -4,7 +4,7 @@
 -- KEYS 1 stats
 -- ARGV 1 prefix, then queue names
 -- Answer: queued, delayed, running, private, terminal, duplicates, claims,
---      given back, accepted
+--      given back, accepted, settled
 local c = redis.call
 local P = ARGV[1]
 
@@ -20,7 +20,7 @@ local function in_private_lists(wid)
 end
 
 local names = {'claims_of_the_left', 'ended', 'duplicates', 'released',
-               'retries', 'delayed', 'recovered', 'accepted'}
+               'retries', 'delayed', 'recovered', 'accepted', 'settled'}
 local sums = {}
 for i, value in ipairs(c('HMGET', KEYS[1], unpack(names))) do
   sums[names[i]] = tonumber(value) or 0
@@ -44,4 +44,4 @@ end
 return {queued, c('ZCARD', P .. ':delayed'), running, private, sums.ended,
         sums.duplicates, claims,
         sums.released + sums.retries + sums.delayed + sums.recovered,
-        sums.accepted}
+        sums.accepted, sums.settled}

@@ -1,9 +1,9 @@
 #!lua
 -- Accepts one job under an id of its own. Refused by a full Redis.
 --
--- KEYS 1 queue  2 job hash  3 delayed  4 stats
+-- KEYS 1 queue  2 job hash  3 delayed  4 stats  5 cx  6 events
 -- ARGV 1 queue name  2 job id  3 body  4 delay ms  5 queue bound or 0
---      6 nonce or '', then hash words
+--      6 nonce or ''  7 flags (e: event), then hash words
 -- Answer: 0 accepted, 1 the id is taken, 2 the queue is full
 local c = redis.call
 local queue, job, id, body = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
@@ -22,17 +22,25 @@ if bound > 0 and c('LLEN', queue) >= bound then return 2 end
 
 local entry = string.format('!t%.0f;i%s;p%s|', now, id, token) .. body
 local words = {}
-for i = 7, #ARGV do words[#words + 1] = ARGV[i] end
+for i = 8, #ARGV do words[#words + 1] = ARGV[i] end
 for _, word in ipairs({'status', delay > 0 and 'delayed' or 'queued',
                        'enqueued_at', string.format('%.3f', now / 1000),
-                       'token', token, 'nonce', ARGV[6]}) do
+                       'queue', ARGV[1], 'token', token,
+                       'nonce', ARGV[6]}) do
   words[#words + 1] = word
 end
 if ARGV[6] == '' then
   words[#words], words[#words - 1] = nil, nil
 end
 c('HSET', job, unpack(words))
+-- A cancel of an earlier job with this id is not meant for this one.
+c('ZREM', KEYS[5], id)
+if ARGV[7] == 'e' then
+  c('XADD', KEYS[6], '*', 'type', 'state', 'data',
+    delay > 0 and 'delayed' or 'queued')
+end
 if delay > 0 then
+  c('HSET', job, 'due_at', string.format('%.3f', (now + delay) / 1000))
   c('ZADD', KEYS[3], string.format('%.0f', now + delay),
     ARGV[1] .. ' ' .. token .. ' ' .. id .. ' ' .. entry)
 else

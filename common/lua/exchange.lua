@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Finishes n claims and takes up to k new ones: the only hot call.
 --
--- KEYS 1 inf  2 run  3 delayed  4 dead  5 stats  6 minute stats,
+-- KEYS 1 inf  2 run  3 delayed  4 dead  5 stats  6 minute stats  7 cx,
 --      q private lists, q queues, then per finish: job hash and, as its flags
 --      say, template stats, batch, events, queue
 -- ARGV 1 sequence  2 k  3 q  4 n  5 result ttl ms  6 dead list bound
@@ -102,7 +102,11 @@ local function end_extras(class, batch, events, dead)
   if batch then finish_batch(batch, class) end
 end
 
-local function give_back(class, queue_key, field, token, id, due, entry)
+local function give_back(class, queue_key, events, field, token, id, due, entry)
+  if events then
+    c('XADD', events, '*', 'type', 'state',
+      'data', class.kind == 'L' and 'queued' or 'delayed')
+  end
   if class.kind == 'L' then
     c('RPUSH', queue_key, entry)
     return
@@ -121,7 +125,7 @@ local function was_ended_by(job, token)
   return now[1] == token and not OPEN[now[2]]
 end
 
-local ki, ai, late = 6 + 2 * nq, 8 + nq, 0
+local ki, ai, late = 7 + 2 * nq, 8 + nq, 0
 
 local function key_if(flag)
   if not flag then return nil end
@@ -160,8 +164,9 @@ for i = 1, nf do
       c('PEXPIRE', job, ttl)
       ended[#ended + 1] = id
       if class.extra then end_extras(class, batch, events, entry) end
+      if class.verdict == 'cancelled' then c('ZREM', KEYS[7], id) end
     elseif class.kind ~= 'U' then
-      give_back(class, queue, field, token, id, number, entry)
+      give_back(class, queue, events, field, token, id, number, entry)
       if class.m then write_job(job, packed, name, value) end
     end
   elseif class.kind == 'E' and was_ended_by(job, token) then
@@ -180,7 +185,7 @@ if base then
   local set, runs, at, n = {'_', '', '=', ''}, {}, 0, base
   while want > 0 and at < 2 * nq do
     local call = {'LMPOP', 2 * nq - at}
-    for i = at + 1, 2 * nq do call[#call + 1] = KEYS[6 + i] end
+    for i = at + 1, 2 * nq do call[#call + 1] = KEYS[7 + i] end
     call[#call + 1], call[#call + 2], call[#call + 3] = 'RIGHT', 'COUNT', want
     local got = redis.pcall(unpack(call))
     if not got then break end
@@ -188,7 +193,7 @@ if base then
       answer[3] = got.err
       break
     end
-    repeat at = at + 1 until KEYS[6 + at] == got[1]
+    repeat at = at + 1 until KEYS[7 + at] == got[1]
     local index, entries = (at - 1) % nq, got[2]
     local suffix = '@' .. ARGV[9 + index]
     for i = 1, #entries do

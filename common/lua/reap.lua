@@ -62,6 +62,9 @@ local function given_back(number, field, entry)
   if id or not e.p then e.p = token end
   if id and c('HGET', P .. ':job:' .. id, 'token') == token then
     c('HSET', P .. ':job:' .. id, 'status', 'queued')
+    if c('EXISTS', P .. ':events:' .. id) == 1 then
+      c('XADD', P .. ':events:' .. id, '*', 'type', 'state', 'data', 'queued')
+    end
   end
   return join(e, body)
 end

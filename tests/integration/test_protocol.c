@@ -1257,6 +1257,665 @@ static void a_job_costs_few_calls(void **state)
     }
 }
 
+/* ---- cancelling -------------------------------------------------------- */
+
+#define BODY(id)                                            \
+    "{\"id\":\"" id "\",\"code\":\"x\",\"batch_id\":\"b\"," \
+    "\"metadata\":{\"for\":\"you\"},\"stream\":true}"
+
+static struct enqueue real_job(const char *id, const char *body)
+{
+    return (struct enqueue){.queue = "default",
+                            .job_id = id,
+                            .body = body,
+                            .body_len = strlen(body),
+                            .stream = true};
+}
+
+static enum cancel_answer cancel(const char *id)
+{
+    struct cancel got = {.answer = CANCEL_UNKNOWN};
+
+    assert_int_equal(
+        protocol_cancel(&protocol, redis, soon(), id, QUEUES, 2, &got), 0);
+    return got.answer;
+}
+
+static struct heartbeat beat(struct worker *w)
+{
+    struct worker_card card = card_of(w);
+    struct heartbeat got;
+
+    assert_int_equal(protocol_heartbeat(&protocol, redis, soon(), &card, &got),
+                     0);
+    return got;
+}
+
+static void assert_cancelled_unstarted(const char *id)
+{
+    char command[128];
+    const char *result;
+
+    snprintf(command, sizeof(command), "HGET {t}:job:%s status", id);
+    assert_string_equal(text(command), "cancelled");
+    snprintf(command, sizeof(command), "HGET {t}:job:%s result", id);
+    result = text(command);
+    assert_non_null(strstr(result, "\"verdict\":\"cancelled\""));
+    assert_int_equal(number("HGET {t}:stats verdict:cancelled"), 1);
+    assert_int_equal(number("HGET {t}:stats ended"), 1);
+    assert_int_equal(number("HGET {t}:stats total_executions"), 0);
+    assert_int_equal(number("ZCARD {t}:cx"), 0);
+    assert_true(audit().balanced);
+}
+
+static void a_queued_job_is_cancelled_at_once(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    MUST0(protocol_batch_create(&protocol, redis, soon(), "b", 1));
+    enqueue(&job);
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    assert_int_equal(number("LLEN {t}:queue:default"), 0);
+    assert_cancelled_unstarted("j");
+    AUTO_REPLY redisReply *result = ask("HGET {t}:job:j result");
+    assert_non_null(strstr(result->str, "\"metadata\":{\"for\":\"you\"}"));
+    assert_true(number("PTTL {t}:job:j") > 50000);
+    assert_string_equal(text("HGET {t}:batch:b status"), "completed");
+    assert_int_equal(number("HGET {t}:batch:b failed"), 1);
+    AUTO_REPLY redisReply *last = ask("XREVRANGE {t}:events:j + - COUNT 1");
+    assert_string_equal(last->element[0]->element[1]->element[1]->str, "end");
+    assert_int_equal(cancel("j"), CANCEL_FINISHED);
+}
+
+static void a_bare_push_is_found_by_its_id(void **state)
+{
+    (void)state;
+    say("LPUSH {t}:queue:default {\"id\":\"i\",\"code\":\"'j'\"} " BODY(
+        "j") " {\"id\":\"k\",\"code\":\"\\\"j\\\"\"}");
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    assert_int_equal(number("LLEN {t}:queue:default"), 2);
+    assert_cancelled_unstarted("j");
+}
+
+static void the_owner_of_the_id_is_found_behind_a_duplicate(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    say("LPUSH {t}:queue:default " BODY("j"));
+    enqueue(&job);
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    assert_string_equal(text("LINDEX {t}:queue:default 0"), BODY("j"));
+}
+
+/* The first entry that has the word in it is not always the job. */
+static void what_only_mentions_an_id_is_left_alone(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    say("LPUSH {t}:queue:default {\"id\":\"i\",\"code\":\"x\",\"env\":{"
+        "\"A\":\"j\"}}");
+    assert_int_equal(cancel("j"), CANCEL_WAITS);
+    worker_begin(&w, "w1");
+    claim(&w, 1);
+    assert_int_equal(start_plain(&w, 1, "i", ""), START_OK);
+}
+
+static void a_delayed_job_is_cancelled_at_once(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    job.delay_ms = 3600000;
+    enqueue(&job);
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    assert_int_equal(number("ZCARD {t}:delayed"), 0);
+    assert_cancelled_unstarted("j");
+}
+
+static void a_job_between_two_tries_is_cancelled_at_once(void **state)
+{
+    struct worker w;
+    struct finish retry = {.kind = FINISH_RETRY,
+                           .number = 1,
+                           .queue = "default",
+                           .job_id = "j",
+                           .started = true,
+                           .events = true,
+                           .entry = "!a1;ij;pw1.1|" BODY("j"),
+                           .entry_len = sizeof("!a1;ij;pw1.1|" BODY("j")) - 1,
+                           .due_ms = 99999999999999};
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default " BODY("j"));
+    claim(&w, 1);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_OK);
+    assert_int_equal(exchange(&w, &retry, 1, 0), 0);
+    assert_string_equal(text("HGET {t}:job:j due_at"), "99999999999.999");
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    assert_cancelled_unstarted("j");
+    AUTO_REPLY redisReply *first = ask("XRANGE {t}:events:j - + COUNT 1");
+    assert_string_equal(first->element[0]->element[1]->element[3]->str,
+                        "delayed");
+}
+
+static void a_claimed_job_is_not_started_after_a_cancel(void **state)
+{
+    struct worker w;
+    struct finish end = finish_ok(1, "j");
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default " BODY("j"));
+    claim(&w, 1);
+    assert_int_equal(cancel("j"), CANCEL_UNKNOWN);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_CANCELLED);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_CANCELLED);
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+    end.verdict = VERDICT_CANCELLED;
+    end.started = true;
+    end.code_started = end.success = false;
+    assert_int_equal(exchange(&w, &end, 1, 0), 0);
+    assert_int_equal(w.reply->acks[0], ACK_DONE);
+    assert_int_equal(number("HGET {t}:stats verdict:cancelled"), 1);
+    assert_int_equal(number("HGET {t}:stats total_executions"), 0);
+    assert_int_equal(number("EXISTS {t}:cx {t}:run:w1"), 0);
+    assert_true(audit().balanced);
+}
+
+static void a_running_job_is_told_with_every_heartbeat(void **state)
+{
+    struct worker w, other;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    worker_begin(&other, "w2");
+    say("LPUSH {t}:queue:default " BODY("j"));
+    claim(&w, 1);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_OK);
+    assert_int_equal(beat(&w).ncancels, 0);
+    assert_int_equal(cancel("j"), CANCEL_SENT);
+    for (int i = 0; i < 2; i++) {
+        struct heartbeat got = beat(&w);
+
+        assert_int_equal(got.ncancels, 1);
+        assert_string_equal(got.cancels[0], "j");
+        assert_int_equal(beat(&other).ncancels, 0);
+    }
+    /* A second start mark (a resend) knows, too. */
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_CANCELLED);
+}
+
+static void a_cancel_outlives_the_worker(void **state)
+{
+    struct worker w, heir;
+    struct envelope e;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default " BODY("j"));
+    claim(&w, 1);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_OK);
+    assert_int_equal(cancel("j"), CANCEL_SENT);
+    say("DEL {t}:cx"); /* long ago */
+    assert_int_equal(reap("w1", true), 1);
+    worker_begin(&heir, "w2");
+    claim(&heir, 1);
+    e = envelope_of(heir.reply->claims[0].entry);
+    assert_int_equal(start_plain(&heir, 1, "j", e.parent), START_CANCELLED);
+}
+
+/* What common/protocol.md tells clients that have no capibox. */
+static void two_plain_commands_cancel(void **state)
+{
+    struct worker w;
+    struct enqueue job = real_job("waits", BODY("waits"));
+
+    (void)state;
+    enqueue(&job);
+    say("LPUSH {t}:queue:default " BODY("bare"));
+    say("ZADD {t}:cx 0 waits");
+    say("ZADD {t}:cx 0 bare");
+    worker_begin(&w, "w1");
+    beat(&w); /* which does not take 0 for long ago */
+    beat(&w);
+    assert_int_equal(number("ZCARD {t}:cx"), 2);
+    say("ZREM {t}:cx waits"); /* the hash remembers what waits for long */
+    claim(&w, 2);
+    assert_int_equal(start_plain(&w, 1, "waits",
+                                 envelope_of(w.reply->claims[0].entry).parent),
+                     START_CANCELLED);
+    assert_int_equal(start_plain(&w, 2, "bare", ""), START_CANCELLED);
+}
+
+/* 10500 of them. */
+static void leave_tombstones(const char *score)
+{
+    AUTO_REPLY redisReply *left = NULL;
+    char script[256];
+
+    snprintf(script, sizeof(script),
+             "local now = redis.call('TIME')[1] * 1000 "
+             "for i = 1, 10500 do redis.call('ZADD', '{t}:cx', %s, i) end",
+             score);
+    MUST0(redis_callv(redis, soon(), &left, "EVAL", script, "0", NULL));
+}
+
+static void tombstones_are_bounded_in_time_and_number(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    leave_tombstones("now - (i % 2) * 3700000");
+    beat(&w);
+    assert_int_equal(number("ZCARD {t}:cx"), 5250);
+    leave_tombstones("now + 99999999");
+    beat(&w);
+    assert_int_equal(number("ZCARD {t}:cx"), TOMBSTONES_MAX);
+    assert_int_equal(cancel("unknown"), CANCEL_UNKNOWN);
+    assert_int_equal(number("ZCARD {t}:cx"), TOMBSTONES_MAX);
+}
+
+static void a_new_job_with_the_id_of_a_cancelled_one_runs(void **state)
+{
+    struct worker w;
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    worker_begin(&w, "w1");
+    assert_int_equal(cancel("j"), CANCEL_UNKNOWN); /* before there was one */
+    enqueue(&job);
+    claim(&w, 1);
+    assert_int_equal(
+        start_plain(&w, 1, "j", envelope_of(w.reply->claims[0].entry).parent),
+        START_OK);
+}
+
+/* It came too late: the job had ended well. */
+static void what_has_ended_leaves_no_tombstone(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("HSET {t}:job:j status succeeded");
+    say("ZADD {t}:cx 0 j");
+    beat(&w);
+    assert_int_equal(number("ZCARD {t}:cx"), 0);
+    assert_int_equal(cancel("j"), CANCEL_FINISHED);
+    assert_int_equal(number("ZCARD {t}:cx"), 0);
+}
+
+static void a_job_too_far_back_waits_for_its_end(void **state)
+{
+    struct worker w;
+    AUTO_REPLY redisReply *filled = NULL;
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    MUST0(redis_callv(redis, soon(), &filled, "EVAL",
+                      "for i = 1, 2500 do "
+                      "redis.call('LPUSH', '{t}:queue:default', i) end",
+                      "0", NULL));
+    enqueue(&job);
+    assert_int_equal(cancel("j"), CANCEL_WAITS);
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+    assert_true(number("HGET {t}:job:j cancel_requested_at") > 0);
+    say("LTRIM {t}:queue:default 0 0");
+    worker_begin(&w, "w1");
+    claim(&w, 1);
+    assert_int_equal(
+        start_plain(&w, 1, "j", envelope_of(w.reply->claims[0].entry).parent),
+        START_CANCELLED);
+}
+
+/* What happens between the look and the end is played by the look itself. */
+static enum cancel_answer cancel_while(const char *id, const char *happens)
+{
+    static const char found[] = "local kind, queue, element = find()\n";
+    struct protocol racing = protocol;
+    struct script *script = &racing.scripts[SCRIPT_CANCEL];
+    const char *at = strstr(script->text, found);
+    struct cancel got = {.answer = CANCEL_DONE};
+    char *text = NULL;
+
+    assert_non_null(at);
+    at += strlen(found);
+    MUST(asprintf(&text, "%.*s%s%s", (int)(at - script->text), script->text,
+                  happens, at) > 0);
+    script->text = text;
+    MUST0(protocol_rehash(&racing));
+    assert_int_equal(
+        protocol_cancel(&racing, redis, soon(), id, QUEUES, 2, &got), 0);
+    free(text);
+    return got.answer;
+}
+
+static void what_was_claimed_in_between_is_not_ended_twice(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    enqueue(&job);
+    assert_int_equal(cancel_while("j", "c('RPOP', P .. ':queue:default')\n"),
+                     CANCEL_WAITS);
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+    assert_int_equal(number("HGET {t}:stats ended"), 0);
+}
+
+/* The entry that was found is still there, but another one has the id now. */
+static void what_began_to_run_in_between_is_not_ended(void **state)
+{
+    (void)state;
+    say("LPUSH {t}:queue:default " BODY("j"));
+    assert_int_equal(
+        cancel_while("j",
+                     "c('HSET', job, 'status', 'running', 'token', 'w.1')\n"),
+        CANCEL_WAITS);
+    assert_string_equal(text("HGET {t}:job:j status"), "running");
+    assert_int_equal(number("LLEN {t}:queue:default"), 1);
+}
+
+static void a_full_redis_still_cancels(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    enqueue(&job);
+    say("CONFIG SET maxmemory-policy noeviction");
+    say("CONFIG SET maxmemory 1");
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    say("CONFIG SET maxmemory 0");
+}
+
+/* ---- the dead list ----------------------------------------------------- */
+
+struct seen_dead {
+    int count;
+    char about[3][256], body[256];
+};
+
+static void see_dead(void *ctx, const struct dead_entry *entry)
+{
+    struct seen_dead *seen = ctx;
+
+    if (seen->count < 3)
+        snprintf(seen->about[seen->count], sizeof(seen->about[0]), "%.*s",
+                 (int)entry->about_len, entry->about);
+    if (entry->body)
+        snprintf(seen->body, sizeof(seen->body), "%.*s", (int)entry->body_len,
+                 entry->body);
+    seen->count++;
+}
+
+static const char *const DEAD_VALUES[] = {"dead", "{}"};
+
+/* A job that ended as lost, with its entry in the dead list. */
+static void die(struct worker *w, int64_t number_, const char *id,
+                const char *body)
+{
+    char entry[512];
+    struct finish end = finish_ok(number_, id);
+    static const size_t lens[] = {4, 2};
+    int len = snprintf(entry, sizeof(entry),
+                       "{\"job_id\":\"%s\",\"verdict\":\"lost\",\"queue\":"
+                       "\"default\",\"bytes\":%zu,\"kept\":%zu}\n%s",
+                       id, strlen(body), strlen(body), body);
+
+    end.verdict = VERDICT_LOST;
+    end.code_started = end.success = false;
+    end.values = (const char **)DEAD_VALUES;
+    end.value_lens = lens;
+    end.batch_id = "b";
+    end.dead_entry = entry;
+    end.dead_entry_len = (size_t)len;
+    say("LPUSH {t}:queue:default x");
+    claim(w, 1);
+    assert_int_equal(exchange(w, &end, 1, 0), 0);
+    assert_int_equal(w->reply->acks[0], ACK_DONE);
+}
+
+static enum dead_answer retry(const char *id)
+{
+    enum dead_answer answer = DEAD_CUT;
+    char renamed[JOB_ID_MAX + 1];
+
+    assert_int_equal(
+        protocol_dead_retry(&protocol, redis, soon(), id, &answer, renamed), 0);
+    return answer;
+}
+
+static enum dead_answer drop(const char *id)
+{
+    enum dead_answer answer = DEAD_CUT;
+
+    assert_int_equal(protocol_dead_drop(&protocol, redis, soon(), id, &answer),
+                     0);
+    return answer;
+}
+
+static void the_dead_are_listed_newest_first_and_shown_whole(void **state)
+{
+    struct worker w;
+    struct seen_dead page = {0}, one = {0}, none = {0};
+    int64_t total = 0;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    die(&w, 1, "a", "1\n2");
+    die(&w, 2, "b", "bb");
+    die(&w, 3, "c", "cc");
+    assert_int_equal(protocol_dead_list(&protocol, redis, soon(), 1, 5,
+                                        see_dead, &page, &total),
+                     2);
+    assert_int_equal(total, 3);
+    assert_non_null(strstr(page.about[0], "\"job_id\":\"b\""));
+    assert_non_null(strstr(page.about[1], "\"job_id\":\"a\""));
+    assert_string_equal(page.body, "");
+    assert_int_equal(
+        protocol_dead_show(&protocol, redis, soon(), "a", see_dead, &one), 0);
+    assert_string_equal(one.body, "1\n2");
+    assert_int_equal(
+        protocol_dead_show(&protocol, redis, soon(), "z", see_dead, &none),
+        -ENOENT);
+}
+
+static void a_retried_job_begins_anew(void **state)
+{
+    struct worker w;
+    struct envelope e;
+
+    (void)state;
+    MUST0(protocol_batch_create(&protocol, redis, soon(), "b", 1));
+    worker_begin(&w, "w1");
+    die(&w, 1, "j", BODY("j"));
+    assert_string_equal(text("HGET {t}:batch:b status"), "completed");
+    say("ZADD {t}:cx 0 j");
+    assert_int_equal(retry("j"), DEAD_DONE);
+    assert_int_equal(retry("j"), DEAD_NONE);
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+    assert_string_equal(text("HGET {t}:job:j result"), "(nil)");
+    assert_int_equal(number("TTL {t}:job:j"), -1);
+    assert_int_equal(number("LLEN {t}:dead"), 0);
+    assert_int_equal(number("HGET {t}:batch:b done"), 0);
+    assert_string_equal(text("HGET {t}:batch:b status"), "running");
+    assert_true(audit().balanced);
+    claim(&w, 1);
+    assert_string_equal(strchr(w.reply->claims[0].entry, '|') + 1, BODY("j"));
+    e = envelope_of(w.reply->claims[0].entry);
+    assert_int_equal(e.attempts + e.deliveries + e.suspicions, 0);
+    assert_int_equal(start_plain(&w, 2, "j", e.parent), START_OK);
+}
+
+static void a_retry_does_not_disturb_a_newer_job(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    die(&w, 1, "j", BODY("j"));
+    say("HSET {t}:job:j status running");
+    assert_int_equal(retry("j"), DEAD_TAKEN);
+    say("HSET {t}:job:j status succeeded verdict ok");
+    assert_int_equal(retry("j"), DEAD_TAKEN);
+    assert_int_equal(number("LLEN {t}:dead"), 1);
+    assert_int_equal(number("LLEN {t}:queue:default"), 0);
+    say("HSET {t}:job:j status failed verdict rejected");
+    assert_int_equal(retry("j"), DEAD_DONE);
+}
+
+/* A bad job that had the id of a good one lies under an id made for it. */
+static void a_retry_goes_by_the_id_in_the_job(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    die(&w, 1, "w1.1", BODY("j"));
+    say("HSET {t}:job:j status succeeded verdict ok");
+    assert_int_equal(retry("w1.1"), DEAD_TAKEN);
+    say("DEL {t}:job:j");
+    assert_int_equal(retry("w1.1"), DEAD_DONE);
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+}
+
+static void what_was_cut_is_not_retried(void **state)
+{
+    (void)state;
+    say("LPUSH {t}:dead {\"job_id\":\"j\",\"queue\":\"default\",\"bytes\":9,"
+        "\"kept\":3}\nabc");
+    assert_int_equal(retry("j"), DEAD_CUT);
+    assert_int_equal(number("LLEN {t}:dead"), 1);
+}
+
+static void a_full_redis_keeps_the_dead_where_they_are(void **state)
+{
+    struct worker w;
+    enum dead_answer answer;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    die(&w, 1, "j", BODY("j"));
+    say("CONFIG SET maxmemory-policy noeviction");
+    say("CONFIG SET maxmemory 1");
+    assert_int_equal(
+        protocol_dead_retry(&protocol, redis, soon(), "j", &answer, NULL),
+        -ENOSPC);
+    assert_int_equal(number("LLEN {t}:dead"), 1);
+    assert_int_equal(drop("j"), DEAD_DONE);
+    say("CONFIG SET maxmemory 0");
+}
+
+static void the_dead_are_dropped_one_by_one_or_oldest_first(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    die(&w, 1, "a", "x");
+    die(&w, 2, "b", "x");
+    die(&w, 3, "c", "x");
+    assert_int_equal(drop("b"), DEAD_DONE);
+    assert_int_equal(drop("b"), DEAD_NONE);
+    assert_int_equal(protocol_dead_drop_oldest(&protocol, redis, soon(), 1), 1);
+    assert_int_equal(drop("a"), DEAD_NONE);
+    assert_int_equal(protocol_dead_drop_oldest(&protocol, redis, soon(), 500),
+                     1);
+    assert_int_equal(protocol_dead_drop_oldest(&protocol, redis, soon(), 500),
+                     0);
+}
+
+/* ---- live output ------------------------------------------------------- */
+
+struct seen_events {
+    int count;
+    char last[EVENT_ID_MAX + 1], words[256];
+};
+
+static void see_event(void *ctx, const struct event *event)
+{
+    struct seen_events *seen = ctx;
+    size_t at = strlen(seen->words);
+
+    seen->count++;
+    snprintf(seen->last, sizeof(seen->last), "%s", event->id);
+    snprintf(seen->words + at, sizeof(seen->words) - at, "%s:%s@%d ",
+             event->type, event->data, (int)event->offset);
+}
+
+static int read_events(struct seen_events *seen, const char *after, int most,
+                       int block_ms)
+{
+    char from[EVENT_ID_MAX + 1];
+
+    snprintf(from, sizeof(from), "%s", after);
+    memset(seen, 0, sizeof(*seen));
+    return protocol_events_read(&protocol, redis, soon(), "j", from, most,
+                                block_ms, see_event, seen);
+}
+
+static void events_are_read_on_from_any_entry(void **state)
+{
+    struct seen_events seen;
+    AUTO_REPLY redisReply *added = NULL;
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    enqueue(&job);
+    MUST0(protocol_event_append(&protocol, redis, "j", "stdout", "hi", 2, 7));
+    MUST0(redis_flush(redis, soon()));
+    MUST0(redis_reply(redis, soon(), &added));
+    assert_int_equal(read_events(&seen, "0", 10, 0), 2);
+    assert_string_equal(seen.words, "state:queued@0 stdout:hi@7 ");
+    assert_int_equal(read_events(&seen, "0", 1, 0), 1);
+    assert_int_equal(read_events(&seen, seen.last, 10, 0), 1);
+    assert_string_equal(seen.words, "stdout:hi@7 ");
+    assert_int_equal(read_events(&seen, seen.last, 10, 1), 0);
+    cancel("j");
+    assert_int_equal(read_events(&seen, "0", 10, 0), 3);
+    assert_string_equal(strstr(seen.words, "end:"), "end:cancelled@0 ");
+    say("SET {t}:events:j nonsense");
+    assert_int_equal(read_events(&seen, "0", 10, 0), -EPROTO);
+}
+
+static void ids_of_entries_are_told_from_others(void **state)
+{
+    (void)state;
+    assert_true(protocol_event_id_valid("0"));
+    assert_true(protocol_event_id_valid("1700000000000-12"));
+    assert_false(protocol_event_id_valid(""));
+    assert_false(protocol_event_id_valid("-"));
+    assert_false(protocol_event_id_valid("12-"));
+    assert_false(protocol_event_id_valid("12-3x"));
+    assert_false(protocol_event_id_valid("$"));
+    assert_false(protocol_event_id_valid("123456789012345678901"));
+}
+
+/* A worker's death shows to who reads along. */
+static void a_reaped_job_is_queued_again_in_its_events(void **state)
+{
+    struct worker w;
+    struct seen_events seen;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default " BODY("j"));
+    claim(&w, 1);
+    struct start s = {.number = 1,
+                      .queue = "default",
+                      .job_id = "j",
+                      .parent = "",
+                      .events = true};
+    assert_int_equal(start(&w, &s), START_OK);
+    reap("w1", true);
+    read_events(&seen, "0", 10, 0);
+    assert_string_equal(seen.words, "state:running@0 state:queued@0 ");
+}
+
 /* ---- frame ------------------------------------------------------------- */
 
 static int fresh(void **state)
@@ -1338,6 +1997,33 @@ int main(void)
         TEST(a_full_redis_still_finishes_jobs),
         TEST(forgotten_scripts_are_sent_as_text),
         TEST(a_job_costs_few_calls),
+        TEST(a_queued_job_is_cancelled_at_once),
+        TEST(a_bare_push_is_found_by_its_id),
+        TEST(the_owner_of_the_id_is_found_behind_a_duplicate),
+        TEST(what_only_mentions_an_id_is_left_alone),
+        TEST(a_delayed_job_is_cancelled_at_once),
+        TEST(a_job_between_two_tries_is_cancelled_at_once),
+        TEST(a_claimed_job_is_not_started_after_a_cancel),
+        TEST(a_running_job_is_told_with_every_heartbeat),
+        TEST(a_cancel_outlives_the_worker),
+        TEST(two_plain_commands_cancel),
+        TEST(tombstones_are_bounded_in_time_and_number),
+        TEST(a_new_job_with_the_id_of_a_cancelled_one_runs),
+        TEST(what_has_ended_leaves_no_tombstone),
+        TEST(a_job_too_far_back_waits_for_its_end),
+        TEST(what_was_claimed_in_between_is_not_ended_twice),
+        TEST(what_began_to_run_in_between_is_not_ended),
+        TEST(a_full_redis_still_cancels),
+        TEST(the_dead_are_listed_newest_first_and_shown_whole),
+        TEST(a_retried_job_begins_anew),
+        TEST(a_retry_does_not_disturb_a_newer_job),
+        TEST(a_retry_goes_by_the_id_in_the_job),
+        TEST(what_was_cut_is_not_retried),
+        TEST(a_full_redis_keeps_the_dead_where_they_are),
+        TEST(the_dead_are_dropped_one_by_one_or_oldest_first),
+        TEST(events_are_read_on_from_any_entry),
+        TEST(ids_of_entries_are_told_from_others),
+        TEST(a_reaped_job_is_queued_again_in_its_events),
     };
 
     return cmocka_run_group_tests(tests, open_all, close_all);

@@ -25,6 +25,7 @@ struct backend {
 struct sandbox {
     struct backend *backend;
     const struct job *job;
+    bool cancelled; /* guarded by the backend's lock */
 };
 
 /* Shared with forked workers once null_backend_share() was called. */
@@ -85,6 +86,7 @@ static int null_create(struct backend *b, const struct job *job,
                        struct outcome *o)
 {
     struct sandbox *s;
+    long ms;
 
     (void)spec;
     if (strncmp(job->code, "setup", 5) == 0) {
@@ -92,6 +94,8 @@ static int null_create(struct backend *b, const struct job *job,
         outcome_error(o, "told to fail");
         return -EIO;
     }
+    if (sscanf(job->code, "create %ld", &ms) == 1)
+        usleep((useconds_t)ms * 1000);
     s = malloc(sizeof(*s));
     if (!s)
         return -ENOMEM;
@@ -100,18 +104,19 @@ static int null_create(struct backend *b, const struct job *job,
     return 0;
 }
 
-/* -ECANCELED if killed meanwhile. */
-static int nap(struct backend *b, int64_t ms)
+/* -ECANCELED if killed meanwhile; 1 if cancelled. */
+static int nap(struct sandbox *s, int64_t ms)
 {
+    struct backend *b = s->backend;
     int64_t until = clock_us() + ms * 1000;
     struct timespec at = {.tv_sec = until / 1000000,
                           .tv_nsec = until % 1000000 * 1000};
     int rc = 0;
 
     MUST0(pthread_mutex_lock(&b->lock));
-    while (!b->killed && rc == 0)
+    while (!b->killed && !s->cancelled && rc == 0)
         rc = pthread_cond_timedwait(&b->changed, &b->lock, &at);
-    rc = b->killed ? -ECANCELED : 0;
+    rc = b->killed ? -ECANCELED : s->cancelled;
     MUST0(pthread_mutex_unlock(&b->lock));
     return rc;
 }
@@ -124,8 +129,13 @@ static int act(struct sandbox *s, const struct run_sink *sink,
 
     o->verdict = VERDICT_OK;
     o->exit_code = 0;
-    if (sscanf(code, "sleep %ld", &ms) == 1)
-        return nap(s->backend, ms);
+    if (sscanf(code, "sleep %ld", &ms) == 1) {
+        int rc = nap(s, ms);
+
+        if (rc == 1)
+            o->verdict = VERDICT_CANCELLED;
+        return rc < 0 ? rc : 0;
+    }
     if (strcmp(code, "backend") == 0) {
         o->verdict = VERDICT_BACKEND_ERROR;
         outcome_error(o, "told to fail");
@@ -175,8 +185,10 @@ static void null_destroy(struct sandbox *s, struct outcome *o)
 
 static void null_interrupt(struct sandbox *s, enum verdict why)
 {
-    (void)s;
-    (void)why;
+    MUST0(pthread_mutex_lock(&s->backend->lock));
+    s->cancelled = why == VERDICT_CANCELLED;
+    MUST0(pthread_cond_broadcast(&s->backend->changed));
+    MUST0(pthread_mutex_unlock(&s->backend->lock));
 }
 
 static void set_killed(struct backend *b, bool killed)

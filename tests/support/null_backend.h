@@ -5,6 +5,7 @@
  * A job's code says what it does:
  *   "…anything…"   ok at once, nothing printed
  *   "sleep N"      runs N ms (ends early when interrupted or killed)
+ *   "create N"     create takes N ms, which nothing ends early
  *   "setup"        create fails
  *   "backend"      run fails
  *   "user"         verdict user_error

@@ -100,6 +100,26 @@ static void who_gives_up_takes_nothing_and_blocks_nobody(void **state)
     assert_int_equal(admission_taken(*state), 100);
 }
 
+static void who_gives_up_need_not_wait_for_those_before(void **state)
+{
+    struct visitor first = {.admission = *state, .bytes = 60};
+    struct visitor second = {.admission = *state, .bytes = 60};
+    pthread_t threads[2];
+
+    assert_int_equal(admission_enter(*state, 50, NULL, NULL), 0);
+    start_waiting(&first, &threads[0]);
+    start_waiting(&second, &threads[1]);
+    atomic_store(&second.give_up, true);
+    admission_poke(*state);
+    MUST0(pthread_join(threads[1], NULL));
+    assert_int_equal(second.rc, -ECANCELED);
+    assert_false(atomic_load(&first.entered));
+    admission_leave(*state, 50);
+    MUST0(pthread_join(threads[0], NULL));
+    assert_int_equal(first.rc, 0);
+    admission_leave(*state, 60);
+}
+
 static void closing_ends_every_wait(void **state)
 {
     struct visitor v = {.admission = *state, .bytes = 60};
@@ -121,6 +141,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             who_gives_up_takes_nothing_and_blocks_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            who_gives_up_need_not_wait_for_those_before, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_ends_every_wait, setup,
                                         teardown),
     };

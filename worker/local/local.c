@@ -563,6 +563,7 @@ static int local_run(struct sandbox *sb, const struct run_sink *sink,
         return fail(o, VERDICT_NONE, -ECANCELED);
     if (interrupted == CANCELLED) {
         o->verdict = VERDICT_CANCELLED;
+        o->code_started = false;
         outcome_error(o, "cancelled before it started");
         return 0;
     }

@@ -1,0 +1,276 @@
+/* Cancelling: asking for a job's end, and ending one where it waits. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/envelope.h"
+#include "common/job.h"
+#include "common/protocol_call.h"
+#include "common/result.h"
+
+#define SETTLE_FIELDS_MAX 12
+
+enum found { FOUND_ENDED, FOUND_RUNNING, FOUND_WAITING, FOUND_NOTHING };
+
+/* What cancel.lua told. */
+struct finding {
+    enum found found;
+    int64_t now_ms;
+    char kind; /* 'q', 'd', or 0: not seen waiting */
+    const char *queue;
+    const char *element;
+    size_t element_len;
+};
+
+/* A job that is taken out of where it waits. */
+struct settling {
+    const char *job_id;
+    const struct finding *at;
+    struct envelope envelope;
+    struct job *job;
+    struct outcome outcome;
+    struct strbuf result;
+    char token[TOKEN_MAX + 1];
+    struct {
+        const char *name;
+        char value[JOB_NAME_MAX + 1];
+    } fields[SETTLE_FIELDS_MAX];
+    int nfields;
+};
+
+static int ask(const struct protocol *p, struct redis *r, int64_t deadline_ms,
+               const char *job_id, const struct queue_share *queues,
+               int nqueues, redisReply **reply_out)
+{
+    AUTO_WORDS struct words w = {0};
+
+    words_script(&w, p, SCRIPT_CANCEL, false);
+    words_key(&w, p, "cx", NULL);
+    words_keys_end(&w);
+    words_adds(&w, p->prefix);
+    words_adds(&w, job_id);
+    words_addi(&w, TOMBSTONES_MAX);
+    words_addi(&w, CANCEL_LOOK_ENTRIES);
+    words_addi(&w, CANCEL_LOOK_BYTES);
+    for (int i = 0; i < nqueues; i++)
+        words_adds(&w, queues[i].name);
+    return words_call(&w, p, r, deadline_ms, reply_out);
+}
+
+static int read_finding(const redisReply *reply, struct finding *finding,
+                        struct cancel *cancel)
+{
+    if (!reply_is_array(reply, 7))
+        return -EPROTO;
+    *finding = (struct finding){
+        .found = (enum found)reply_int(reply, 0),
+        .now_ms = reply_int(reply, 3),
+        .kind = reply_text(reply, 4)[0],
+        .queue = reply_text(reply, 5),
+        .element = reply_text(reply, 6),
+    };
+    if (finding->kind)
+        finding->element_len = (size_t)reply->element[6]->len;
+    snprintf(cancel->status, sizeof(cancel->status), "%s",
+             reply_text(reply, 1));
+    snprintf(cancel->verdict, sizeof(cancel->verdict), "%s",
+             reply_text(reply, 2));
+    return 0;
+}
+
+/* A member of the delayed set is "<queue> <token> <job id or -> <entry>". */
+static const char *entry_of(const struct finding *at)
+{
+    const char *entry = at->element;
+
+    for (int i = 0; at->kind == 'd' && i < 3; i++) {
+        const char *space = strchr(entry, ' ');
+
+        if (!space)
+            return NULL;
+        entry = space + 1;
+    }
+    return entry;
+}
+
+/* 1: it is this job. 0: another one, or none that can be read: a worker will
+ * say what it is. */
+static int read_entry(struct settling *s)
+{
+    const char *entry = entry_of(s->at), *id;
+    char own_id[JOB_ID_MAX + 1];
+    struct complaint why;
+    size_t len, body;
+    int rc;
+
+    if (!entry)
+        return 0;
+    len = s->at->element_len - (size_t)(entry - s->at->element);
+    body = envelope_parse(entry, len, &s->envelope);
+    rc = job_parse(entry + body, len - body, &s->job, own_id, &why);
+    if (rc < 0)
+        return rc == -ENOMEM ? rc : 0;
+    id = own_id[0] ? own_id : s->envelope.id;
+    return strcmp(id, s->job_id) == 0;
+}
+
+static void add_field(struct settling *s, const char *name, const char *value)
+{
+    if (!value || !value[0])
+        return;
+    s->fields[s->nfields].name = name;
+    snprintf(s->fields[s->nfields].value, sizeof(s->fields[0].value), "%s",
+             value);
+    s->nfields++;
+}
+
+static void add_time(struct settling *s, const char *name, double unix_s)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.6f", unix_s);
+    add_field(s, name, text);
+}
+
+static int make_result(struct settling *s)
+{
+    double now = (double)s->at->now_ms / 1000;
+    double since =
+        s->envelope.enqueued_ms ? (double)s->envelope.enqueued_ms / 1000 : now;
+    struct result_context context = {
+        .job_id = s->job_id,
+        .attempt = s->envelope.attempts + 1,
+        .enqueued_at = since,
+        .finished_at = now,
+        .queue_time = now > since ? now - since : 0,
+    };
+
+    s->outcome.verdict = VERDICT_CANCELLED;
+    s->outcome.timings.queue = context.queue_time;
+    outcome_error(&s->outcome, "cancelled before it started");
+    add_field(s, "status", verdict_status(VERDICT_CANCELLED));
+    add_field(s, "verdict", verdict_name(VERDICT_CANCELLED));
+    add_field(s, "success", "0");
+    add_time(s, "enqueued_at", since);
+    add_time(s, "finished_at", now);
+    add_field(s, "error", s->outcome.error);
+    add_field(s, "task_type", s->job->task_type);
+    add_field(s, "batch_id", s->job->batch_id);
+    return result_encode(&context, s->job, NULL, &s->outcome, &s->result);
+}
+
+static void settle_keys(struct words *w, const struct protocol *p,
+                        const struct settling *s)
+{
+    const char *batch = s->job->batch_id;
+    bool queued = s->at->kind == 'q';
+
+    words_key(w, p, "cx", NULL);
+    words_key(w, p, queued ? "queue" : "delayed", queued ? s->at->queue : NULL);
+    words_key(w, p, "job", s->job_id);
+    words_key(w, p, "stats", NULL);
+    words_minute_key(w, p);
+    words_key(w, p, "batch", batch ? batch : "");
+    words_key(w, p, "events", s->job_id);
+}
+
+static void settle_hash(struct words *w, const struct settling *s)
+{
+    for (int i = 0; i < s->nfields; i++) {
+        words_adds(w, s->fields[i].name);
+        words_adds(w, s->fields[i].value);
+    }
+    words_adds(w, "result");
+    words_add(w, s->result.text, s->result.len);
+}
+
+static void settle_words(struct words *w, const struct protocol *p,
+                         const struct settling *s)
+{
+    const struct job *job = s->job;
+
+    words_script(w, p, SCRIPT_SETTLE, false);
+    settle_keys(w, p, s);
+    words_keys_end(w);
+    words_adds(w, s->at->kind == 'q' ? "q" : "d");
+    words_add(w, s->at->element, s->at->element_len);
+    words_adds(w, s->envelope.parent);
+    words_adds(w, s->token);
+    words_adds(w, s->job_id);
+    words_adds(w, verdict_name(VERDICT_CANCELLED));
+    words_addi(w, p->result_ttl_s * 1000);
+    words_key(w, p, "done", NULL);
+    words_addi(w, MINUTE_TTL_S);
+    words_addf(w, "%s%s", job->batch_id ? "b" : "", job->stream ? "e" : "");
+    settle_hash(w, s);
+}
+
+/* 1: the job has ended. 0: it is no longer there, or not to be ended here. */
+static int settle_read(struct settling *s, const struct protocol *p,
+                       struct redis *r, int64_t deadline_ms)
+{
+    AUTO_WORDS struct words w = {0};
+    AUTO_REPLY redisReply *reply = NULL;
+    char nonce[JOB_ID_MAX + 1];
+    int rc = protocol_make_job_id(nonce);
+
+    if (rc == 0)
+        rc = make_result(s);
+    if (rc < 0)
+        return rc;
+    snprintf(s->token, sizeof(s->token), "c.%s", nonce);
+    settle_words(&w, p, s);
+    rc = words_call(&w, p, r, deadline_ms, &reply);
+    if (rc < 0)
+        return rc;
+    return reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
+}
+
+static int settle(const struct protocol *p, struct redis *r,
+                  int64_t deadline_ms, const char *job_id,
+                  const struct finding *at)
+{
+    struct settling s = {.job_id = job_id, .at = at};
+    int rc = outcome_init(&s.outcome, 0);
+
+    if (rc == 0)
+        rc = read_entry(&s);
+    if (rc == 1)
+        rc = settle_read(&s, p, r, deadline_ms);
+    job_destroy(s.job);
+    outcome_fini(&s.outcome);
+    strbuf_fini(&s.result);
+    return rc;
+}
+
+int protocol_cancel(const struct protocol *p, struct redis *r,
+                    int64_t deadline_ms, const char *job_id,
+                    const struct queue_share *queues, int nqueues,
+                    struct cancel *cancel_out)
+{
+    static const enum cancel_answer otherwise[] = {
+        [FOUND_ENDED] = CANCEL_FINISHED,
+        [FOUND_RUNNING] = CANCEL_SENT,
+        [FOUND_WAITING] = CANCEL_WAITS,
+        [FOUND_NOTHING] = CANCEL_UNKNOWN,
+    };
+    AUTO_REPLY redisReply *reply = NULL;
+    struct finding at;
+    int rc = ask(p, r, deadline_ms, job_id, queues, nqueues, &reply);
+
+    if (rc == 0)
+        rc = read_finding(reply, &at, cancel_out);
+    if (rc < 0)
+        return rc;
+    if (at.found > FOUND_NOTHING)
+        return -EPROTO;
+    cancel_out->answer = otherwise[at.found];
+    if (!at.kind)
+        return 0;
+    rc = settle(p, r, deadline_ms, job_id, &at);
+    if (rc == 1)
+        cancel_out->answer = CANCEL_DONE;
+    else if (rc == 0) /* it was there a moment ago */
+        cancel_out->answer = CANCEL_WAITS;
+    return rc < 0 ? rc : 0;
+}

@@ -1,0 +1,236 @@
+/* The dead list: looking at it, giving a job another start, dropping it. */
+#include <errno.h>
+#include <string.h>
+
+#include "common/job.h"
+#include "common/json.h"
+#include "common/protocol_call.h"
+
+static int ask(const struct protocol *p, struct redis *r, int64_t deadline_ms,
+               int64_t from, int64_t count, const char *job_id,
+               redisReply **reply_out)
+{
+    AUTO_WORDS struct words w = {0};
+    int rc;
+
+    words_script(&w, p, SCRIPT_DEAD, false);
+    words_key(&w, p, "dead", NULL);
+    words_keys_end(&w);
+    words_addi(&w, from);
+    words_addi(&w, count);
+    words_adds(&w, job_id);
+    rc = words_call(&w, p, r, deadline_ms, reply_out);
+    if (rc == 0 && !reply_is_array(*reply_out, 1))
+        rc = -EPROTO;
+    return rc;
+}
+
+static void split(const redisReply *item, struct dead_entry *entry_out)
+{
+    const char *text = item->str;
+    const char *end = memchr(text, '\n', (size_t)item->len);
+
+    *entry_out = (struct dead_entry){.about = text};
+    entry_out->about_len = end ? (size_t)(end - text) : (size_t)item->len;
+    if (end) {
+        entry_out->body = end + 1;
+        entry_out->body_len = (size_t)item->len - entry_out->about_len - 1;
+    }
+}
+
+int protocol_dead_list(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, int64_t from, int count,
+                       protocol_dead_fn *take, void *ctx, int64_t *total_out)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    int rc;
+
+    if (from < 0 || count < 0 || count > DEAD_PAGE_MAX)
+        return -EINVAL;
+    rc = ask(p, r, deadline_ms, from, count, "", &reply);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 1; i < reply->elements; i++) {
+        struct dead_entry entry;
+
+        if (reply->element[i]->type != REDIS_REPLY_STRING)
+            return -EPROTO;
+        split(reply->element[i], &entry);
+        take(ctx, &entry);
+    }
+    if (total_out)
+        *total_out = reply_int(reply, 0);
+    return (int)reply->elements - 1;
+}
+
+/* -ENOENT if it has none. *reply_out holds it, as it stands in the list. */
+static int find(const struct protocol *p, struct redis *r, int64_t deadline_ms,
+                const char *job_id, redisReply **reply_out)
+{
+    int rc;
+
+    if (!job_id_valid(job_id))
+        return -ENOENT;
+    rc = ask(p, r, deadline_ms, 0, 0, job_id, reply_out);
+    if (rc < 0)
+        return rc;
+    if ((*reply_out)->elements < 2)
+        return -ENOENT;
+    return (*reply_out)->element[1]->type == REDIS_REPLY_STRING ? 0 : -EPROTO;
+}
+
+int protocol_dead_show(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, const char *job_id,
+                       protocol_dead_fn *take, void *ctx)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    struct dead_entry entry;
+    int rc = find(p, r, deadline_ms, job_id, &reply);
+
+    if (rc < 0)
+        return rc;
+    split(reply->element[1], &entry);
+    take(ctx, &entry);
+    return 0;
+}
+
+/* ---- another start ----------------------------------------------------- */
+
+struct revival {
+    const redisReply *whole;
+    struct dead_entry entry;
+    char queue[JOB_NAME_MAX + 1];
+    double bytes, kept;
+    char id[JOB_ID_MAX + 1], batch[JOB_NAME_MAX + 1];
+    bool stream;
+};
+
+/* What the line about it says. */
+static int read_about(struct revival *v)
+{
+    cJSON *about = cJSON_ParseWithLength(v->entry.about, v->entry.about_len);
+    const char *queue =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(about, "queue"));
+    const cJSON *bytes = cJSON_GetObjectItemCaseSensitive(about, "bytes");
+    const cJSON *kept = cJSON_GetObjectItemCaseSensitive(about, "kept");
+    int rc = 0;
+
+    if (queue && job_name_valid(queue, false) && cJSON_IsNumber(bytes) &&
+        cJSON_IsNumber(kept)) {
+        strcpy(v->queue, queue);
+        v->bytes = bytes->valuedouble;
+        v->kept = kept->valuedouble;
+    } else {
+        rc = -EPROTO;
+    }
+    cJSON_Delete(about);
+    return rc;
+}
+
+static int send_revival(const struct protocol *p, struct redis *r,
+                        int64_t deadline_ms, const struct revival *v,
+                        enum dead_answer *answer_out)
+{
+    static const enum dead_answer answers[] = {DEAD_DONE, DEAD_NONE,
+                                               DEAD_TAKEN};
+    AUTO_WORDS struct words w = {0};
+    AUTO_REPLY redisReply *reply = NULL;
+    char nonce[JOB_ID_MAX + 1];
+    int rc = protocol_make_job_id(nonce);
+
+    if (rc < 0)
+        return rc;
+    words_script(&w, p, SCRIPT_DEAD_RETRY, false);
+    words_key(&w, p, "dead", NULL);
+    words_key(&w, p, "queue", v->queue);
+    words_key(&w, p, "job", v->id);
+    words_key(&w, p, "stats", NULL);
+    words_key(&w, p, "cx", NULL);
+    words_key(&w, p, "events", v->id);
+    words_key(&w, p, "batch", v->batch);
+    words_keys_end(&w);
+    words_add(&w, v->whole->str, (size_t)v->whole->len);
+    words_adds(&w, v->id);
+    words_add(&w, v->entry.body, v->entry.body_len);
+    words_adds(&w, nonce);
+    words_adds(&w, v->queue);
+    words_addf(&w, "%s%s", v->batch[0] ? "b" : "", v->stream ? "e" : "");
+    rc = words_call(&w, p, r, deadline_ms, &reply);
+    if (rc < 0)
+        return rc;
+    if (reply->type != REDIS_REPLY_INTEGER || reply->integer < 0 ||
+        reply->integer > 2)
+        return -EPROTO;
+    *answer_out = answers[reply->integer];
+    return 0;
+}
+
+int protocol_dead_retry(const struct protocol *p, struct redis *r,
+                        int64_t deadline_ms, const char *job_id,
+                        enum dead_answer *answer_out,
+                        char id_out[JOB_ID_MAX + 1])
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    struct revival v = {.bytes = 0};
+    int rc = find(p, r, deadline_ms, job_id, &reply);
+
+    *answer_out = DEAD_NONE;
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    v.whole = reply->element[1];
+    split(v.whole, &v.entry);
+    rc = read_about(&v);
+    if (rc < 0)
+        return rc;
+    if (v.kept < v.bytes || !v.entry.body) {
+        *answer_out = DEAD_CUT;
+        return 0;
+    }
+    job_glean(v.entry.body, v.entry.body_len, v.id, v.batch, &v.stream);
+    if (!v.id[0]) /* the worker knows it by the envelope's */
+        strcpy(v.id, job_id);
+    if (id_out)
+        strcpy(id_out, v.id);
+    return send_revival(p, r, deadline_ms, &v, answer_out);
+}
+
+/* ---- dropping ---------------------------------------------------------- */
+
+static int drop(const struct protocol *p, struct redis *r, int64_t deadline_ms,
+                const redisReply *whole, int count)
+{
+    AUTO_WORDS struct words w = {0};
+    AUTO_REPLY redisReply *reply = NULL;
+    int rc;
+
+    words_script(&w, p, SCRIPT_DEAD_DROP, false);
+    words_key(&w, p, "dead", NULL);
+    words_keys_end(&w);
+    words_add(&w, whole ? whole->str : "", whole ? (size_t)whole->len : 0);
+    words_addi(&w, count);
+    rc = words_call(&w, p, r, deadline_ms, &reply);
+    if (rc < 0)
+        return rc;
+    return reply->type == REDIS_REPLY_INTEGER ? (int)reply->integer : -EPROTO;
+}
+
+int protocol_dead_drop(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, const char *job_id,
+                       enum dead_answer *answer_out)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    int rc = find(p, r, deadline_ms, job_id, &reply);
+
+    if (rc == 0)
+        rc = drop(p, r, deadline_ms, reply->element[1], 0);
+    *answer_out = rc > 0 ? DEAD_DONE : DEAD_NONE;
+    return rc < 0 && rc != -ENOENT ? rc : 0;
+}
+
+int protocol_dead_drop_oldest(const struct protocol *p, struct redis *r,
+                              int64_t deadline_ms, int count)
+{
+    if (count < 1 || count > DEAD_PAGE_MAX)
+        return -EINVAL;
+    return drop(p, r, deadline_ms, NULL, count);
+}

@@ -274,7 +274,9 @@ static int take_local(struct template *tpl, cJSON *item, struct complaint *why)
         snprintf(field, sizeof field, "local.%.100s", each->string);
         rc = get_language(each->string, field, &language, why);
         if (rc < 0)
-            return rc;
+            return complain(why, field,
+                            "is not known; there are python, javascript, bash "
+                            "and preload");
         interpreter = runtime_of(tpl, language);
         if (*interpreter)
             return complain(why, field, "is given twice; give it once");

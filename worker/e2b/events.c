@@ -123,7 +123,8 @@ static int take_error(struct events *e, const cJSON *event)
     e->failed = true;
     if (is_servers(name, traceback) && !e->cut && !e->lost[0])
         snprintf(e->lost, sizeof(e->lost), "%s", name);
-    strip_escapes((char *)(uintptr_t)traceback);
+    if (*traceback)
+        strip_escapes((char *)(uintptr_t)traceback);
     /* Code makes them as long as it likes; frames take no more than so much,
      * each byte escaped. */
     json_add_lit(&error, "{\"name\":");
@@ -270,9 +271,11 @@ static int too_long(struct events *e)
 {
     bool is_output =
         says_type(&e->line, "stdout") || says_type(&e->line, "stderr");
+    bool is_error = says_type(&e->line, "error");
     int rc = 0;
 
-    if (is_output || says_type(&e->line, "error"))
+    e->failed = e->failed || is_error;
+    if (is_output || is_error)
         rc = take_beginning(e);
     else if (says_type(&e->line, "result"))
         outcome_warn(e->o, "result_rejected: a result of more than %u bytes",

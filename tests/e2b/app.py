@@ -1,4 +1,4 @@
-"""Where requests go: host to plane, path to route, and the checks on the way."""
+"""Where requests go: host to plane, path to route, and checks on the way."""
 import asyncio
 import collections
 import json
@@ -39,10 +39,9 @@ class App:
         self.violation_count = 0
         self.requests: collections.Counter = collections.Counter()
         self.handshakes = self.resumed = self.connections = 0
-        self.open_connections = 0
+        self.open: set[Connection] = set()
         self.foreign: list[dict[str, Any]] = []
         self.latency = 0.0
-        self.tasks: set[asyncio.Task] = set()
         self.begun = time.monotonic()
 
     def complain(self, text: str) -> None:
@@ -56,7 +55,7 @@ class App:
                         writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
         self.connections += 1
-        self.open_connections += 1
+        self.open.add(connection)
         self.handshakes += connection.tls
         self.resumed += connection.resumed
         try:
@@ -73,8 +72,18 @@ class App:
             self.complain("double: bug: %r" % error)
             connection.reset()
         finally:
-            self.open_connections -= 1
+            self.open.discard(connection)
             connection.abort()
+
+    async def close_open(self, idle_only: bool, rst: bool) -> int:
+        """As a load balancer that restarts does."""
+        chosen = [one for one in self.open if not (idle_only and one.busy)]
+        for one in chosen:
+            if rst:
+                one.reset()
+            else:
+                one.writer.close()  # its own task waits for the end
+        return len(chosen)
 
     async def connected_foreign(self, reader: asyncio.StreamReader,
                                 writer: asyncio.StreamWriter) -> None:
@@ -539,7 +548,7 @@ class App:
                       for one in fleet.alive.values()],
             "max_alive": fleet.max_alive, "tls_handshakes": self.handshakes,
             "tls_resumed": self.resumed, "connections": self.connections,
-            "open_connections": self.open_connections,
+            "open_connections": len(self.open),
             "memory": fleet.memory.kind,
             "cpu_double": time.process_time(),
             "cpu_sandboxes": await fleet.forker.cpu(),

@@ -1,6 +1,5 @@
 """The control plane: api.<domain>, JSON both ways, X-API-Key."""
 import base64
-import json
 import re
 import time
 from datetime import datetime, timezone
@@ -28,14 +27,6 @@ def rfc3339(seconds: float) -> str:
         "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def strict_id(text: str) -> str:
-    """`ID` or `ID-anything`."""
-    if text.count("-") > 1 or not re.fullmatch(r"[a-z0-9]+",
-                                               text.partition("-")[0]):
-        raise ApiError(400, "Invalid sandbox ID")
-    return text.partition("-")[0]
-
-
 class Control:
     def __init__(self, fleet: Fleet, app: Any):
         self.fleet, self.app = fleet, app
@@ -45,13 +36,22 @@ class Control:
         handler = getattr(self, "do_" + re.sub(r"_v\d$", "", route))
         try:
             if path_id:
-                await handler(exchange, self.find(strict_id(path_id)), body)
+                await handler(exchange, self.find(self.strict_id(path_id)),
+                              body)
             elif route.startswith("create"):
                 await handler(exchange, body or {}, route == "create_v2")
             else:
                 await handler(exchange, body)
         except ApiError as error:
             await exchange.json(error.code, error.body)
+
+    def strict_id(self, text: str) -> str:
+        """`ID` or `ID-anything`."""
+        if text.count("-") > 1 or not re.fullmatch(r"[a-z0-9]+",
+                                                   text.partition("-")[0]):
+            self.app.complain("control plane: sandbox ID %r" % text)
+            raise ApiError(400, "Invalid sandbox ID")
+        return text.partition("-")[0]
 
     def find(self, sandbox_id: str) -> Sandbox:
         sandbox = self.fleet.alive.get(sandbox_id)
@@ -273,8 +273,3 @@ class Control:
             self.extend(sandbox, seconds)
         await exchange.json(201 if was_paused else 200,
                             self.describe(sandbox))
-
-
-def parse_json(raw: bytes) -> Any:
-    from schema import once
-    return json.loads(raw.decode("utf-8"), object_pairs_hook=once)

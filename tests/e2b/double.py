@@ -28,6 +28,9 @@ The control socket takes a line of JSON and answers with one:
     {"cmd": "clear"}        drops faults;  {"cmd": "clear_violations"}
     {"cmd": "latency", "ms": N}   {"cmd": "max_sandboxes", "n": N}
     {"cmd": "kill", "id": ID}     a sandbox is lost, without a DELETE
+    {"cmd": "close_idle", "rst": false}   connections without a request
+    {"cmd": "outage", "how": "refuse"}    no new connections, the open ones are
+        reset; "mute": TCP alone answers; "none": over
     {"cmd": "oom", "id": ID, "n": N}   as if the guest's kernel had OOM-killed
 
 Routes: create list get delete timeout refreshes pause connect metrics
@@ -63,7 +66,9 @@ import asyncio
 import gc
 import json
 import os
+import socket
 import sys
+from typing import Any
 
 sys.dont_write_bytecode = True
 
@@ -96,18 +101,53 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class Door:
+    """The main listener, which can be shut."""
+
+    def __init__(self, app: App, options: dict[str, Any]):
+        self.app, self.options = app, options
+        self.server: asyncio.Server | None = None
+        self.mute: socket.socket | None = None
+
+    async def open(self) -> int:
+        self.server = await asyncio.start_server(self.app.connected,
+                                                 **self.options)
+        self.options["port"] = self.server.sockets[0].getsockname()[1]
+        return self.options["port"]
+
+    def shut(self) -> None:
+        if self.server:
+            self.server.close()
+        if self.mute:
+            self.mute.close()
+        self.server = self.mute = None
+
+    async def outage(self, how: str) -> None:
+        if how not in ("refuse", "mute", "none"):
+            raise ValueError("no outage %r" % how)
+        self.shut()
+        if how == "none":
+            await self.open()
+            return
+        await self.app.close_open(idle_only=False, rst=True)
+        if how == "mute":
+            # The kernel takes connections in; nobody takes them over.
+            self.mute = socket.create_server(
+                ("127.0.0.1", self.options["port"]), backlog=1024)
+
+
 class Remote:
     """The tests' side entrance: the control socket."""
 
-    def __init__(self, app: App):
-        self.app = app
+    def __init__(self, app: App, door: Door):
+        self.app, self.door = app, door
 
     async def connected(self, reader: asyncio.StreamReader,
                         writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             try:
                 reply = await self.obey(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+            except Exception as error:  # a test must not wait for ever
                 reply = {"error": repr(error)}
             writer.write(json.dumps(reply).encode() + b"\n")
             await writer.drain()
@@ -131,6 +171,11 @@ class Remote:
             app.fleet.max_sandboxes = order["n"]
         elif command == "kill":
             app.fleet.remove(app.fleet.alive[order["id"]])
+        elif command == "close_idle":
+            return {"ok": True, "closed": await app.close_open(
+                idle_only=True, rst=order.get("rst", False))}
+        elif command == "outage":
+            await self.door.outage(order["how"])
         elif command == "oom":
             app.fleet.alive[order["id"]].pretend_ooms(order.get("n", 1))
         else:
@@ -159,21 +204,21 @@ async def main(args: argparse.Namespace) -> None:
     app.latency = args.latency_ms / 1000
     ca, certificate, key = certs.make(folder, args.bad_cert)
     tls = certs.context(certificate, key, args.h2)
-    options = {"host": "127.0.0.1", "backlog": 1024, "limit": 64 << 10}
-    servers = [
-        await asyncio.start_server(app.connected, port=args.port, ssl=tls,
-                                   **options),
-        await asyncio.start_server(app.connected_foreign, port=0, ssl=tls,
-                                   **options)]
-    ports = [one.sockets[0].getsockname()[1] for one in servers]
+    options: dict[str, Any] = {"host": "127.0.0.1", "backlog": 1024,
+                               "limit": 64 << 10}
+    door = Door(app, {**options, "port": args.port, "ssl": tls})
+    port = await door.open()
+    foreign = await asyncio.start_server(app.connected_foreign, port=0,
+                                         ssl=tls, **options)
+    foreign_port = foreign.sockets[0].getsockname()[1]
     app.faults.foreign = "https://foreign.%s:%d/caught" % (certs.DOMAIN,
-                                                           ports[1])
+                                                           foreign_port)
     control = os.path.join(folder, "control")
-    servers.append(await asyncio.start_unix_server(Remote(app).connected,
-                                                   control))
-    ready = {"port": ports[0], "ca": ca, "api_key": args.key,
-             "domain": "%s:%d" % (certs.DOMAIN, ports[0]),
-             "control": control, "foreign_port": ports[1],
+    servers = [foreign, await asyncio.start_unix_server(
+        Remote(app, door).connected, control)]
+    ready = {"port": port, "ca": ca, "api_key": args.key,
+             "domain": "%s:%d" % (certs.DOMAIN, port),
+             "control": control, "foreign_port": foreign_port,
              "memory": fleet.memory.kind}
     if args.plain:
         servers.append(await asyncio.start_server(app.connected, port=0,
@@ -185,6 +230,7 @@ async def main(args: argparse.Namespace) -> None:
     gc.freeze()
     print(json.dumps(ready), flush=True)
     await stdin_closed()
+    door.shut()
     for one in servers:
         one.close()
     await fleet.close()

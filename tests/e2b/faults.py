@@ -13,7 +13,8 @@ from server import Dropped, Exchange
 
 PLAIN, HTML = "text/plain; charset=utf-8", "text/html"
 NGINX = ("<html>\r\n<head><title>%s</title></head>\r\n<body>\r\n<center><h1>%s"
-         "</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n")
+         "</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n"
+         "</html>\r\n")
 
 
 def api(code: int, message: str, error_code: str = "") -> dict[str, Any]:
@@ -204,6 +205,10 @@ class Fault:
         if self.kind == "answer_lost":
             await exchange.close_cleanly()
             raise Dropped
+
+    async def on_finish(self, exchange: Exchange) -> None:
+        if self.kind == "no_close_notify":
+            await exchange.cut()
 
     async def on_body(self, exchange: Exchange, data: bytes) -> bytes:
         if self.kind not in ("reset", "truncate", "stall_body", "drip"):

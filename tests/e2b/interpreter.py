@@ -323,7 +323,14 @@ class Run:
             if context.kernel is None or context.kernel.dead:
                 context.kernel = Kernel(self.sandbox, context.kind,
                                         context.cwd)
-                await context.kernel.start()
+                try:
+                    await context.kernel.start()
+                except OSError:  # a guest full of processes, say
+                    context.kernel.close()
+                    await self.kernel_died()
+                    await self.event("end_of_execution")
+                    await self.exchange.finish()
+                    return
                 first = True
             code = self.code(body, first)
             context.count += 1

@@ -86,6 +86,8 @@ class Link:
             raise KeyboardInterrupt
 
     def send(self, kind: bytes, payload: bytes) -> None:
+        if not self.own():
+            return  # a child of user code that came back from its cell
         with self.lock:
             self.sending = True
             try:
@@ -380,9 +382,10 @@ class Shell:
         cell = self.names.get(error.filename, self.count)
         text = (error.text or "").rstrip("\n")
         arrow = " " * (4 + max((error.offset or 1) - 1, 0)) + "^"
-        return "  %sCell%s %sIn[%d]%s%s, line %s%s\n    %s\n%s\n%s%s%s%s:%s %s\n" % (
-            CYAN, PLAIN, GREEN, cell, PLAIN, GREEN, error.lineno, PLAIN, text,
-            arrow, RED, name, PLAIN, RED, PLAIN, error.msg)
+        place = "  %sCell%s %sIn[%d]%s%s, line %s%s" % (
+            CYAN, PLAIN, GREEN, cell, PLAIN, GREEN, error.lineno, PLAIN)
+        return "%s\n    %s\n%s\n%s%s%s%s:%s %s\n" % (
+            place, text, arrow, RED, name, PLAIN, RED, PLAIN, error.msg)
 
     def trace(self, error: BaseException, name: str, value: str) -> str:
         if isinstance(error, SyntaxError) and error.filename in self.names:
@@ -426,11 +429,13 @@ def main(order: dict) -> None:
         # Between cells an interrupt has nothing to hit.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         cell = link.next_cell()
-        signal.signal(signal.SIGINT, link.on_interrupt)
         try:
+            signal.signal(signal.SIGINT, link.on_interrupt)
             shell.run(cell)
         except KeyboardInterrupt as error:  # after the cell's own end
             shell.failure(error)
+        if not link.own():
+            os._exit(0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         link.interrupted = False
         link.send(b"D", b"")

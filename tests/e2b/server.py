@@ -82,6 +82,8 @@ class Connection:
         self.reader, self.writer = reader, writer
         self.pushed = b""  # read while watching for the end
         self.served = 0
+        self.busy = False
+        self.sock = writer.get_extra_info("socket")
         tls = writer.get_extra_info("ssl_object")
         self.tls = tls is not None
         self.alpn = tls.selected_alpn_protocol() if tls else None
@@ -170,12 +172,9 @@ class Connection:
     # Ways to end.
 
     def reset(self) -> None:
-        sock = self.writer.get_extra_info("socket")
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                            struct.pack("ii", 1, 0))
-        except OSError:
-            pass
+        with contextlib.suppress(OSError, AttributeError):  # closed already
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                 struct.pack("ii", 1, 0))
         self.abort()
 
     def abort(self) -> None:
@@ -250,6 +249,8 @@ class Exchange:
         self.connection.writer.write(b"0\r\n\r\n")
         self.ended = True
         await self.drain()
+        if self.fault:
+            await self.fault.on_finish(self)
 
     # Below that.
 
@@ -320,7 +321,9 @@ async def serve_connection(connection: Connection, handler: Handler,
             await connection.read_body(request)
             exchange = Exchange(connection, request)
             connection.served += 1
+            connection.busy = True
             await handler(exchange)
+            connection.busy = False
             if exchange.dead:
                 return
             if not exchange.keep:

@@ -1,5 +1,5 @@
 """Messages between the double, its forker and the sandboxes' first processes:
-JSON with a length in front, over unix stream sockets, file descriptors along."""
+JSON with a length in front, over unix stream sockets; descriptors go along."""
 import json
 import socket
 import struct

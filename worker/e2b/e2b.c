@@ -31,6 +31,7 @@
 #define ACCOUNT_SLICE_MS 250
 #define PUT_OFF_MS       2000  /* a job that found no place */
 #define RATE_MS_MAX      15000 /* longer than this, the job waits in its queue */
+#define DELETE_HURRY_MS  3000
 #define DELETE_TRIES     3
 #define DELETE_MS        10000
 #define NONCE_CHARS      24
@@ -563,11 +564,16 @@ static void e2b_destroy(struct sandbox *sb, struct outcome *o)
     if (!sb)
         return;
     be = sb->backend;
-    for (int try = 0; try < DELETE_TRIES && fault != FAULT_NONE; try++) {
+    /* Who stops now does not wait for E2B: the janitor, or whoever finds them.
+     */
+    bool hurry = atomic_load(&sb->interrupted) == ABANDONED;
+    int tries = hurry ? 1 : DELETE_TRIES;
+
+    for (int try = 0; try < tries && fault != FAULT_NONE; try++) {
         if (try > 0)
             call_slot_nap(&sb->guest.slot, jittered(PAUSE_MS << try));
         fault = control_kill(&be->control, NULL, sb->guest.sandbox.id,
-                             DELETE_MS, text);
+                             hurry ? DELETE_HURRY_MS : DELETE_MS, text);
     }
     if (fault != FAULT_NONE) {
         janitor_kill(be->janitor, sb->guest.sandbox.id);

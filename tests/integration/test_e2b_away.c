@@ -105,13 +105,14 @@ static void no_name_or_a_wrong_certificate_is_away_too(void **state)
     struct e2b_double liar;
     struct proc other = {.pid = 0};
     const char *const nowhere[] = {
-        "CAPIBOX_BACKEND=e2b", "E2B_DOMAIN=no.such.host.invalid",
-        "E2B_API_KEY=e2b_0123", "CAPIBOX_QUEUES=nowhere", NULL};
+        "CAPIBOX_BACKEND=e2b",  "E2B_DOMAIN=no.such.host.invalid",
+        "E2B_API_KEY=e2b_0123", "CAPIBOX_QUEUES=nowhere",
+        E2B_STAGE_TEMPLATES,    NULL};
 
     double_open(&liar, bad);
-    const char *const lied_to[] = {liar.env[0],           liar.env[1],
-                                   liar.env[2],           liar.env[3],
-                                   "CAPIBOX_QUEUES=liar", NULL};
+    const char *const lied_to[] = {
+        liar.env[0],           liar.env[1],         liar.env[2], liar.env[3],
+        "CAPIBOX_QUEUES=liar", E2B_STAGE_TEMPLATES, NULL};
 
     stage_worker(&s->rig, &s->worker, nowhere);
     stage_worker(&s->rig, &other, lied_to);

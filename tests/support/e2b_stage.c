@@ -46,8 +46,9 @@ int e2b_stage_close(void **state)
 void e2b_stage_worker(struct e2b_stage *s, struct proc *worker,
                       const char *setting)
 {
-    const char *env[DOUBLE_ENV + 1] = {setting};
-    int n = setting ? 1 : 0;
+    /* Sanitizers' programs are not where templates are found beside. */
+    const char *env[DOUBLE_ENV + 2] = {E2B_STAGE_TEMPLATES, setting};
+    int n = setting ? 2 : 1;
 
     for (int i = 0; s->e2b.env[i]; i++)
         env[n++] = s->e2b.env[i];

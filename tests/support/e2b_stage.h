@@ -9,6 +9,8 @@
 #include "tests/support/double.h"
 #include "tests/support/stage.h"
 
+#define E2B_STAGE_TEMPLATES "CAPIBOX_TEMPLATES=templates"
+
 struct e2b_stage {
     struct rig rig;
     struct e2b_double e2b;

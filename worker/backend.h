@@ -45,9 +45,9 @@ struct backend_ops {
      * and when they were loaded again. May be NULL. */
     void (*prepare)(struct backend *backend, const struct template_set *set);
 
-    /* Makes a sandbox with the job's files in it, ready to run. -EAGAIN: there
-     * is no place for one now, and nothing was done; o->put_off_ms says when to
-     * try again. */
+    /* Makes a sandbox with the job's files in it, ready to run. -EAGAIN, here
+     * and of run(): there is no place for one now, and nothing of the code ran;
+     * o->put_off_ms says when to try again. */
     int (*create)(struct backend *backend, const struct job *job,
                   const struct spec *spec, struct sandbox **sandbox_out,
                   struct outcome *o);

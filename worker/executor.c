@@ -181,10 +181,15 @@ static int settle_failure(struct execution *x, int rc)
 /* No place for a sandbox: later, with nothing used up. */
 static int put_off(struct execution *x)
 {
+    int rc;
+
     log_info("job put off", LOG_S("job", x->d->job_id),
              LOG_I("ms", x->outcome.put_off_ms), LOG_S("why", x->outcome.error),
              LOG_END);
-    return delivery_delay(x->d, redis_now_ms(x->w) + x->outcome.put_off_ms);
+    rc = delivery_delay(x->d, redis_now_ms(x->w) + x->outcome.put_off_ms);
+    x->d->finish.sandbox_created = x->outcome.sandbox_created;
+    x->d->finish.sandbox_destroyed = x->outcome.sandbox_destroyed;
+    return rc;
 }
 
 /* It did not come to a run, or the run was given up for another reason: what

@@ -65,6 +65,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import os
 import socket
 import sys
@@ -237,4 +238,6 @@ async def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    # It tells of each write to a client that has left.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     asyncio.run(main(arguments()))

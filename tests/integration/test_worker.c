@@ -253,6 +253,71 @@ static void a_pause_keeps_jobs_in_their_queue(void **state)
     assert_ends_well(pid);
 }
 
+/* ---- no place for a sandbox -------------------------------------------- */
+
+static void a_job_without_a_place_goes_back_with_nothing_used_up(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    null_backend_share();
+    null_backend_full(true);
+    pid = one_worker();
+    rig_push(&rig, "default",
+             "{\"id\":\"a\",\"code\":\"place 100\",\"max_attempts\":1}");
+    while (null_backend_put_off() < 25) /* more than DELIVERIES_MAX */
+        usleep(10000);
+    assert_int_equal(null_backend_runs(), 0);
+    assert_int_equal(rig_stat(&rig, "retries"), 0);
+    null_backend_full(false);
+    assert_true(rig_wait_job(&rig, "a", "status", "succeeded"));
+    assert_job("a", "attempt", "1");
+    assert_int_equal(null_backend_runs(), 1);
+    assert_int_equal(rig_stat(&rig, "sandbox_created"), 1);
+    assert_int_equal(rig_stat(&rig, "sandbox_destroyed"), 1);
+    assert_int_equal(rig_stat(&rig, "dead"), 0);
+    assert_ends_well(pid);
+}
+
+static void it_comes_no_sooner_than_it_was_put_off_to(void **state)
+{
+    int64_t start = clock_ms();
+    pid_t pid;
+
+    (void)state;
+    null_backend_share();
+    null_backend_full(true);
+    pid = one_worker();
+    push_id("a", "place 1500");
+    while (null_backend_put_off() < 1)
+        usleep(10000);
+    null_backend_full(false);
+    start = clock_ms();
+    /* The others do not wait for it. */
+    push_id("b", "x");
+    assert_true(rig_wait_job(&rig, "b", "status", "succeeded"));
+    assert_job("a", "verdict", "");
+    assert_true(rig_wait_job(&rig, "a", "status", "succeeded"));
+    assert_in_range(clock_ms() - start, 1300, 6000);
+    assert_ends_well(pid);
+}
+
+static void it_still_expires(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    null_backend_share();
+    null_backend_full(true);
+    pid = one_worker();
+    rig_push(&rig, "default",
+             "{\"id\":\"a\",\"code\":\"place 100\",\"expires_in\":1}");
+    assert_true(rig_wait_job(&rig, "a", "status", "expired"));
+    assert_in_range(null_backend_put_off(), 1, 30);
+    assert_int_equal(rig_stat(&rig, "sandbox_created"), 0);
+    assert_ends_well(pid);
+}
+
 /* ---- identity of jobs -------------------------------------------------- */
 
 static void an_id_is_run_once_however_often_it_is_pushed(void **state)
@@ -675,6 +740,9 @@ int main(void)
         WITH_RIG(never_more_run_at_once_than_the_concurrency),
         WITH_RIG(a_delayed_job_waits_and_an_expired_one_never_starts),
         WITH_RIG(a_pause_keeps_jobs_in_their_queue),
+        WITH_RIG(a_job_without_a_place_goes_back_with_nothing_used_up),
+        WITH_RIG(it_comes_no_sooner_than_it_was_put_off_to),
+        WITH_RIG(it_still_expires),
         WITH_RIG(an_id_is_run_once_however_often_it_is_pushed),
         WITH_RIG(a_bad_job_does_not_touch_the_good_one_with_its_id),
         WITH_RIG(bad_jobs_are_rejected_by_name_and_kept),

@@ -30,7 +30,7 @@ struct sandbox {
 
 /* Shared with forked workers once null_backend_share() was called. */
 static struct {
-    _Atomic int runs, running, most;
+    _Atomic int runs, running, most, full, put_off;
 } own_counts, *counts = (void *)&own_counts;
 
 void null_backend_share(void)
@@ -55,6 +55,16 @@ int null_backend_most(void)
 int null_backend_running(void)
 {
     return atomic_load(&counts->running);
+}
+
+void null_backend_full(bool full)
+{
+    atomic_store(&counts->full, full);
+}
+
+int null_backend_put_off(void)
+{
+    return atomic_load(&counts->put_off);
 }
 
 static int null_open(const struct settings *settings,
@@ -89,6 +99,13 @@ static int null_create(struct backend *b, const struct job *job,
     long ms;
 
     (void)spec;
+    if (sscanf(job->code, "place %ld", &ms) == 1 &&
+        atomic_load(&counts->full)) {
+        atomic_fetch_add(&counts->put_off, 1);
+        o->put_off_ms = ms;
+        outcome_error(o, "told to be full");
+        return -EAGAIN;
+    }
     if (strncmp(job->code, "setup", 5) == 0) {
         o->verdict = VERDICT_SETUP_FAILED;
         outcome_error(o, "told to fail");

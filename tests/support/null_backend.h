@@ -8,6 +8,8 @@
  *   "create N"     create takes N ms, which nothing ends early
  *   "setup"        create fails
  *   "backend"      run fails
+ *   "place N"      create finds no place (-EAGAIN, again in N ms) while
+ *                  null_backend_full() says so
  *   "user"         verdict user_error
  *   "print TEXT"   TEXT on stdout
  *   "crash"        the whole process kills itself (kill -9)
@@ -26,5 +28,8 @@ void null_backend_share(void);
 int null_backend_runs(void);
 int null_backend_most(void);
 int null_backend_running(void);
+void null_backend_full(bool full);
+/* How often a create found no place. */
+int null_backend_put_off(void);
 
 #endif

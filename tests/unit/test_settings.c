@@ -568,6 +568,73 @@ static void concurrency_is_the_setting_or_fits_the_backend(void **state)
     assert_int_equal(alone, 2);
 }
 
+/* ---- what E2B needs ------------------------------------------------------ */
+
+static void e2b_is(struct desk *desk, const char *key, const char *domain,
+                   const char *api, const char *sandboxes)
+{
+    MUST0(setenv("CAPIBOX_BACKEND", "e2b", 1));
+    MUST0(setenv("E2B_API_KEY", key, 1));
+    MUST0(setenv("E2B_DOMAIN", domain, 1));
+    MUST0(setenv("E2B_API_URL", api, 1));
+    MUST0(setenv("E2B_SANDBOX_URL", sandboxes, 1));
+    settings_fini(&desk->s);
+    MUST0(settings_init(&desk->s));
+    assert_int_equal(settings_from_env(&desk->s, FOR_WORKER, &desk->why), 0);
+}
+
+static void what_e2b_needs_is_checked_for_that_backend(void **state)
+{
+    static const struct {
+        const char *key, *domain, *api, *sandboxes;
+        const char *field; /* complained of; NULL: it is fine */
+    } rows[] = {
+        {"e2b_0af9", "", "", "", NULL},
+        {"e2b_0af9", "e2b.localhost:8443", "", "", NULL},
+        {"e2b_0af9", "", "https://h", "https://h:1/x", NULL},
+        {"e2b_0af9", "", "http://localhost:3000", "http://127.0.0.1", NULL},
+        {"e2b_0af9", "", "http://[::1]:3000", "", NULL},
+        {"", "", "", "", "E2B_API_KEY"},
+        {"e2b_", "", "", "", "E2B_API_KEY"},
+        {"e2b_0AF9", "", "", "", "E2B_API_KEY"},
+        {"e2b_0af9 ", "", "", "", "E2B_API_KEY"},
+        {"sk_e2b_0af9", "", "", "", "E2B_API_KEY"},
+        {"e2b_0af9", "https://e2b.app", "", "", "E2B_DOMAIN"},
+        {"e2b_0af9", "e2b.app/x", "", "", "E2B_DOMAIN"},
+        {"e2b_0af9", "e2b.app:12x", "", "", "E2B_DOMAIN"},
+        {"e2b_0af9", "a@b", "", "", "E2B_DOMAIN"},
+        /* The key would go over the line for all to read. */
+        {"e2b_0af9", "", "http://api.e2b.app", "", "E2B_API_URL"},
+        {"e2b_0af9", "", "http://localhost.evil.example", "", "E2B_API_URL"},
+        {"e2b_0af9", "", "http://127.0.0.1@evil.example", "", "E2B_API_URL"},
+        {"e2b_0af9", "", "https://", "", "E2B_API_URL"},
+        {"e2b_0af9", "", "https:///x", "", "E2B_API_URL"},
+        {"e2b_0af9", "", "ftp://h", "", "E2B_API_URL"},
+        {"e2b_0af9", "", "https://h?x", "", "E2B_API_URL"},
+        {"e2b_0af9", "", "", "http://sandbox.e2b.app", "E2B_SANDBOX_URL"},
+    };
+    struct desk *desk = *state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        e2b_is(desk, rows[i].key, rows[i].domain, rows[i].api,
+               rows[i].sandboxes);
+        int rc = settings_check(&desk->s, FOR_WORKER, &desk->why);
+
+        if (rc != (rows[i].field ? -EINVAL : 0) ||
+            (rows[i].field && strcmp(desk->why.field, rows[i].field) != 0))
+            fail_msg("row %zu: %d %s %s", i, rc, desk->why.field,
+                     desk->why.text);
+        /* The key never stands in a complaint. */
+        if (rc < 0)
+            assert_null(strstr(desk->why.text, "0af9"));
+    }
+    e2b_is(desk, "nonsense", "", "", "");
+    assert_int_equal(settings_check(&desk->s, FOR_CLI, &desk->why), 0);
+    MUST0(setenv("CAPIBOX_BACKEND", "local", 1));
+    assert_int_equal(settings_from_env(&desk->s, FOR_WORKER, &desk->why), 0);
+    assert_int_equal(settings_check(&desk->s, FOR_WORKER, &desk->why), 0);
+}
+
 /* ---- --help ------------------------------------------------------------ */
 
 static char *help_for(enum settings_for who)
@@ -644,6 +711,7 @@ int main(void)
         WITH_DEFAULTS(a_templates_folder_that_is_none_is_refused),
         WITH_DEFAULTS(templates_are_found_beside_the_program),
         WITH_DEFAULTS(concurrency_is_the_setting_or_fits_the_backend),
+        WITH_DEFAULTS(what_e2b_needs_is_checked_for_that_backend),
         WITH_DEFAULTS(help_shows_flag_environment_range_and_default),
         WITH_DEFAULTS(help_fits_eighty_columns),
     };

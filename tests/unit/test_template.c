@@ -440,6 +440,119 @@ static void auto_is_no_name_for_a_file(void **state)
     template_set_unref(set);
 }
 
+/* ---- sizes on E2B ---------------------------------------------------------
+ */
+
+#define VARIANT(name, cpus, mb) \
+    "{\"template\":\"" name "\",\"vcpu\":" #cpus ",\"memory_mb\":" #mb "}"
+
+static const struct template_variant *pick(const struct template *tpl,
+                                           int cpu_percent, int memory_mb)
+{
+    struct template_limits limits = {.cpu_percent = cpu_percent,
+                                     .memory_bytes = (int64_t)memory_mb * MB};
+
+    return template_variant(tpl, &limits);
+}
+
+static void assert_picks(const struct template *tpl, int cpu_percent,
+                         int memory_mb, const char *id)
+{
+    const struct template_variant *v = pick(tpl, cpu_percent, memory_mb);
+
+    assert_non_null(v);
+    assert_string_equal(v->template_id, id);
+}
+
+static void the_smallest_variant_that_fits_is_taken(void **state)
+{
+    struct folder *f = *state;
+    struct template_set *set = NULL;
+    const struct template *tpl;
+
+    put(f, "default.json",
+        "{\"id\":\"default\",\"e2b\":{\"variants\":[" VARIANT(
+            "big:v2", 4,
+            4096) "," VARIANT("wide", 8, 1024) "," VARIANT("t/mid", 2,
+                                                           1024) "]}"
+                                                                 "," GOOD "}");
+    assert_int_equal(template_set_load(f->dir, note_bad, f, &set), 0);
+    tpl = template_find(set, "default");
+    assert_int_equal(tpl->nvariants, 3);
+    assert_picks(tpl, 50, 128, "t/mid");
+    assert_picks(tpl, 200, 1024, "t/mid");
+    assert_picks(tpl, 201, 1024, "wide");
+    assert_picks(tpl, 100, 1025, "big:v2");
+    assert_picks(tpl, 400, 4096, "big:v2");
+    assert_null(pick(tpl, 401, 4096));
+    assert_null(pick(tpl, 801, 128));
+    assert_null(pick(tpl, 1, 4097));
+    template_set_unref(set);
+}
+
+static void without_variants_there_is_e2bs_own_size(void **state)
+{
+    struct folder *f = *state;
+    struct template_set *set = NULL;
+    const struct template *tpl;
+
+    put(f, "default.json", "{\"id\":\"default\"," GOOD "}");
+    assert_int_equal(template_set_load(f->dir, note_bad, f, &set), 0);
+    tpl = template_find(set, "default");
+    assert_int_equal(tpl->nvariants, 1);
+    assert_picks(tpl, 200, 2048, "code-interpreter-v1");
+    assert_null(pick(tpl, 201, 2048));
+    template_set_unref(set);
+}
+
+static void a_bad_variant_is_named_with_its_field(void **state)
+{
+    static const struct {
+        const char *e2b, *complaint;
+    } cases[] = {
+        {"[]", "x.json:1 e2b: "},
+        {"{\"variant\":[]}", "x.json:1 e2b.variant: is not known"},
+        {"{\"variants\":[]}", "x.json:1 e2b.variants: "},
+        {"{\"variants\":{}}", "x.json:1 e2b.variants: "},
+        {"{\"variants\":[7]}", "x.json:1 e2b.variants[0]: "},
+        {"{\"variants\":[{}]}", "x.json:1 e2b.variants[0]: lacks one of"},
+        {"{\"variants\":[" VARIANT("a", 1, 512) ",{\"template\":\"b\","
+                                                "\"vcpu\":2}]}",
+         "x.json:1 e2b.variants[1]: lacks one of"},
+        {"{\"variants\":[" VARIANT("a", 0, 512) "]}",
+         "x.json:1 e2b.variants[0].vcpu: 0 is out of range"},
+        {"{\"variants\":[" VARIANT("a", 33, 512) "]}",
+         "x.json:1 e2b.variants[0].vcpu: "},
+        {"{\"variants\":[" VARIANT("a", 1.5, 512) "]}",
+         "x.json:1 e2b.variants[0].vcpu: "},
+        {"{\"variants\":[" VARIANT("a", 2, 64) "]}",
+         "x.json:1 e2b.variants[0].memory_mb: "},
+        {"{\"variants\":[" VARIANT("", 2, 512) "]}",
+         "x.json:1 e2b.variants[0].template: "},
+        {"{\"variants\":[{\"template\":7}]}",
+         "x.json:1 e2b.variants[0].template: "},
+        {"{\"variants\":[{\"cpu\":7}]}",
+         "x.json:1 e2b.variants[0].cpu: is no field of a variant"},
+    };
+    struct folder *f = *state;
+    char text[1024];
+
+    put(f, "default.json", "{\"id\":\"default\"," GOOD "}");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct template_set *set = NULL;
+
+        f->bad = 0;
+        snprintf(text, sizeof text, "{\"id\":\"x\",\"e2b\":%s," GOOD "}",
+                 cases[i].e2b);
+        put(f, "x.json", text);
+        assert_int_equal(template_set_load(f->dir, note_bad, f, &set), 0);
+        if (f->bad != 1 || strncmp(f->last, cases[i].complaint,
+                                   strlen(cases[i].complaint)) != 0)
+            fail_msg("%s\n -> %s", text, f->last);
+        template_set_unref(set);
+    }
+}
+
 #define shipped(test) \
     cmocka_unit_test_setup_teardown(test, load_shipped, unload)
 #define in_folder(test) \
@@ -463,6 +576,9 @@ int main(void)
         in_folder(what_a_file_leaves_out_has_a_default),
         in_folder(without_a_default_nothing_loads),
         in_folder(auto_is_no_name_for_a_file),
+        in_folder(the_smallest_variant_that_fits_is_taken),
+        in_folder(without_variants_there_is_e2bs_own_size),
+        in_folder(a_bad_variant_is_named_with_its_field),
     };
 
     return cmocka_run_group_tests_name("template", tests, NULL, NULL);

@@ -192,7 +192,8 @@ static int fetch(struct search *s, const struct match *m)
                            : "limit reached: reading took too long");
         return 0;
     }
-    switch (guest_download(s->guest, m->path, most, &data, &status, text)) {
+    switch (guest_download(s->guest, m->path, most, s->deadline_ms, &data,
+                           &status, text)) {
     case FAULT_NONE:
         outfile_add(&s->o->files, m->path, data.text ? data.text : "",
                     data.len);

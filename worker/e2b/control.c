@@ -10,7 +10,8 @@
 #include "common/json.h"
 #include "common/must.h"
 
-#define LIST_PAGE 100
+#define LIST_PAGE  100
+#define KEY_HEADER "X-API-Key: "
 
 int control_init(struct control *c, const struct settings *s, struct http *http)
 {
@@ -28,7 +29,7 @@ int control_init(struct control *c, const struct settings *s, struct http *http)
         return -EINVAL;
     for (len = strlen(c->base); len > 0 && c->base[len - 1] == '/'; len--)
         c->base[len - 1] = '\0';
-    size = snprintf(c->key, sizeof(c->key), "X-API-Key: %s", s->e2b_key);
+    size = snprintf(c->key, sizeof(c->key), KEY_HEADER "%s", s->e2b_key);
     if (size < 0 || (size_t)size >= sizeof(c->key))
         return -EINVAL;
     size = snprintf(c->domain, sizeof(c->domain), "%s", s->e2b_domain);
@@ -129,14 +130,16 @@ bool call_slot_aborted(struct call_slot *slot)
     return aborted;
 }
 
-void call_slot_reset(struct call_slot *slot)
-{
-    MUST0(pthread_mutex_lock(&slot->lock));
-    slot->aborted = false;
-    MUST0(pthread_mutex_unlock(&slot->lock));
-}
-
 /* ---- what all calls share ---------------------------------------------- */
+
+/* A server may repeat what it was sent. */
+static void hide_key(const struct control *c, char *text)
+{
+    const char *key = c->key + strlen(KEY_HEADER);
+
+    for (char *at = text; key[0] && (at = strstr(at, key)); at += strlen(key))
+        memset(at, '*', strlen(key));
+}
 
 static enum fault ask(const struct control *c, struct call_slot *slot,
                       struct http_call *call, char *text)
@@ -151,8 +154,10 @@ static enum fault ask(const struct control *c, struct call_slot *slot,
     call_slot_do(slot, c->http, call);
     fault = fault_of(call, PLANE_CONTROL);
     text[0] = '\0';
-    if (fault != FAULT_NONE)
+    if (fault != FAULT_NONE) {
         fault_text(call, text, CONTROL_TEXT_MAX);
+        hide_key(c, text);
+    }
     return fault;
 }
 
@@ -276,8 +281,8 @@ enum fault control_create(const struct control *c,
 
 /* ---- kill -------------------------------------------------------------- */
 
-enum fault control_kill(const struct control *c, const char *id, int timeout_ms,
-                        char *text)
+enum fault control_kill(const struct control *c, struct call_slot *slot,
+                        const char *id, int timeout_ms, char *text)
 {
     char url[CONTROL_URL_MAX + CONTROL_ID_MAX + 16];
     struct http_call call = {
@@ -288,7 +293,7 @@ enum fault control_kill(const struct control *c, const char *id, int timeout_ms,
     enum fault fault;
 
     snprintf(url, sizeof(url), "%s/sandboxes/%s", c->base, id);
-    fault = ask(c, NULL, &call, text);
+    fault = ask(c, slot, &call, text);
     http_call_fini(&call);
     return fault == FAULT_GONE ? FAULT_NONE : fault;
 }
@@ -367,9 +372,10 @@ static void take_listed(const cJSON *item, control_listed_fn *each, void *ctx)
     each(ctx, &one);
 }
 
-static enum fault list_page(const struct control *c, const char *name,
-                            const char *value, char token[256],
-                            control_listed_fn *each, void *ctx, char *text)
+static enum fault list_page(const struct control *c, struct call_slot *slot,
+                            const char *name, const char *value,
+                            char token[256], control_listed_fn *each, void *ctx,
+                            char *text)
 {
     AUTO_STRBUF struct strbuf url = STRBUF_INIT;
     struct http_call call = {.method = HTTP_GET,
@@ -390,28 +396,29 @@ static enum fault list_page(const struct control *c, const char *name,
     call.url = url.text;
     if (url.failed)
         return nonsense(text, "no memory");
-    fault = ask(c, NULL, &call, text);
+    fault = ask(c, slot, &call, text);
     if (fault == FAULT_NONE) {
         root = answer_json(&call);
         if (!cJSON_IsArray(root))
             fault = nonsense(text, "no list of sandboxes");
     }
-    cJSON_ArrayForEach(item, root) take_listed(item, each, ctx);
+    if (fault == FAULT_NONE)
+        cJSON_ArrayForEach(item, root) take_listed(item, each, ctx);
     memcpy(token, call.next_token, sizeof(call.next_token));
     cJSON_Delete(root);
     http_call_fini(&call);
     return fault;
 }
 
-enum fault control_list(const struct control *c, const char *name,
-                        const char *value, control_listed_fn *each, void *ctx,
-                        char *text)
+enum fault control_list(const struct control *c, struct call_slot *slot,
+                        const char *name, const char *value,
+                        control_listed_fn *each, void *ctx, char *text)
 {
     char token[256] = "";
     enum fault fault = FAULT_NONE;
 
     for (int page = 0; page < CONTROL_PAGES_MAX; page++) {
-        fault = list_page(c, name, value, token, each, ctx, text);
+        fault = list_page(c, slot, name, value, token, each, ctx, text);
         if (fault != FAULT_NONE || !token[0])
             break;
     }

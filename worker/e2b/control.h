@@ -62,20 +62,19 @@ struct control_sandbox {
 int control_init(struct control *c, const struct settings *s,
                  struct http *http);
 
-/* current: where http_abort() finds the call while it is under way, or NULL;
- * see struct call_slot. */
+/* Of all calls: slot (or NULL) is where another thread can end them; text
+ * (CONTROL_TEXT_MAX bytes) says what went wrong, never the key. */
 struct call_slot;
 
-/* text: CONTROL_TEXT_MAX bytes, what went wrong. *retry_after_s_out: -1, or
- * what E2B asks for. */
+/* *retry_after_s_out: -1, or what E2B asks for. */
 enum fault control_create(const struct control *c,
                           const struct control_create *want,
                           struct call_slot *slot, struct control_sandbox *out,
                           int *retry_after_s_out, char *text);
 
 /* FAULT_NONE also if it was gone already. */
-enum fault control_kill(const struct control *c, const char *id, int timeout_ms,
-                        char *text);
+enum fault control_kill(const struct control *c, struct call_slot *slot,
+                        const char *id, int timeout_ms, char *text);
 
 /* The same for many at once. good_out[i]: it is gone. */
 #define CONTROL_KILLS_MAX 32
@@ -91,10 +90,11 @@ struct control_listed {
 
 typedef void control_listed_fn(void *ctx, const struct control_listed *one);
 
-/* All sandboxes whose metadata has name=value, running or paused. */
-enum fault control_list(const struct control *c, const char *name,
-                        const char *value, control_listed_fn *each, void *ctx,
-                        char *text);
+/* All sandboxes whose metadata has name=value, running or paused. Those of the
+ * pages that came are told of, also when a later one did not. */
+enum fault control_list(const struct control *c, struct call_slot *slot,
+                        const char *name, const char *value,
+                        control_listed_fn *each, void *ctx, char *text);
 
 /* Is the key accepted? The Date of the answer goes to *date_s_out (0: none). */
 enum fault control_check(const struct control *c, int64_t *date_s_out,
@@ -130,7 +130,5 @@ void call_slot_abort(struct call_slot *slot, struct http *http);
 /* Sleeps; false at once when it is aborted. */
 bool call_slot_nap(struct call_slot *slot, int64_t ms);
 bool call_slot_aborted(struct call_slot *slot);
-/* Calls may go out again: destroy() must reach the server after an abort. */
-void call_slot_reset(struct call_slot *slot);
 
 #endif

@@ -24,15 +24,17 @@
 #include "worker/e2b/run.h"
 
 /* E2B kills a sandbox that nobody did: this long after the job's timeout. */
-#define TTL_MARGIN_S 120
-#define CREATE_TRIES 3
-#define PAUSE_MS     500   /* doubled for each further try, with jitter */
-#define ACCOUNT_MS   10000 /* for one of our own to end */
-#define PUT_OFF_MS   2000  /* a job that found no place */
-#define RATE_MS_MAX  15000 /* longer than this, the job waits in its queue */
-#define DELETE_TRIES 3
-#define DELETE_MS    10000
-#define NONCE_CHARS  24
+#define TTL_MARGIN_S     120
+#define CREATE_TRIES     3
+#define PAUSE_MS         500   /* doubled for each further try, with jitter */
+#define ACCOUNT_MS       10000 /* for one of our own to end */
+#define ACCOUNT_SLICE_MS 250
+#define PUT_OFF_MS       2000  /* a job that found no place */
+#define RATE_MS_MAX      15000 /* longer than this, the job waits in its queue */
+#define DELETE_HURRY_MS  3000
+#define DELETE_TRIES     3
+#define DELETE_MS        10000
+#define NONCE_CHARS      24
 
 enum interruption { NOT_INTERRUPTED, CANCELLED, ABANDONED };
 
@@ -186,6 +188,12 @@ static int64_t jittered(int64_t ms)
     return ms / 2 + noise() % (uint32_t)(ms / 2 + 1);
 }
 
+/* For what must not be sooner. */
+static int64_t jittered_up(int64_t ms)
+{
+    return ms + noise() % (uint32_t)(ms / 2 + 1);
+}
+
 /* Our failure, or nobody's when the run was given up. */
 static int fail(struct sandbox *sb, struct outcome *o, int rc)
 {
@@ -205,10 +213,18 @@ static int cancelled(struct sandbox *sb, struct outcome *o)
     return 0;
 }
 
+/* How a step ended that did not come to its end: nobody's failure if it was
+ * given up, else ours. */
+static int ended_badly(struct sandbox *sb, struct outcome *o, int rc)
+{
+    return call_slot_aborted(&sb->guest.slot) ? cancelled(sb, o)
+                                              : fail(sb, o, rc);
+}
+
 /* Back to its queue: nothing was done for it, nothing is used up. */
 static int put_off(struct outcome *o, int64_t wait_ms, const char *text)
 {
-    o->put_off_ms = jittered(wait_ms > PUT_OFF_MS ? wait_ms : PUT_OFF_MS);
+    o->put_off_ms = jittered_up(wait_ms > PUT_OFF_MS ? wait_ms : PUT_OFF_MS);
     outcome_error(o, "no sandbox from E2B now: %s", text);
     return -EAGAIN;
 }
@@ -276,6 +292,19 @@ static bool shorten_ttl(const struct sandbox *sb, struct control_create *want,
     return true;
 }
 
+/* In short waits, as it may be given up meanwhile. */
+static bool wait_for_departure(struct sandbox *sb, int64_t seen)
+{
+    struct place *place = &sb->backend->place;
+    int64_t now, until = clock_ms() + ACCOUNT_MS;
+
+    while (!call_slot_aborted(&sb->guest.slot) && place_alive(place) > 0 &&
+           (now = clock_ms()) < until)
+        if (place_wait(place, seen, now + ACCOUNT_SLICE_MS))
+            return true;
+    return false;
+}
+
 /* After a create that did not give a sandbox: 1 try again, else the end. */
 static int after_refusal(struct sandbox *sb, enum fault fault, int try,
                          int retry_after_s, int64_t departures)
@@ -283,9 +312,11 @@ static int after_refusal(struct sandbox *sb, enum fault fault, int try,
     struct backend *be = sb->backend;
     int64_t pause = PAUSE_MS << try;
 
+    if (try + 1 == CREATE_TRIES)
+        return 0;
     if (fault == FAULT_ACCOUNT) {
         place_lower(&be->place);
-        if (place_wait(&be->place, departures, clock_ms() + ACCOUNT_MS))
+        if (wait_for_departure(sb, departures))
             return 1;
         pause = 1000 << try;
     }
@@ -295,20 +326,20 @@ static int after_refusal(struct sandbox *sb, enum fault fault, int try,
     if (pause > RATE_MS_MAX)
         return 0;
     /* Never sooner than it asked for. */
-    pause += noise() % (uint32_t)(pause / 2 + 1);
-    return call_slot_nap(&sb->guest.slot, pause) && try + 1 < CREATE_TRIES;
+    return call_slot_nap(&sb->guest.slot, jittered_up(pause));
 }
 
 static int give_up(struct sandbox *sb, enum fault fault, int retry_after_s,
                    const char *text, struct outcome *o)
 {
-    int64_t again;
+    int64_t again = 0;
 
-    if (fault == FAULT_KEY || fault == FAULT_RATE || fault == FAULT_ACCOUNT ||
-        fault == FAULT_CONFLICT)
+    /* A team that is blocked waits for its operator, as one without a key. */
+    if (fault == FAULT_KEY || fault == FAULT_FORBIDDEN || fault == FAULT_RATE ||
+        fault == FAULT_ACCOUNT || fault == FAULT_CONFLICT)
         return put_off(o, retry_after_s * INT64_C(1000), text);
     /* E2B as a whole is away, or it is this job that cannot be placed. */
-    if (place_shut(&sb->backend->place, &again))
+    if (place_is_away(&sb->backend->place, &again) || fault == FAULT_AWAY)
         return put_off(o, again, text);
     outcome_error(o, "no sandbox from E2B: %s", text);
     return fail(sb, o, -EIO);
@@ -326,6 +357,25 @@ static void make_nonce(char out[NONCE_CHARS + 1])
     out[NONCE_CHARS] = '\0';
 }
 
+/* What create said, for all jobs. A template that the job itself named is its
+ * own affair: nobody else's jobs wait because of it. */
+static enum fault note_create(struct sandbox *sb, enum fault fault,
+                              int retry_after_s, const char *text)
+{
+    struct place *place = &sb->backend->place;
+    bool named = sb->job->wants.template_name != NULL;
+    enum fault noted = fault;
+
+    if (named && fault == FAULT_FORBIDDEN)
+        return FAULT_REFUSED;
+    if (named && fault != FAULT_KEY && fault_is_outage(fault))
+        noted = FAULT_ABORTED;
+    place_note(place, PLANE_CONTROL, noted, text);
+    if (fault == FAULT_RATE && retry_after_s > 0)
+        place_pause(place, retry_after_s * INT64_C(1000));
+    return fault;
+}
+
 /* One try. */
 static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
                               int *retry_after_s, char *text)
@@ -339,7 +389,7 @@ static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
     want->meta[3] = (struct control_meta){"capibox_create", nonce};
     fault = control_create(&be->control, want, &sb->guest.slot, &made,
                            retry_after_s, text);
-    place_note(&be->place, PLANE_CONTROL, fault, text);
+    fault = note_create(sb, fault, *retry_after_s, text);
     if (fault == FAULT_UNSURE || fault == FAULT_NONSENSE ||
         fault == FAULT_ABORTED)
         janitor_lost(be->janitor, nonce);
@@ -377,7 +427,46 @@ static int place_sandbox(struct sandbox *sb, struct control_create *want,
             !after_refusal(sb, fault, try, retry_after_s, departures))
             break;
     }
+    if (call_slot_aborted(&sb->guest.slot))
+        return cancelled(sb, o);
     return give_up(sb, fault, retry_after_s, text, o);
+}
+
+/* After a call that ran no code, to a sandbox that never answered: back to the
+ * queue if it is E2B that is away. */
+static int not_reached(struct sandbox *sb, enum fault fault, const char *text,
+                       struct outcome *o, int rc)
+{
+    struct place *place = &sb->backend->place;
+    int64_t again = 0;
+
+    place_note(place, PLANE_SANDBOX, fault, text);
+    if (fault_is_outage(fault) &&
+        (place_is_away(place, &again) || fault == FAULT_AWAY)) {
+        o->verdict = VERDICT_NONE;
+        return put_off(o, again, text);
+    }
+    return rc;
+}
+
+/* The network thread's: its host is well. What code then does to its own
+ * sandbox says nothing of E2B. */
+static void note_answer(void *ctx)
+{
+    struct sandbox *sb = ctx;
+
+    place_note(&sb->backend->place, PLANE_SANDBOX, FAULT_NONE, "");
+}
+
+static int upload(struct sandbox *sb, struct outcome *o)
+{
+    char text[CONTROL_TEXT_MAX];
+    enum fault fault;
+    int rc = run_upload(&sb->guest, sb->job, sb->spec, o, &fault, text);
+
+    if (rc < 0 && !sb->guest.heard && !call_slot_aborted(&sb->guest.slot))
+        rc = not_reached(sb, fault, text, o, rc);
+    return rc;
 }
 
 static int create_with(struct sandbox *sb,
@@ -409,7 +498,7 @@ static int create_with(struct sandbox *sb,
     o->created_at = clock_unix_s();
     o->sandbox_created = true;
     prelude_enforced(sb->spec, variant, want.ttl_s, &o->enforced);
-    return run_upload(&sb->guest, sb->job, sb->spec, o);
+    return upload(sb, o);
 }
 
 static int e2b_create(struct backend *be, const struct job *job,
@@ -428,6 +517,8 @@ static int e2b_create(struct backend *be, const struct job *job,
     sb->job = job;
     sb->spec = spec;
     guest_init(&sb->guest, &be->control, &be->route);
+    sb->guest.answered = note_answer;
+    sb->guest.ctx = sb;
     variant = choose_variant(sb, &named);
     if (!variant) {
         rc = reject_size(sb, o);
@@ -442,8 +533,9 @@ static int e2b_create(struct backend *be, const struct job *job,
     rc = create_with(sb, variant, o);
     if (sb->exists) { /* destroy() is due, whatever happened after */
         *sandbox_out = sb;
-        return rc < 0 ? fail(sb, o, rc) : rc;
+        return rc < 0 && rc != -EAGAIN ? ended_badly(sb, o, rc) : rc;
     }
+    place_note(&be->place, PLANE_SANDBOX, FAULT_ABORTED, "");
     delist(be, sb);
     free_sandbox(sb);
     return rc;
@@ -454,13 +546,11 @@ static int e2b_create(struct backend *be, const struct job *job,
 static int e2b_run(struct sandbox *sb, const struct run_sink *sink,
                    struct outcome *o)
 {
-    struct backend *be;
     struct run_end end;
     int rc;
 
     if (!sb)
         return 0;
-    be = sb->backend;
     if (call_slot_aborted(&sb->guest.slot)) {
         o->code_started = false;
         return cancelled(sb, o);
@@ -469,10 +559,9 @@ static int e2b_run(struct sandbox *sb, const struct run_sink *sink,
     rc = run_code(&sb->guest, sb->job, sb->spec, sink, o, &end);
     if (end.fault == FAULT_ABORTED)
         return cancelled(sb, o);
-    /* What code does to its own sandbox says nothing of E2B. */
-    if (!end.begun || end.fault == FAULT_NONE)
-        place_note(&be->place, PLANE_SANDBOX, end.fault, end.text);
-    return rc < 0 ? fail(sb, o, rc) : rc;
+    if (!sb->guest.heard)
+        rc = not_reached(sb, end.fault, end.text, o, rc);
+    return rc < 0 && rc != -EAGAIN ? fail(sb, o, rc) : rc;
 }
 
 static int e2b_collect(struct sandbox *sb, struct outcome *o)
@@ -481,9 +570,7 @@ static int e2b_collect(struct sandbox *sb, struct outcome *o)
         return 0;
     int rc = collect_guest_files(&sb->guest, sb->job->output_files, o);
 
-    if (call_slot_aborted(&sb->guest.slot))
-        return cancelled(sb, o);
-    return rc < 0 ? fail(sb, o, rc) : rc;
+    return rc < 0 ? ended_badly(sb, o, rc) : rc;
 }
 
 /* ---- destroy ----------------------------------------------------------- */
@@ -497,11 +584,16 @@ static void e2b_destroy(struct sandbox *sb, struct outcome *o)
     if (!sb)
         return;
     be = sb->backend;
-    for (int try = 0; try < DELETE_TRIES && fault != FAULT_NONE; try++) {
+    /* Who stops now does not wait for E2B: the janitor, or whoever finds them.
+     */
+    bool hurry = atomic_load(&sb->interrupted) == ABANDONED;
+    int tries = hurry ? 1 : DELETE_TRIES;
+
+    for (int try = 0; try < tries && fault != FAULT_NONE; try++) {
         if (try > 0)
             call_slot_nap(&sb->guest.slot, jittered(PAUSE_MS << try));
-        fault =
-            control_kill(&be->control, sb->guest.sandbox.id, DELETE_MS, text);
+        fault = control_kill(&be->control, NULL, sb->guest.sandbox.id,
+                             hurry ? DELETE_HURRY_MS : DELETE_MS, text);
     }
     if (fault != FAULT_NONE) {
         janitor_kill(be->janitor, sb->guest.sandbox.id);
@@ -511,6 +603,8 @@ static void e2b_destroy(struct sandbox *sb, struct outcome *o)
                      text);
     }
     o->sandbox_destroyed = true;
+    if (!sb->guest.heard) /* if others wait for its word, it has none */
+        place_note(&be->place, PLANE_SANDBOX, FAULT_ABORTED, "");
     place_left(&be->place);
     delist(be, sb);
     free_sandbox(sb);

@@ -8,6 +8,8 @@
 
 #include "common/json.h"
 
+#define NAME_BYTES_MAX 1024 /* of an exception's name */
+
 int events_init(struct events *e, struct outcome *o,
                 const struct run_sink *sink, int64_t output_limit)
 {
@@ -95,30 +97,45 @@ static bool is_servers(const char *name, const char *traceback)
     return false;
 }
 
+/* At most so many bytes of text, without tearing a character. */
+static void add_cut(struct strbuf *out, const char *text, size_t most)
+{
+    size_t len = strnlen(text, most + 1);
+
+    if (len > most)
+        for (len = most; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
+            len--;
+    strbuf_add_json(out, text, len);
+}
+
 static int take_error(struct events *e, const cJSON *event)
 {
     const char *name = text_of(event, "name");
     const char *value = text_of(event, "value");
     const char *traceback = text_of(event, "traceback");
-    struct strbuf error = STRBUF_INIT;
-    int rc;
+    AUTO_STRBUF struct strbuf error = STRBUF_INIT;
 
+    /* Of one that was cut, the end is not there. */
+    if (e->cut)
+        value = value ? value : "", traceback = traceback ? traceback : "";
     if (!name || !value || !traceback)
         return nonsense(e, "an error without name, value and traceback");
-    if (is_servers(name, traceback) && !e->lost[0])
+    e->failed = true;
+    if (is_servers(name, traceback) && !e->cut && !e->lost[0])
         snprintf(e->lost, sizeof(e->lost), "%s", name);
-    strip_escapes((char *)(uintptr_t)traceback);
+    if (*traceback)
+        strip_escapes((char *)(uintptr_t)traceback);
+    /* Code makes them as long as it likes; frames take no more than so much,
+     * each byte escaped. */
     json_add_lit(&error, "{\"name\":");
-    strbuf_add_json(&error, name, strlen(name));
+    add_cut(&error, name, NAME_BYTES_MAX);
     json_add_lit(&error, ",\"value\":");
-    strbuf_add_json(&error, value, strlen(value));
+    add_cut(&error, value, ERROR_TEXT_MAX);
     json_add_lit(&error, ",\"traceback\":");
-    strbuf_add_json(&error, traceback, strlen(traceback));
+    add_cut(&error, traceback, TRACEBACK_BYTES_MAX);
     strbuf_addc(&error, '}');
-    rc = error.failed ? -ENOMEM
-                      : frames_take(&e->frames, 'E', error.text, error.len);
-    strbuf_fini(&error);
-    return rc;
+    return error.failed ? -ENOMEM
+                        : frames_take(&e->frames, 'E', error.text, error.len);
 }
 
 static int take_event(struct events *e, const cJSON *event)
@@ -131,8 +148,6 @@ static int take_event(struct events *e, const cJSON *event)
         return take_output(e, event, type[3] == 'e');
     if (strcmp(type, "error") == 0)
         return take_error(e, event);
-    if (strcmp(type, "number_of_executions") == 0)
-        e->begun = true;
     if (strcmp(type, "end_of_execution") == 0)
         e->ended = true;
     return 0;
@@ -229,9 +244,9 @@ static int take_line(struct events *e)
     return rc;
 }
 
-/* The beginning of an output that is too long for a line: what of it came is
- * kept. Cut where no escape and no character is torn. */
-static int take_flood(struct events *e)
+/* The beginning of an output or an error that is too long for a line: what of
+ * it came is kept. Cut where no escape and no character is torn. */
+static int take_beginning(struct events *e)
 {
     struct strbuf *line = &e->line;
 
@@ -244,17 +259,24 @@ static int take_flood(struct events *e)
     strbuf_adds(line, "\"}");
     if (line->failed)
         return -ENOMEM;
-    take_line(e); /* what is no output then is none */
-    return -ENOBUFS;
+    e->cut = true;
+    take_line(e); /* what is no event then is none */
+    e->cut = false;
+    e->why[0] = '\0';
+    return 0;
 }
 
 /* What the code made large costs the code; else E2B has lost its mind. */
 static int too_long(struct events *e)
 {
+    bool is_output =
+        says_type(&e->line, "stdout") || says_type(&e->line, "stderr");
+    bool is_error = says_type(&e->line, "error");
     int rc = 0;
 
-    if (says_type(&e->line, "stdout") || says_type(&e->line, "stderr"))
-        rc = take_flood(e);
+    e->failed = e->failed || is_error;
+    if (is_output || is_error)
+        rc = take_beginning(e);
     else if (says_type(&e->line, "result"))
         outcome_warn(e->o, "result_rejected: a result of more than %u bytes",
                      EVENT_LINE_MAX);
@@ -262,7 +284,7 @@ static int too_long(struct events *e)
         rc = nonsense(e, "a line without an end");
     strbuf_fini(&e->line);
     e->skipping = true;
-    return rc;
+    return rc == 0 && is_output ? -ENOBUFS : rc;
 }
 
 static int add_to_line(struct events *e, const char *data, size_t size)
@@ -293,7 +315,10 @@ int events_feed(void *events, const char *data, size_t size)
 
     e->bytes += size;
     if (e->bytes > EVENTS_BYTES_MAX)
-        return nonsense(e, "a stream without an end");
+        return -ENOBUFS;
+    /* The end is the end: what follows is not waited for. */
+    if (e->ended && size > 0)
+        return nonsense(e, "data after end_of_execution");
     while (size > 0 && rc == 0 && !e->ended) {
         const char *end = memchr(data, '\n', size);
         size_t part = end ? (size_t)(end - data) : size;

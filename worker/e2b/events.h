@@ -7,8 +7,9 @@
  *
  * Memory:   one line at a time, EVENT_LINE_MAX at most.
  * Threads:  one at a time.
- * Errors:   -EPROTO: not the protocol (events_why() says what); -ENOBUFS: it
- *           printed far more than its limit; -ENOMEM.
+ * Errors:   -EPROTO: not the protocol (`why` says what; after `ended`: more
+ * came than belongs there); -ENOBUFS: code made more than its limit, or
+ *           EVENTS_BYTES_MAX in all; -ENOMEM.
  */
 #ifndef WORKER_E2B_EVENTS_H
 #define WORKER_E2B_EVENTS_H
@@ -29,7 +30,8 @@ struct events {
     struct strbuf line;
     uint64_t bytes;
     bool skipping; /* the rest of a line that is too long */
-    bool begun;    /* the interpreter took the code */
+    bool cut;      /* this line is the beginning of such a one */
+    bool failed;   /* an error came, whether or not it fits the outcome */
     bool ended;    /* end_of_execution: the run is whole */
     char lost[32]; /* the interpreter's own word for its failure, or "" */
     char why[120]; /* of -EPROTO */

@@ -56,6 +56,8 @@ static enum fault by_502(const struct http_call *call, enum fault_plane plane)
     if (plane == PLANE_CONTROL)
         return FAULT_UNSURE;
     said(call, "message", text, sizeof(text));
+    if (strstr(text, "port is not open"))
+        return FAULT_SHUT;
     return strstr(text, "not found") ? FAULT_GONE : FAULT_UNSURE;
 }
 
@@ -119,7 +121,11 @@ void fault_text(const struct http_call *call, char *out, size_t size)
         return;
     }
     said(call, "message", text, sizeof(text));
-    if (call->status >= 300 && call->status < 400)
+    if (strstr(text, "port is not open"))
+        snprintf(out, size,
+                 "HTTP %d: %s (was its template built with a start command?)",
+                 call->status, text);
+    else if (call->status >= 300 && call->status < 400)
         snprintf(out, size, "HTTP %d: a redirect, which is not followed",
                  call->status);
     else

@@ -16,6 +16,7 @@ enum fault {
     FAULT_KEY,       /* 401: no request of ours will do until it changes */
     FAULT_FORBIDDEN, /* 403 */
     FAULT_GONE,      /* 404, 502 "not found": the sandbox does not exist */
+    FAULT_SHUT,      /* 502 "port is not open": it runs, its service does not */
     FAULT_CONFLICT,  /* 409: its state is changing; ask again soon */
     FAULT_ACCOUNT,   /* 429 (a): all sandboxes of the account are in use */
     FAULT_RATE,      /* 429 (b), (c): slower; wait is said or ours to choose */

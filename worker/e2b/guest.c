@@ -104,16 +104,45 @@ static void set_headers(struct guest *g, struct http_call *call,
         call->headers[n++] = g->traffic_header;
 }
 
+/* Stands between a call and who takes its data. */
+struct ear {
+    struct guest *guest;
+    int (*data)(void *ctx, const char *data, size_t size);
+    void *ctx;
+};
+
+static void hear(struct guest *g)
+{
+    if (g->heard)
+        return;
+    g->heard = true;
+    if (g->answered)
+        g->answered(g->ctx);
+}
+
+static int hear_data(void *ctx, const char *data, size_t size)
+{
+    struct ear *ear = ctx;
+
+    hear(ear->guest);
+    return ear->data(ear->ctx, data, size);
+}
+
 static enum fault ask(struct guest *g, int port, const char *path,
                       struct http_call *call, char *text)
 {
     bool shared = atomic_load(&g->route->shared) && !g->route->fixed[0];
+    struct ear ear = {g, call->data, call->ctx};
     char url[URL_MAX], port_header[64];
     bool last = call->last;
     enum fault fault;
 
     snprintf(port_header, sizeof(port_header), "E2b-Sandbox-Port: %d", port);
     set_headers(g, call, port_header);
+    if (call->data) {
+        call->data = hear_data;
+        call->ctx = &ear;
+    }
     for (;;) {
         make_url(g, shared, port, path, url);
         call->url = url;
@@ -125,6 +154,8 @@ static enum fault ask(struct guest *g, int port, const char *path,
         shared = false;
     }
     call->url = NULL;
+    if (call->status >= 200 && call->status < 300)
+        hear(g);
     fault = fault_of(call, PLANE_SANDBOX);
     text[0] = '\0';
     if (fault != FAULT_NONE)
@@ -152,7 +183,7 @@ enum fault guest_execute(struct guest *g, const struct strbuf *body,
     };
     enum fault fault = ask(g, PORT_INTERPRETER, "/execute", &call, text);
 
-    if (call.trouble == HTTP_LATE)
+    if (call.trouble == HTTP_LATE && call.status / 100 == 2)
         fault = FAULT_LATE;
     if (call.rc == -ENOBUFS)
         fault = FAULT_FLOOD;
@@ -193,7 +224,8 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
     call.body = body.text;
     call.body_size = body.len;
     fault = ask(g, PORT_ENVD, "/process.Process/Start", &call, text);
-    if (call.trouble == HTTP_LATE || strcmp(p->code, "deadline_exceeded") == 0)
+    if ((call.trouble == HTTP_LATE && call.status / 100 == 2) ||
+        strcmp(p->code, "deadline_exceeded") == 0)
         fault = FAULT_LATE;
     if (call.rc == -ENOBUFS)
         fault = FAULT_FLOOD;
@@ -249,13 +281,14 @@ static int take_bounded(void *ctx, const char *data, size_t size)
 }
 
 enum fault guest_download(struct guest *g, const char *path, size_t most,
-                          struct strbuf *out, int *status_out, char *text)
+                          int64_t deadline_ms, struct strbuf *out,
+                          int *status_out, char *text)
 {
     AUTO_STRBUF struct strbuf route = STRBUF_INIT;
     struct bounded bounded = {out, most};
     struct http_call call = {
         .method = HTTP_GET,
-        .deadline_ms = clock_ms() + GUEST_FILE_MS,
+        .deadline_ms = deadline_ms,
         .stall_s = GUEST_STALL_S,
         .data = take_bounded,
         .ctx = &bounded,

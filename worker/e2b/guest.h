@@ -40,6 +40,11 @@ struct guest {
     struct guest_route *route;
     struct control_sandbox sandbox;
     struct call_slot slot;
+    /* Called by the network thread when the sandbox's host first answers with a
+     * 2xx; must not block. NULL: nobody wants to know. */
+    void (*answered)(void *ctx);
+    void *ctx;
+    bool heard; /* it has; to be read between calls */
     char id_header[GUEST_HEADER_MAX], token_header[GUEST_HEADER_MAX],
         traffic_header[GUEST_HEADER_MAX];
 };
@@ -50,7 +55,9 @@ void guest_fini(struct guest *g);
 /* Once it is created. */
 void guest_found(struct guest *g, const struct control_sandbox *sandbox);
 
-/* POST /execute with this body. last: nothing more is asked of this host. */
+/* POST /execute with this body. last: nothing more is asked of this host.
+ * FAULT_LATE: the deadline came when it had answered, so that the code may have
+ * run till then. */
 enum fault guest_execute(struct guest *g, const struct strbuf *body,
                          int64_t deadline_ms, bool last, struct events *e,
                          char *text);
@@ -70,7 +77,8 @@ enum fault guest_upload(struct guest *g, const char *path,
  * not there is FAULT_GONE with status 404, a sandbox that is not one with 502.
  */
 enum fault guest_download(struct guest *g, const char *path, size_t most,
-                          struct strbuf *out, int *status_out, char *text);
+                          int64_t deadline_ms, struct strbuf *out,
+                          int *status_out, char *text);
 
 /* filesystem.Filesystem/ListDir of /home/user: the JSON answer. */
 enum fault guest_list(struct guest *g, struct strbuf *out, char *text);

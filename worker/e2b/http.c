@@ -403,6 +403,10 @@ static void take_posted(struct http *h)
     MUST0(pthread_mutex_unlock(&h->lock));
     for (; call; call = next) {
         next = call->next;
+        /* Given up before it was here: that flag may have been seen, and taken
+         * back, when it stood in no list. */
+        if (atomic_load(&call->aborted))
+            atomic_store(&h->aborts, true);
         begin(h, call);
     }
 }

@@ -110,7 +110,8 @@ void http_start(struct http *h, struct http_call *call);
 int http_await(struct http_call *call);
 /* Both. */
 int http_do(struct http *h, struct http_call *call);
-/* Ends a call early: HTTP_ABORTED. The call must not have returned yet. */
+/* Ends a call early: HTTP_ABORTED. It may still be about to start, but must not
+ * have returned yet. */
 void http_abort(struct http *h, struct http_call *call);
 void http_call_fini(struct http_call *call);
 

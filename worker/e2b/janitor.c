@@ -16,7 +16,8 @@
 #define KILL_MOST_MS  30000
 #define KILL_FOR_MS   (CONTROL_TTL_S_MAX * INT64_C(1000))
 #define KILL_CALL_MS  10000
-#define LAST_MS       3000 /* for what is due when the worker stops */
+#define LOOK_MS       250
+#define LOOK_LEAST_MS 10
 #define STEPS         3
 
 enum task_kind { TASK_KILL, TASK_LOST, TASK_BURY, TASK_SURVEY };
@@ -27,6 +28,7 @@ struct task {
     char text[CONTROL_VALUE_MAX + 1]; /* sandbox, create or worker */
     int64_t begun_ms, due_ms;
     int step;
+    int failures; /* in a row */
 };
 
 struct janitor {
@@ -35,10 +37,13 @@ struct janitor {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    /* Guarded by lock; signal changed. */
+    struct call_slot slot; /* of its lists and single kills */
+    int room;              /* seen last; its own thread only */
+    /* Guarded by lock (which may be held when place's is taken, never the
+     * other way); broadcast changed. */
     struct task *tasks;
     int count;
-    bool quit, said_full;
+    bool quit, ended, said_full;
     int64_t quit_by_ms;
     int wake_fd;
     char fleet[CONTROL_VALUE_MAX + 1], wid[WORKER_ID_MAX + 1];
@@ -57,7 +62,7 @@ static void add_locked(struct janitor *j, struct task *t)
     t->next = j->tasks;
     j->tasks = t;
     j->count++;
-    MUST0(pthread_cond_signal(&j->changed));
+    MUST0(pthread_cond_broadcast(&j->changed));
 }
 
 static bool known_locked(const struct janitor *j, const struct task *t)
@@ -155,12 +160,22 @@ static bool kill_by(struct janitor *j, const char *name, const char *value,
     char text[CONTROL_TEXT_MAX];
     bool good = false;
 
-    if (f.ids && control_list(j->control, name, value, note_found, &f, text) ==
-                     FAULT_NONE)
-        good = kill_found(j, &f);
+    if (f.ids) {
+        good = control_list(j->control, &j->slot, name, value, note_found, &f,
+                            text) == FAULT_NONE;
+        good = kill_found(j, &f) && good;
+    }
     *killed_out = f.count;
     free(f.ids);
     return good;
+}
+
+static void wait_longer(struct task *t)
+{
+    int64_t wait = KILL_FIRST_MS << (t->failures < 5 ? t->failures : 5);
+
+    t->failures++;
+    t->due_ms = clock_ms() + (wait < KILL_MOST_MS ? wait : KILL_MOST_MS);
 }
 
 static void note_stranger(void *ctx, const struct control_listed *one)
@@ -188,7 +203,8 @@ static void survey(struct janitor *j)
     memcpy(fleet, j->fleet, sizeof(fleet));
     MUST0(pthread_mutex_unlock(&j->lock));
     if (fleet[0])
-        control_list(j->control, "capibox", fleet, note_stranger, j, text);
+        control_list(j->control, &j->slot, "capibox", fleet, note_stranger, j,
+                     text);
 }
 
 /* True: done with it. */
@@ -201,22 +217,24 @@ static bool search_and_kill(struct janitor *j, struct task *t, const char *name,
     if (killed > 0)
         log_warn(message, LOG_S(name, t->text), LOG_I("sandboxes", killed),
                  LOG_END);
-    if (good)
-        t->step++;
-    t->due_ms = good && t->step < STEPS ? t->begun_ms + steps[t->step]
-                                        : clock_ms() + KILL_FIRST_MS;
-    return t->step == STEPS || clock_ms() > t->begun_ms + KILL_FOR_MS;
+    if (!good) {
+        wait_longer(t);
+        return clock_ms() > t->begun_ms + KILL_FOR_MS;
+    }
+    t->failures = 0;
+    if (++t->step < STEPS)
+        t->due_ms = t->begun_ms + steps[t->step];
+    return t->step == STEPS;
 }
 
 static bool kill_one(struct janitor *j, struct task *t)
 {
     char text[CONTROL_TEXT_MAX];
-    int64_t wait = KILL_FIRST_MS << (t->step < 5 ? t->step : 5);
 
-    if (control_kill(j->control, t->text, KILL_CALL_MS, text) == FAULT_NONE)
+    if (control_kill(j->control, &j->slot, t->text, KILL_CALL_MS, text) ==
+        FAULT_NONE)
         return true;
-    t->step++;
-    t->due_ms = clock_ms() + (wait < KILL_MOST_MS ? wait : KILL_MOST_MS);
+    wait_longer(t);
     return clock_ms() > t->begun_ms + KILL_FOR_MS;
 }
 
@@ -241,30 +259,30 @@ static bool do_task(struct janitor *j, struct task *t)
 
 /* ---- the thread -------------------------------------------------------- */
 
-static void tell_room(struct janitor *j, int64_t now, int64_t *at_ms)
+/* It grows by time, and when a call shows that E2B is back. */
+static void tell_room(struct janitor *j, int64_t *at_ms)
 {
     int64_t changes = place_changes_at_ms(j->place);
+    int room = place_room(j->place);
     uint64_t one = 1;
 
-    if (!changes)
-        return;
-    if (changes <= now) {
-        if (j->wake_fd >= 0)
-            (void)!write(j->wake_fd, &one, sizeof(one));
-        changes = now + 1000;
-    }
-    if (changes < *at_ms)
+    if (room > j->room && j->wake_fd >= 0)
+        (void)!write(j->wake_fd, &one, sizeof(one));
+    j->room = room;
+    if (changes && changes < *at_ms)
         *at_ms = changes;
 }
 
 static void wait_locked(struct janitor *j, int64_t until_ms)
 {
-    /* A breaker that opens meanwhile is seen a second later. */
-    int64_t most = clock_ms() + 1000;
+    int64_t now = clock_ms();
     struct timespec until;
 
-    if (until_ms > most)
-        until_ms = most;
+    /* What opens or closes a breaker meanwhile is seen soon. */
+    if (until_ms > now + LOOK_MS)
+        until_ms = now + LOOK_MS;
+    if (until_ms < now + LOOK_LEAST_MS)
+        until_ms = now + LOOK_LEAST_MS;
     until = (struct timespec){.tv_sec = until_ms / 1000,
                               .tv_nsec = until_ms % 1000 * 1000000};
     pthread_cond_timedwait(&j->changed, &j->lock, &until);
@@ -295,9 +313,11 @@ static void *janitor_main(void *arg)
         }
         if (j->quit)
             break;
-        tell_room(j, now, &next);
+        tell_room(j, &next);
         wait_locked(j, next);
     }
+    j->ended = true;
+    MUST0(pthread_cond_broadcast(&j->changed));
     MUST0(pthread_mutex_unlock(&j->lock));
     return NULL;
 }
@@ -314,6 +334,7 @@ int janitor_start(const struct control *c, struct place *place,
     j->control = c;
     j->place = place;
     j->wake_fd = -1;
+    call_slot_init(&j->slot);
     MUST0(pthread_mutex_init(&j->lock, NULL));
     MUST0(pthread_condattr_init(&attr));
     MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
@@ -321,6 +342,7 @@ int janitor_start(const struct control *c, struct place *place,
     pthread_condattr_destroy(&attr);
     rc = -pthread_create(&j->thread, NULL, janitor_main, j);
     if (rc < 0) {
+        call_slot_fini(&j->slot);
         pthread_cond_destroy(&j->changed);
         pthread_mutex_destroy(&j->lock);
         free(j);
@@ -333,19 +355,27 @@ int janitor_start(const struct control *c, struct place *place,
 void janitor_stop(struct janitor *j)
 {
     struct task *next;
+    struct timespec until;
+    int rc = 0;
 
     if (!j)
         return;
     MUST0(pthread_mutex_lock(&j->lock));
     j->quit = true;
-    j->quit_by_ms = clock_ms() + LAST_MS;
-    MUST0(pthread_cond_signal(&j->changed));
+    j->quit_by_ms = clock_ms() + JANITOR_LAST_MS;
+    until = (struct timespec){.tv_sec = j->quit_by_ms / 1000,
+                              .tv_nsec = j->quit_by_ms % 1000 * 1000000};
+    MUST0(pthread_cond_broadcast(&j->changed));
+    while (!j->ended && rc == 0)
+        rc = pthread_cond_timedwait(&j->changed, &j->lock, &until);
     MUST0(pthread_mutex_unlock(&j->lock));
+    call_slot_abort(&j->slot, j->control->http);
     MUST0(pthread_join(j->thread, NULL));
     for (struct task *t = j->tasks; t; t = next) {
         next = t->next;
         free(t);
     }
+    call_slot_fini(&j->slot);
     pthread_cond_destroy(&j->changed);
     pthread_mutex_destroy(&j->lock);
     free(j);

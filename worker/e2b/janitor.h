@@ -23,6 +23,7 @@
 #define JANITOR_STRANGERS_MAX 64
 #define JANITOR_FOUND_MAX     4096 /* sandboxes of one listing */
 #define JANITOR_SURVEY_MS     60000
+#define JANITOR_LAST_MS       3000
 /* A create that E2B still works on may appear as late as this. */
 #define JANITOR_LATE_MS 100000
 
@@ -30,7 +31,8 @@ struct janitor;
 
 int janitor_start(const struct control *c, struct place *place,
                   struct janitor **janitor_out);
-/* What is due at once is still tried once. */
+/* What is due at once is still tried once, for JANITOR_LAST_MS (and until the
+ * DELETEs under way are over). */
 void janitor_stop(struct janitor *j);
 
 /* Who we are: whose sandboxes to look at, and which of them are our own. */

@@ -63,6 +63,8 @@ int place_room(struct place *p)
                        breaker_would_admit(&p->guests, now)
                    ? 1
                    : 0;
+    if (now < p->paused_till_ms)
+        room = 0;
     MUST0(pthread_mutex_unlock(&p->lock));
     return room;
 }
@@ -73,6 +75,8 @@ int64_t place_changes_at_ms(struct place *p)
 
     MUST0(pthread_mutex_lock(&p->lock));
     at = p->grows_at_ms;
+    if (p->paused_till_ms > clock_ms() && (!at || p->paused_till_ms < at))
+        at = p->paused_till_ms;
     if (p->api.state != BREAKER_CLOSED && (!at || p->api.until_ms < at))
         at = p->api.until_ms;
     if (p->guests.state != BREAKER_CLOSED && (!at || p->guests.until_ms < at))
@@ -81,37 +85,60 @@ int64_t place_changes_at_ms(struct place *p)
     return at;
 }
 
+static int64_t again_locked(const struct place *p, int64_t now)
+{
+    int64_t until = p->api.until_ms > p->guests.until_ms ? p->api.until_ms
+                                                         : p->guests.until_ms;
+
+    /* The one that was let through may tell sooner than its time is over. */
+    if (until - now > BREAKER_PAUSE_MAX_MS)
+        until = now + BREAKER_PAUSE_MS;
+    if (until < p->paused_till_ms)
+        until = p->paused_till_ms;
+    return until > now ? until - now : 0;
+}
+
 bool place_admits(struct place *p, int64_t *again_ms_out)
 {
-    int64_t now = clock_ms(), until;
+    int64_t now = clock_ms();
     bool admits;
 
     MUST0(pthread_mutex_lock(&p->lock));
-    admits = breaker_would_admit(&p->api, now) &&
+    admits = now >= p->paused_till_ms && breaker_would_admit(&p->api, now) &&
              breaker_would_admit(&p->guests, now);
+    *again_ms_out = again_locked(p, now);
     if (admits) {
         breaker_admits(&p->api, now);
         breaker_admits(&p->guests, now);
     }
-    until = p->api.until_ms > p->guests.until_ms ? p->api.until_ms
-                                                 : p->guests.until_ms;
-    /* The one that was let through may tell sooner than its time is over. */
-    *again_ms_out =
-        until - now < BREAKER_PAUSE_MAX_MS ? until - now : BREAKER_PAUSE_MS;
     MUST0(pthread_mutex_unlock(&p->lock));
     return admits;
 }
 
-bool place_shut(struct place *p, int64_t *again_ms_out)
+static bool is_away(const struct breaker *b)
 {
-    int64_t now = clock_ms();
-    bool shut;
+    return b->state != BREAKER_CLOSED || b->failures >= PLACE_AWAY_FAILURES;
+}
+
+bool place_is_away(struct place *p, int64_t *again_ms_out)
+{
+    bool away;
 
     MUST0(pthread_mutex_lock(&p->lock));
-    shut = p->api.state != BREAKER_CLOSED || p->guests.state != BREAKER_CLOSED;
-    *again_ms_out = shut && p->api.until_ms > now ? p->api.until_ms - now : 0;
+    away = is_away(&p->api) || is_away(&p->guests);
+    *again_ms_out = again_locked(p, clock_ms());
     MUST0(pthread_mutex_unlock(&p->lock));
-    return shut;
+    return away;
+}
+
+void place_pause(struct place *p, int64_t ms)
+{
+    int64_t until = clock_ms() + ms;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    if (p->paused_till_ms < until)
+        p->paused_till_ms = until;
+    MUST0(pthread_mutex_unlock(&p->lock));
 }
 
 void place_entered(struct place *p)
@@ -126,8 +153,20 @@ void place_left(struct place *p)
     MUST0(pthread_mutex_lock(&p->lock));
     p->alive--;
     p->departures++;
+    if (p->tickets < p->waiting)
+        p->tickets++;
     MUST0(pthread_cond_broadcast(&p->changed));
     MUST0(pthread_mutex_unlock(&p->lock));
+}
+
+int place_alive(struct place *p)
+{
+    int alive;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    alive = p->alive;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return alive;
 }
 
 void place_note(struct place *p, enum fault_plane plane, enum fault fault,
@@ -143,8 +182,11 @@ void place_note(struct place *p, enum fault_plane plane, enum fault fault,
         breaker_good(b);
     else
         breaker_bad(b, now, noise(), text);
-    /* Nothing else will do before the key changes. */
-    for (int i = 0; fault == FAULT_KEY && i < BREAKER_FAILURES; i++)
+    /* Nothing else will do before the key changes. A sandbox that refuses its
+     * token speaks for itself alone. */
+    for (int i = 0; plane == PLANE_CONTROL && fault == FAULT_KEY &&
+                    b->state == BREAKER_CLOSED && i < BREAKER_FAILURES;
+         i++)
         breaker_bad(b, now, noise(), text);
     MUST0(pthread_mutex_unlock(&p->lock));
 }
@@ -177,9 +219,16 @@ bool place_wait(struct place *p, int64_t seen, int64_t deadline_ms)
     bool left;
 
     MUST0(pthread_mutex_lock(&p->lock));
-    while (p->alive > 0 && p->departures == seen && rc == 0)
-        rc = pthread_cond_timedwait(&p->changed, &p->lock, &until);
     left = p->departures != seen;
+    p->waiting++;
+    while (!left && p->alive > 0 && rc == 0) {
+        rc = pthread_cond_timedwait(&p->changed, &p->lock, &until);
+        left = p->tickets > 0;
+        p->tickets -= left ? 1 : 0;
+    }
+    p->waiting--;
+    if (p->tickets > p->waiting)
+        p->tickets = p->waiting;
     MUST0(pthread_mutex_unlock(&p->lock));
     return left;
 }

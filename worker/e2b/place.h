@@ -1,11 +1,12 @@
 /* worker/e2b/place.h -- how many sandboxes this worker may have, and when.
  *
- * Three things say no: the breakers of the API and of the sandboxes' hosts (E2B
+ * Four things say no: the breakers of the API and of the sandboxes' hosts (E2B
  * is away; a sandbox that cannot be reached is paid for, too), the account's
  * limit (other sandboxes of the team use it up: we stay below what worked, and
- * feel our way up again), and the worker's own concurrency.
+ * feel our way up again), the pause that E2B asked for (Retry-After), and the
+ * worker's own concurrency.
  *
- * Threads:  any; place has its own lock.
+ * Threads:  any; place has its own lock, which is never held across a wait.
  * Errors:   none, but for init.
  */
 #ifndef WORKER_E2B_PLACE_H
@@ -21,6 +22,9 @@
 
 #define PLACE_LOWERED_MS 30000 /* after the account was full: stay so low */
 #define PLACE_GROW_MS    5000  /* then one step up each */
+/* So many failures in a row, nobody's call succeeding in between: it is E2B,
+ * not the job. */
+#define PLACE_AWAY_FAILURES 3
 
 struct place {
     pthread_mutex_t lock;
@@ -28,28 +32,37 @@ struct place {
     /* Guarded by lock; broadcast changed when one leaves. */
     struct breaker api, guests;
     int concurrency, limit;
-    int alive;           /* created, not yet killed */
-    int64_t departures;  /* how many were killed so far */
-    int64_t grows_at_ms; /* 0: at full concurrency */
+    int alive;              /* created, not yet killed */
+    int64_t departures;     /* how many were killed so far */
+    int waiting;            /* in place_wait() */
+    int tickets;            /* how many of them may go on: one a departure */
+    int64_t grows_at_ms;    /* 0: at full concurrency */
+    int64_t paused_till_ms; /* as E2B asked for; 0: it did not */
 };
 
 int place_init(struct place *p, int concurrency);
 void place_fini(struct place *p);
 
-/* How many sandboxes there may be now; 0 while the API is away. */
+/* How many sandboxes there may be now; 0 while E2B is away or wants a pause. */
 int place_room(struct place *p);
 /* When place_room() may become larger by itself; 0: it is as large as it gets.
  */
 int64_t place_changes_at_ms(struct place *p);
 
-/* May a sandbox be asked for? False: *again_ms_out is how long to stay away. */
+/* May a sandbox be asked for? Then how that ended must be noted for both planes
+ * (FAULT_ABORTED: nothing is known), as others wait for it when E2B was away.
+ * False: *again_ms_out is how long to stay away. */
 bool place_admits(struct place *p, int64_t *again_ms_out);
-/* Is E2B away, as far as we know? *again_ms_out: for how long. Asks nothing of
- * the breakers, which a place_admits() that leads to no call would hold. */
-bool place_shut(struct place *p, int64_t *again_ms_out);
+/* Is it E2B that is away, rather than one job's sandbox? Changes nothing.
+ * *again_ms_out as above, if it is. */
+bool place_is_away(struct place *p, int64_t *again_ms_out);
+/* No sandbox is to be asked for during the next ms. */
+void place_pause(struct place *p, int64_t ms);
 /* A sandbox is there; it is gone. */
 void place_entered(struct place *p);
 void place_left(struct place *p);
+
+int place_alive(struct place *p);
 
 /* How a call to the API or to a sandbox ended. */
 void place_note(struct place *p, enum fault_plane plane, enum fault fault,
@@ -59,8 +72,10 @@ void place_lower(struct place *p);
 /* How many of ours have left so far: to be asked before a create that may find
  * the account full. */
 int64_t place_departures(struct place *p);
-/* Waits until one more than `seen` has left, at most until deadline_ms. False:
- * none of ours is alive, or none left. */
+/* Waits until one more than `seen` has left, at most until deadline_ms; each
+ * that leaves lets one waiter go on. False: none of ours is alive, or none
+ * left.
+ */
 bool place_wait(struct place *p, int64_t seen, int64_t deadline_ms);
 
 /* {"api":{"state","why","failures"},"sandboxes":{…},"limit","alive"} */

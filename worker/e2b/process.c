@@ -209,6 +209,8 @@ int process_feed(void *process, const char *data, size_t size)
     struct process *p = process;
     int rc = 0;
 
+    if (p->ended && size > 0)
+        return nonsense(p, "data after the end of the stream");
     while (size > 0 && rc == 0 && !p->ended) {
         size_t want = wanted(&p->in) - p->in.len;
         size_t part = size < want ? size : want;

@@ -48,23 +48,19 @@ static size_t list_parts(const struct job *job, const struct spec *spec,
 }
 
 int run_upload(struct guest *g, const struct job *job, const struct spec *spec,
-               struct outcome *o)
+               struct outcome *o, enum fault *fault_out, char *text)
 {
     struct http_part parts[JOB_FILES_MAX + 2];
     size_t n = list_parts(job, spec, parts);
-    char text[CONTROL_TEXT_MAX];
 
-    if (n > 0 && guest_upload(g, NULL, parts, n, text) != FAULT_NONE)
-        return upload_failed(text, o);
-    for (size_t i = 0; i < job->nfiles; i++) {
+    *fault_out = n > 0 ? guest_upload(g, NULL, parts, n, text) : FAULT_NONE;
+    for (size_t i = 0; i < job->nfiles && *fault_out == FAULT_NONE; i++) {
         struct http_part one = {"file", job->files[i].data, job->files[i].size};
 
-        if (is_plain(job->files[i].path))
-            continue;
-        if (guest_upload(g, job->files[i].path, &one, 1, text) != FAULT_NONE)
-            return upload_failed(text, o);
+        if (!is_plain(job->files[i].path))
+            *fault_out = guest_upload(g, job->files[i].path, &one, 1, text);
     }
-    return 0;
+    return *fault_out == FAULT_NONE ? 0 : upload_failed(text, o);
 }
 
 /* ---- what came of it --------------------------------------------------- */
@@ -167,7 +163,7 @@ static int by_events(struct guest *g, const struct spec *spec,
     if (o->error_name && spec->language == LANGUAGE_PYTHON &&
         strcmp(o->error_name, "SystemExit") == 0)
         take_exit(e->sink, e->output_limit, o);
-    else if (o->error_name)
+    else if (e->failed)
         o->exit_code = 1;
     o->verdict = o->exit_code == 0 ? VERDICT_OK : VERDICT_USER_ERROR;
     /* RLIMIT_DATA refuses memory where a cgroup kills. */
@@ -193,7 +189,6 @@ static int run_interpreted(struct guest *g, const struct job *job,
         return rc;
     end->fault = guest_execute(g, &body, deadline, job->output_files == NULL,
                                &e, end->text);
-    end->begun = e.begun;
     /* Whole is whole: what happens to the connection after it is no matter. */
     if (e.ended && end->fault != FAULT_ABORTED)
         end->fault = FAULT_NONE;
@@ -238,7 +233,6 @@ static int run_process(struct guest *g, const struct job *job,
     process_init(&p, o, sink, spec->limits.output_bytes);
     end->fault =
         guest_start(g, &message, spec->limits.timeout_ms, &p, end->text);
-    end->begun = p.started;
     if (p.ended && p.exited && end->fault != FAULT_ABORTED)
         end->fault = FAULT_NONE;
     rc = by_fault(end, o);

@@ -12,14 +12,14 @@
 
 struct run_end {
     enum fault fault; /* of the call that ran the code */
-    bool begun;       /* the code had been taken */
     bool died;        /* its interpreter ended, and nobody says how */
     char text[CONTROL_TEXT_MAX];
 };
 
-/* The job's files, and what of the job must be one. */
+/* The job's files, and what of the job must be one. *fault_out and text
+ * (CONTROL_TEXT_MAX bytes): of the call that failed. */
 int run_upload(struct guest *g, const struct job *job, const struct spec *spec,
-               struct outcome *o);
+               struct outcome *o, enum fault *fault_out, char *text);
 
 /* FAULT_ABORTED in *end_out: given up; the outcome has no verdict. */
 int run_code(struct guest *g, const struct job *job, const struct spec *spec,

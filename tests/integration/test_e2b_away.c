@@ -1,0 +1,189 @@
+/* When E2B is away or full: no job is lost, no attempt is used up, no sandbox
+ * stays. Against the double of E2B. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+#include "common/scope.h"
+#include "tests/support/cmocka_all.h"
+#include "tests/support/e2b_stage.h"
+
+#define AWAY_MS 10000
+#define SLEEPS(seconds) \
+    "\"code\":\"import time\\nprint(1)\\ntime.sleep(" seconds ")\""
+
+static void tell(struct e2b_stage *s, const char *command)
+{
+    cJSON_Delete(double_ask(&s->e2b, command));
+}
+
+/* ---- E2B is away --------------------------------------------------------- */
+
+/* All end well at their first attempt, soon after it is back. */
+static void jobs_wait_for_it(struct e2b_stage *s, const char *prefix)
+{
+    e2b_stage_expect_all(s, prefix, 20, "ok", 20000);
+    assert_int_equal(rig_stat(&s->rig, "dead"), 0);
+    assert_int_equal(rig_stat(&s->rig, "retries"), 0);
+}
+
+static void jobs_wait_while_it_is_away(void **state)
+{
+    struct e2b_stage *s = *state;
+    int64_t creates;
+
+    tell(s, "{\"cmd\":\"outage\",\"how\":\"refuse\"}");
+    e2b_stage_push(s, "a", 20, "\"max_attempts\":1,\"code\":\"print(1)\"");
+    usleep(AWAY_MS * 1000);
+    assert_int_equal(rig_stat(&s->rig, "verdict:ok"), 0);
+    tell(s, "{\"cmd\":\"outage\",\"how\":\"none\"}");
+    jobs_wait_for_it(s, "a");
+    creates = (int64_t)double_number(&s->e2b, "requests.create");
+    assert_in_range(creates, 20, 30);
+    e2b_stage_end_well(s);
+}
+
+/* Its load balancer answers, nobody else does; alone on the worker. */
+static void a_lone_job_waits_behind_a_load_balancer(void **state)
+{
+    struct e2b_stage *s = *state;
+    int asked;
+
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"502-html\","
+                          "\"count\":1000000");
+    e2b_stage_push(s, "a", 1, "\"max_attempts\":1,\"code\":\"print(1)\"");
+    assert_true(rig_wait_stat(&s->rig, "delayed", 2));
+    asked = (int)double_number(&s->e2b, "requests.create");
+    assert_in_range(asked, 3, 8); /* and then less and less */
+    double_clear(&s->e2b);
+    e2b_stage_expect_all(s, "a", 1, "ok", 15000);
+    e2b_stage_end_well(s);
+}
+
+static void jobs_wait_while_sandboxes_cannot_be_reached(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b, "\"route\":\"execute\",\"kind\":\"502-html\","
+                          "\"count\":1000000");
+    double_fault(&s->e2b, "\"route\":\"files_post\",\"kind\":\"503-plain\","
+                          "\"count\":1000000");
+    e2b_stage_push(s, "a", 10, "\"code\":\"print(1)\"");
+    e2b_stage_push(s, "f", 10,
+                   "\"files\":[{\"path\":\"x\",\"content\":\"aGkK\"}],"
+                   "\"code\":\"print(1)\"");
+    assert_true(rig_wait_stat(&s->rig, "delayed", 15));
+    /* What was made meanwhile is not kept, and not made on and on. */
+    assert_in_range((int64_t)double_number(&s->e2b, "creates"), 3, 45);
+    double_clear(&s->e2b);
+    assert_true(rig_wait_stat(&s->rig, "verdict:ok", 20));
+    assert_int_equal(rig_stat(&s->rig, "dead"), 0);
+    e2b_stage_end_well(s);
+}
+
+static void a_refused_key_keeps_jobs_for_the_operator(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"create\",\"kind\":\"401\",\"count\":1000000");
+    e2b_stage_push(s, "a", 5, "\"max_attempts\":1,\"code\":\"1\"");
+    assert_true(rig_wait_stat(&s->rig, "delayed", 5));
+    assert_in_range((int64_t)double_number(&s->e2b, "requests.create"), 1, 8);
+    double_clear(&s->e2b);
+    e2b_stage_expect_all(s, "a", 5, "ok", 15000);
+    e2b_stage_end_well(s);
+}
+
+static void no_name_or_a_wrong_certificate_is_away_too(void **state)
+{
+    static const char *const bad[] = {"--bad-cert", "expired", NULL};
+    struct e2b_stage *s = *state;
+    struct e2b_double liar;
+    struct proc other = {.pid = 0};
+    const char *const nowhere[] = {
+        "CAPIBOX_BACKEND=e2b",  "E2B_DOMAIN=no.such.host.invalid",
+        "E2B_API_KEY=e2b_0123", "CAPIBOX_QUEUES=nowhere",
+        E2B_STAGE_TEMPLATES,    NULL};
+
+    double_open(&liar, bad);
+    const char *const lied_to[] = {
+        liar.env[0],           liar.env[1],         liar.env[2], liar.env[3],
+        "CAPIBOX_QUEUES=liar", E2B_STAGE_TEMPLATES, NULL};
+
+    stage_worker(&s->rig, &s->worker, nowhere);
+    stage_worker(&s->rig, &other, lied_to);
+    rig_push(&s->rig, "nowhere",
+             "{\"id\":\"n\",\"max_attempts\":1,\"code\":\"1\"}");
+    rig_push(&s->rig, "liar",
+             "{\"id\":\"l\",\"max_attempts\":1,\"code\":\"1\"}");
+    assert_true(rig_wait_stat(&s->rig, "delayed", 2));
+    assert_true(proc_says(&s->worker, "not known (DNS)", 5000));
+    assert_true(proc_says(&other, "no TLS", 5000));
+    assert_int_equal(rig_stat(&s->rig, "dead"), 0);
+    assert_int_equal(double_number(&liar, "requests.create"), 0);
+    proc_stop(&other);
+    double_end(&liar);
+}
+
+/* ---- the account is full ------------------------------------------------- */
+
+static void a_full_account_is_waited_for(void **state)
+{
+    struct e2b_stage *s = *state;
+    int asked;
+
+    tell(s, "{\"cmd\":\"max_sandboxes\",\"n\":3}");
+    e2b_stage_push(s, "a", 15, "\"max_attempts\":1," SLEEPS("0.3"));
+    e2b_stage_expect_all(s, "a", 15, "ok", 40000);
+    assert_int_equal(double_number(&s->e2b, "max_alive"), 3);
+    asked = (int)double_number(&s->e2b, "requests.create");
+    /* 15 find it full at once; each that ends lets one ask again. */
+    assert_in_range(asked, 15, 50);
+    assert_int_equal(rig_stat(&s->rig, "retries"), 0);
+    e2b_stage_end_well(s);
+}
+
+static void a_rate_limit_is_obeyed_by_all(void **state)
+{
+    struct e2b_stage *s = *state;
+    int64_t start = clock_ms();
+
+    double_fault(&s->e2b,
+                 "\"route\":\"create\",\"kind\":\"status\",\"status\":429,"
+                 "\"headers\":{\"Retry-After\":\"3\"},\"json\":{\"code\":429,"
+                 "\"message\":\"Rate limit exceeded\"}");
+    e2b_stage_push(s, "a", 1, "\"max_attempts\":1,\"code\":\"1\"");
+    usleep(300000);
+    e2b_stage_push(s, "b", 5, "\"max_attempts\":1,\"code\":\"1\"");
+    while (clock_ms() - start < 2700) {
+        assert_int_equal(double_number(&s->e2b, "requests.create"), 1);
+        usleep(100000);
+    }
+    e2b_stage_expect_all(s, "a", 1, "ok", 15000);
+    e2b_stage_expect_all(s, "b", 5, "ok", 15000);
+    e2b_stage_end_well(s);
+}
+
+#define STAGED(test) \
+    cmocka_unit_test_setup_teardown(test, e2b_stage_open, e2b_stage_close)
+#define EMPTY(test) \
+    cmocka_unit_test_setup_teardown(test, e2b_stage_open_empty, e2b_stage_close)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STAGED(jobs_wait_while_it_is_away),
+        STAGED(a_lone_job_waits_behind_a_load_balancer),
+        STAGED(jobs_wait_while_sandboxes_cannot_be_reached),
+        STAGED(a_refused_key_keeps_jobs_for_the_operator),
+        EMPTY(no_name_or_a_wrong_certificate_is_away_too),
+        STAGED(a_full_account_is_waited_for),
+        STAGED(a_rate_limit_is_obeyed_by_all),
+    };
+
+    return cmocka_run_group_tests_name("e2b away", tests, NULL, NULL);
+}

@@ -1,0 +1,324 @@
+/* tests/unit/test_e2b_http.c -- single HTTP calls against a scripted server. */
+#include "worker/e2b/http.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+#include "tests/support/answers.h"
+#include "tests/support/cmocka_all.h"
+
+#define OK "HTTP/1.1 200 OK\r\n\r\nfine"
+
+struct fixture {
+    struct answers a;
+    struct http *http;
+    struct http_call call;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    MUST(f);
+    MUST0(http_open("", 4, &f->http));
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    http_call_fini(&f->call);
+    http_close(f->http);
+    if (f->a.url[0])
+        answers_close(&f->a);
+    free(f);
+    return 0;
+}
+
+static void prepare(struct fixture *f, enum http_method method)
+{
+    http_call_fini(&f->call);
+    f->call = (struct http_call){
+        .method = method, .url = f->a.url, .deadline_ms = clock_ms() + 10000};
+    if (method == HTTP_POST) {
+        f->call.body = "hello";
+        f->call.body_size = 5;
+    }
+}
+
+static int ask(struct fixture *f, enum http_method method)
+{
+    prepare(f, method);
+    return http_do(f->http, &f->call);
+}
+
+static void a_connection_is_kept_and_used_again(void **state)
+{
+    static const char *const script[] = {OK, OK, OK, NULL};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    assert_int_equal(ask(f, HTTP_POST), 0);
+    assert_int_equal(f->call.status, 200);
+    assert_memory_equal(f->call.answer.text, "fine", 4);
+    assert_int_equal(ask(f, HTTP_GET), 0);
+    f->call.last = true;
+    assert_int_equal(ask(f, HTTP_DELETE), 0);
+    assert_int_equal(answers_connections(&f->a), 1);
+    assert_memory_equal(f->a.seen[0], "POST / HTTP/1.1\r\n", 17);
+    assert_non_null(strstr(f->a.seen[0], "\r\n\r\nhello"));
+    assert_null(strstr(f->a.seen[0], "Expect:"));
+    assert_memory_equal(f->a.seen[2], "DELETE / HTTP/1.1\r\n", 19);
+    assert_non_null(strstr(f->a.seen[1], "User-Agent: capibox/"));
+    assert_int_equal(http_counts(f->http).connects, 1);
+}
+
+/* The server may have done it before the kept connection died. */
+static void a_post_is_never_sent_again_behind_our_back(void **state)
+{
+    static const char *const script[] = {OK, ANSWER_CLOSE, OK, NULL};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    assert_int_equal(ask(f, HTTP_POST), 0);
+    assert_true(ask(f, HTTP_POST) < 0);
+    assert_int_equal(f->call.trouble, HTTP_BROKEN);
+    assert_true(f->call.sent);
+    usleep(50000);
+    assert_int_equal(answers_requests(&f->a), 2);
+}
+
+static void what_may_be_repeated_is(void **state)
+{
+    static const char *const script[] = {OK, ANSWER_CLOSE, OK, NULL};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    assert_int_equal(ask(f, HTTP_POST), 0);
+    assert_int_equal(ask(f, HTTP_DELETE), 0);
+    assert_int_equal(answers_requests(&f->a), 3);
+}
+
+static void every_trouble_has_its_name(void **state)
+{
+    static const struct {
+        const char *answer;
+        enum http_trouble trouble;
+    } rows[] = {
+        {ANSWER_CLOSE, HTTP_BROKEN},
+        {ANSWER_RESET, HTTP_BROKEN},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nx",
+         HTTP_BROKEN},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close"
+         "\r\n\r\n4\r\nab",
+         HTTP_BROKEN},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close"
+         "\r\n\r\nzz\r\n",
+         HTTP_BROKEN},
+        {"garbage\r\nConnection: close\r\n\r\n", HTTP_BROKEN},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        const char *const script[] = {rows[i].answer, NULL};
+
+        answers_open(&f->a, script);
+        assert_true(ask(f, HTTP_POST) < 0);
+        if (f->call.trouble != rows[i].trouble || !f->call.sent)
+            fail_msg("%s -> %d: %s", rows[i].answer, f->call.trouble,
+                     f->call.error);
+        answers_close(&f->a);
+    }
+    f->a.url[0] = '\0';
+}
+
+static void nobody_there_is_nothing_sent(void **state)
+{
+    struct fixture *f = *state;
+
+    answers_open(&f->a, NULL);
+    answers_close(&f->a);
+    assert_true(ask(f, HTTP_POST) < 0);
+    assert_int_equal(f->call.trouble, HTTP_NO_CONNECT);
+    assert_false(f->call.sent);
+    prepare(f, HTTP_POST);
+    f->call.url = "http://no.such.host.invalid/";
+    assert_true(http_do(f->http, &f->call) < 0);
+    assert_int_equal(f->call.trouble, HTTP_NO_NAME);
+    assert_false(f->call.sent);
+    f->a.url[0] = '\0';
+}
+
+static void silence_ends_at_the_stall_or_the_deadline(void **state)
+{
+    static const char *const script[] = {ANSWER_STALL, ANSWER_STALL, NULL};
+    struct fixture *f = *state;
+    int64_t start = clock_ms();
+
+    answers_open(&f->a, script);
+    prepare(f, HTTP_POST);
+    f->call.stall_s = 1;
+    assert_true(http_do(f->http, &f->call) < 0);
+    assert_int_equal(f->call.trouble, HTTP_STALLED);
+    /* libcurl measures over five seconds more. */
+    assert_in_range(clock_ms() - start, 900, 9000);
+    prepare(f, HTTP_POST);
+    f->call.deadline_ms = clock_ms() + 100;
+    assert_true(http_do(f->http, &f->call) < 0);
+    assert_int_equal(f->call.trouble, HTTP_LATE);
+    assert_int_equal(f->call.rc, -ETIMEDOUT);
+}
+
+static void redirects_are_answers(void **state)
+{
+    static const char *const script[] = {
+        "HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/x\r\n\r\n", OK,
+        NULL};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    assert_int_equal(ask(f, HTTP_POST), 0);
+    assert_int_equal(f->call.status, 307);
+    assert_int_equal(answers_requests(&f->a), 1);
+}
+
+static void headers_that_matter_are_read(void **state)
+{
+    static const char *const script[] = {
+        "HTTP/1.1 429 Slow\r\nRetry-After:  12 \r\nX-Next-Token: abc\r\n"
+        "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n",
+        "HTTP/1.1 429 Slow\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT"
+        "\r\n\r\n",
+        "HTTP/1.1 429 Slow\r\nRetry-After: 99999999999\r\n\r\n", OK, NULL};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    ask(f, HTTP_GET);
+    assert_int_equal(f->call.retry_after_s, 12);
+    assert_string_equal(f->call.next_token, "abc");
+    assert_int_equal(f->call.date_s, 784111777);
+    ask(f, HTTP_GET);
+    assert_int_equal(f->call.retry_after_s, -1);
+    ask(f, HTTP_GET);
+    assert_int_equal(f->call.retry_after_s, -1);
+}
+
+static void an_answer_too_large_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct strbuf big = STRBUF_INIT;
+
+    strbuf_adds(&big, "HTTP/1.1 200 OK\r\n\r\n");
+    for (unsigned i = 0; i < HTTP_BODY_MAX / 64 + 1; i++)
+        strbuf_adds(&big, "0123456789abcdef0123456789abcdef"
+                          "0123456789abcdef0123456789abcdef");
+    const char *const script[] = {big.text, NULL};
+
+    answers_open(&f->a, script);
+    assert_int_equal(ask(f, HTTP_GET), -EMSGSIZE);
+    assert_int_equal(f->call.trouble, HTTP_REFUSED);
+    assert_true(f->call.answer.len <= HTTP_BODY_MAX);
+    answers_close(&f->a);
+    f->a.url[0] = '\0';
+    strbuf_fini(&big);
+}
+
+static int refuse(void *ctx, const char *data, size_t size)
+{
+    (void)ctx, (void)data, (void)size;
+    return -ENOBUFS;
+}
+
+static void who_takes_the_data_may_refuse_it(void **state)
+{
+    static const char *const script[] = {
+        OK, "HTTP/1.1 500 No\r\n\r\n{\"message\":\"x\"}", NULL};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    prepare(f, HTTP_GET);
+    f->call.data = refuse;
+    assert_int_equal(http_do(f->http, &f->call), -ENOBUFS);
+    assert_int_equal(f->call.trouble, HTTP_REFUSED);
+    prepare(f, HTTP_GET); /* an error's text is kept, not given */
+    f->call.data = refuse;
+    assert_int_equal(http_do(f->http, &f->call), 0);
+    assert_int_equal(f->call.answer.len, 15);
+}
+
+static void a_call_can_be_given_up(void **state)
+{
+    static const char *const script[] = {ANSWER_STALL, OK, NULL};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    prepare(f, HTTP_POST);
+    http_start(f->http, &f->call);
+    assert_true(answers_wait(&f->a, 1, 5000));
+    http_abort(f->http, &f->call);
+    assert_int_equal(http_await(&f->call), -ECANCELED);
+    assert_int_equal(f->call.trouble, HTTP_ABORTED);
+    assert_int_equal(ask(f, HTTP_GET), 0);
+}
+
+/* Given up before the network thread knows of it at all. */
+static void also_before_it_starts(void **state)
+{
+    static const char *const script[] = {ANSWER_STALL, ANSWER_STALL, NULL};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    prepare(f, HTTP_POST);
+    http_abort(f->http, &f->call);
+    usleep(50000); /* it has looked, and found nothing */
+    http_start(f->http, &f->call);
+    assert_int_equal(http_await(&f->call), -ECANCELED);
+    assert_int_equal(f->call.trouble, HTTP_ABORTED);
+}
+
+static void files_go_as_parts_of_a_form(void **state)
+{
+    static const char *const script[] = {OK, NULL};
+    const struct http_part parts[] = {{"a/b.txt", "one", 3}, {"c", "", 0}};
+    struct fixture *f = *state;
+
+    answers_open(&f->a, script);
+    prepare(f, HTTP_POST);
+    f->call.parts = parts;
+    f->call.nparts = 2;
+    assert_int_equal(http_do(f->http, &f->call), 0);
+    assert_non_null(strstr(f->a.seen[0], "multipart/form-data"));
+    assert_non_null(
+        strstr(f->a.seen[0], "name=\"file\"; filename=\"a/b.txt\""));
+    assert_non_null(strstr(f->a.seen[0], "\r\n\r\none\r\n"));
+}
+
+#define FRESH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FRESH(a_connection_is_kept_and_used_again),
+        FRESH(a_post_is_never_sent_again_behind_our_back),
+        FRESH(what_may_be_repeated_is),
+        FRESH(every_trouble_has_its_name),
+        FRESH(nobody_there_is_nothing_sent),
+        FRESH(silence_ends_at_the_stall_or_the_deadline),
+        FRESH(redirects_are_answers),
+        FRESH(headers_that_matter_are_read),
+        FRESH(an_answer_too_large_is_refused),
+        FRESH(who_takes_the_data_may_refuse_it),
+        FRESH(a_call_can_be_given_up),
+        FRESH(also_before_it_starts),
+        FRESH(files_go_as_parts_of_a_form),
+    };
+
+    return cmocka_run_group_tests_name("e2b http", tests, NULL, NULL);
+}

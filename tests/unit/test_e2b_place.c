@@ -1,0 +1,316 @@
+/* tests/unit/test_e2b_place.c -- how many sandboxes there may be, and when. */
+#include "worker/e2b/place.h"
+
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+#include "tests/support/cmocka_all.h"
+
+#define CONCURRENCY 16
+
+static int set_up(void **state)
+{
+    static struct place place;
+
+    MUST0(place_init(&place, CONCURRENCY));
+    *state = &place;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    place_fini(*state);
+    return 0;
+}
+
+static void note_times(struct place *p, enum fault_plane plane,
+                       enum fault fault, int times)
+{
+    for (int i = 0; i < times; i++)
+        place_note(p, plane, fault, "told to");
+}
+
+/* The time of the breaker's pause is over. */
+static void let_pass(struct breaker *b)
+{
+    assert_int_equal(b->state, BREAKER_OPEN);
+    b->until_ms = clock_ms();
+}
+
+static void it_is_as_large_as_the_concurrency(void **state)
+{
+    int64_t again;
+
+    assert_int_equal(place_room(*state), CONCURRENCY);
+    assert_int_equal(place_changes_at_ms(*state), 0);
+    assert_true(place_admits(*state, &again));
+    assert_false(place_is_away(*state, &again));
+}
+
+static void either_plane_that_is_away_closes_it(void **state)
+{
+    static const enum fault_plane planes[] = {PLANE_CONTROL, PLANE_SANDBOX};
+    int64_t again;
+
+    for (int i = 0; i < 2; i++) {
+        struct place *p = *state;
+
+        note_times(p, planes[i], FAULT_UNSURE, BREAKER_FAILURES);
+        assert_int_equal(place_room(p), 0);
+        assert_false(place_admits(p, &again));
+        assert_in_range(again, 1, BREAKER_PAUSE_MS);
+        assert_true(place_is_away(p, &again));
+        assert_true(place_changes_at_ms(p) > clock_ms() - 1);
+        place_note(p, planes[i], FAULT_NONE, "");
+        assert_int_equal(place_room(p), CONCURRENCY);
+    }
+}
+
+static void one_goes_through_to_see_whether_it_is_back(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    note_times(p, PLANE_CONTROL, FAULT_AWAY, BREAKER_FAILURES);
+    let_pass(&p->api);
+    assert_int_equal(place_room(p), 1);
+    assert_true(place_admits(p, &again));
+    assert_int_equal(place_room(p), 0);
+    assert_false(place_admits(p, &again));
+    assert_in_range(again, 1, BREAKER_PAUSE_MAX_MS);
+    place_note(p, PLANE_CONTROL, FAULT_REFUSED,
+               ""); /* it answers: it is well */
+    assert_int_equal(place_room(p), CONCURRENCY);
+}
+
+static void looking_takes_nobodys_turn(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    note_times(p, PLANE_CONTROL, FAULT_AWAY, BREAKER_FAILURES);
+    let_pass(&p->api);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(place_room(p), 1);
+        assert_true(place_is_away(p, &again));
+    }
+    assert_true(place_admits(p, &again));
+}
+
+static void one_that_tells_nothing_gives_its_turn_back(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    note_times(p, PLANE_SANDBOX, FAULT_AWAY, BREAKER_FAILURES);
+    let_pass(&p->guests);
+    assert_true(place_admits(p, &again));
+    assert_false(place_admits(p, &again));
+    place_note(p, PLANE_SANDBOX, FAULT_ABORTED, "");
+    assert_true(place_admits(p, &again));
+}
+
+static void it_is_e2b_after_a_few_failures_in_a_row(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    note_times(p, PLANE_CONTROL, FAULT_UNSURE, PLACE_AWAY_FAILURES - 1);
+    assert_false(place_is_away(p, &again));
+    place_note(p, PLANE_CONTROL, FAULT_NONE, "");
+    note_times(p, PLANE_CONTROL, FAULT_UNSURE, PLACE_AWAY_FAILURES - 1);
+    assert_false(place_is_away(p, &again));
+    place_note(p, PLANE_CONTROL, FAULT_UNSURE, "");
+    assert_true(place_is_away(p, &again));
+    assert_true(place_admits(p, &again));
+}
+
+static void what_one_job_did_wrong_closes_nothing(void **state)
+{
+    static const enum fault faults[] = {
+        FAULT_REFUSED, FAULT_GONE,    FAULT_SHUT, FAULT_CONFLICT, FAULT_ACCOUNT,
+        FAULT_RATE,    FAULT_ABORTED, FAULT_LATE, FAULT_FLOOD};
+
+    for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+        note_times(*state, PLANE_CONTROL, faults[i], 20);
+        note_times(*state, PLANE_SANDBOX, faults[i], 20);
+    }
+    assert_int_equal(place_room(*state), CONCURRENCY);
+}
+
+static void a_refused_key_closes_it_at_once(void **state)
+{
+    struct place *p = *state;
+
+    place_note(p, PLANE_SANDBOX, FAULT_KEY, "of one sandbox");
+    assert_int_equal(place_room(p), CONCURRENCY);
+    place_note(p, PLANE_CONTROL, FAULT_KEY, "Invalid API key");
+    assert_int_equal(place_room(p), 0);
+    assert_string_equal(p->api.why, "Invalid API key");
+    assert_in_range(p->api.pause_ms, 2 * BREAKER_PAUSE_MS,
+                    2 * BREAKER_PAUSE_MS);
+}
+
+static void a_full_account_lowers_it_and_it_grows_again(void **state)
+{
+    struct place *p = *state;
+    int room, before = 4, steps = 0;
+
+    for (int i = 0; i < 4; i++)
+        place_entered(p);
+    place_lower(p);
+    assert_int_equal(place_room(p), 4);
+    assert_in_range(place_changes_at_ms(p) - clock_ms(), PLACE_LOWERED_MS - 100,
+                    PLACE_LOWERED_MS);
+    for (; p->grows_at_ms; steps++) {
+        p->grows_at_ms -= steps == 0 ? PLACE_LOWERED_MS : PLACE_GROW_MS;
+        room = place_room(p);
+        assert_in_range(room, before + 1, CONCURRENCY);
+        before = room;
+    }
+    assert_in_range(steps, 3, 10);
+    assert_int_equal(place_room(p), CONCURRENCY);
+    assert_int_equal(place_changes_at_ms(p), 0);
+}
+
+static void it_never_lowers_to_nothing(void **state)
+{
+    struct place *p = *state;
+
+    place_lower(p);
+    assert_int_equal(place_room(p), 1);
+    for (int i = 0; i < 2 * CONCURRENCY; i++)
+        place_entered(p);
+    place_lower(p);
+    assert_int_equal(place_room(p), CONCURRENCY);
+}
+
+static void a_pause_that_was_asked_for_is_kept(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    place_pause(p, 5000);
+    place_pause(p, 1000); /* the longer one holds */
+    assert_int_equal(place_room(p), 0);
+    assert_false(place_admits(p, &again));
+    assert_in_range(again, 4900, 5000);
+    assert_false(place_is_away(p, &again));
+    assert_in_range(place_changes_at_ms(p) - clock_ms(), 4900, 5000);
+    p->paused_till_ms = clock_ms();
+    assert_int_equal(place_room(p), CONCURRENCY);
+    assert_true(place_admits(p, &again));
+}
+
+/* ---- waiting for one of our own to end ----------------------------------- */
+
+struct waiter {
+    pthread_t thread;
+    struct place *place;
+    int64_t seen, within_ms;
+    bool left;
+};
+
+/* No asserts in here: cmocka may only jump out of its own thread. */
+static void *wait_for_one(void *arg)
+{
+    struct waiter *w = arg;
+
+    w->left = place_wait(w->place, w->seen, clock_ms() + w->within_ms);
+    return NULL;
+}
+
+static int waiting(struct place *p)
+{
+    int count;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    count = p->waiting;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return count;
+}
+
+static void each_that_leaves_lets_one_waiter_go_on(void **state)
+{
+    struct waiter w[4];
+    struct place *p = *state;
+    int went = 0;
+
+    for (int i = 0; i < 3; i++)
+        place_entered(p);
+    for (int i = 0; i < 4; i++) {
+        w[i] = (struct waiter){.place = p, .within_ms = 400};
+        MUST0(pthread_create(&w[i].thread, NULL, wait_for_one, &w[i]));
+    }
+    while (waiting(p) < 4)
+        sched_yield();
+    place_left(p);
+    place_left(p);
+    for (int i = 0; i < 4; i++) {
+        MUST0(pthread_join(w[i].thread, NULL));
+        went += w[i].left;
+    }
+    assert_int_equal(went, 2);
+    assert_int_equal(p->tickets, 0);
+    assert_int_equal(place_departures(p), 2);
+    assert_int_equal(place_alive(p), 1);
+}
+
+static void one_that_left_meanwhile_is_seen(void **state)
+{
+    int64_t seen = place_departures(*state);
+
+    place_entered(*state);
+    place_entered(*state);
+    place_left(*state);
+    assert_true(place_wait(*state, seen, clock_ms() + 10000));
+}
+
+static void with_none_of_ours_there_is_nothing_to_wait_for(void **state)
+{
+    int64_t start = clock_ms();
+
+    assert_false(place_wait(*state, 0, start + 10000));
+    assert_in_range(clock_ms() - start, 0, 1000);
+}
+
+static void it_tells_people_how_it_is(void **state)
+{
+    AUTO_STRBUF struct strbuf out = STRBUF_INIT;
+
+    note_times(*state, PLANE_CONTROL, FAULT_UNSURE, BREAKER_FAILURES);
+    place_entered(*state);
+    place_to_json(*state, &out);
+    assert_string_equal(
+        out.text, "{\"api\":{\"state\":\"open\",\"failures\":5,\"why\":\"told "
+                  "to\"},\"sandboxes\":{\"state\":\"closed\",\"failures\":0,"
+                  "\"why\":null},\"limit\":16,\"alive\":1}");
+}
+
+#define FRESH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FRESH(it_is_as_large_as_the_concurrency),
+        FRESH(either_plane_that_is_away_closes_it),
+        FRESH(one_goes_through_to_see_whether_it_is_back),
+        FRESH(looking_takes_nobodys_turn),
+        FRESH(one_that_tells_nothing_gives_its_turn_back),
+        FRESH(it_is_e2b_after_a_few_failures_in_a_row),
+        FRESH(what_one_job_did_wrong_closes_nothing),
+        FRESH(a_refused_key_closes_it_at_once),
+        FRESH(a_full_account_lowers_it_and_it_grows_again),
+        FRESH(it_never_lowers_to_nothing),
+        FRESH(a_pause_that_was_asked_for_is_kept),
+        FRESH(each_that_leaves_lets_one_waiter_go_on),
+        FRESH(one_that_left_meanwhile_is_seen),
+        FRESH(with_none_of_ours_there_is_nothing_to_wait_for),
+        FRESH(it_tells_people_how_it_is),
+    };
+
+    return cmocka_run_group_tests_name("e2b place", tests, NULL, NULL);
+}

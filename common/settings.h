@@ -49,8 +49,14 @@ struct settings {
     int64_t shutdown_grace_s; /* CAPIBOX_SHUTDOWN_GRACE 0..86400 */
     bool log_json;            /* CAPIBOX_LOG text|json */
     int log_level; /* CAPIBOX_LOG_LEVEL debug|info|warn|error: enum log_level */
-    char *api_listen; /* CAPIBOX_API_LISTEN */
-    char *api_keys;   /* CAPIBOX_API_KEYS */
+    char *api_listen;              /* CAPIBOX_API_LISTEN */
+    char *api_keys;                /* CAPIBOX_API_KEYS */
+    char *api_cert, *api_cert_key; /* CAPIBOX_API_CERT, CAPIBOX_API_CERT_KEY */
+    char *api_origins;             /* CAPIBOX_API_ORIGINS a,b: CORS; "" none */
+    int64_t api_rate;              /* CAPIBOX_API_RATE: requests/s of a key */
+    int64_t api_jobs_per_key;      /* CAPIBOX_API_JOBS_PER_KEY */
+    int64_t api_queue_max;         /* CAPIBOX_API_QUEUE_MAX */
+    int64_t api_per_address;       /* CAPIBOX_API_PER_ADDRESS: connections */
 
     int64_t lease_ms;         /* CAPIBOX_LEASE_MS 2000..600000, 10000 */
     int64_t memory_budget_mb; /* CAPIBOX_MEMORY_BUDGET_MB: sum of limits of

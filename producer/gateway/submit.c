@@ -1,0 +1,77 @@
+#include "producer/gateway/submit.h"
+
+#include <errno.h>
+
+static int fields_of(const struct submission *s, const char *names[4],
+                     const char *values[4])
+{
+    const struct job *job = s->job->job;
+    const char *tenant = s->tenant ? s->tenant : job->tenant;
+    int n = 0;
+
+    if (tenant) {
+        names[n] = "tenant";
+        values[n++] = tenant;
+    }
+    if (job->language != LANGUAGE_NONE) {
+        names[n] = "language";
+        values[n++] = language_name(job->language);
+    }
+    if (job->task_type) {
+        names[n] = "task_type";
+        values[n++] = job->task_type;
+    }
+    return n;
+}
+
+static int send_call(struct submission *s);
+
+static void answered(void *ctx, int rc, redisReply **reply)
+{
+    struct submission *s = ctx;
+    enum enqueue_answer answer = ENQUEUE_FULL;
+
+    if (rc == 0)
+        rc = protocol_enqueue_parse(*reply, &answer);
+    if (rc == -ESTALE && !s->by_text) {
+        s->by_text = true;
+        rc = send_call(s);
+        if (rc == 0)
+            return;
+    }
+    s->done(s, rc, answer);
+}
+
+static int send_call(struct submission *s)
+{
+    struct redis *redis = link_redis(&s->gateway->link);
+    const char *names[4], *values[4];
+    struct enqueue e = {
+        .queue = s->job->queue,
+        .job_id = s->job->job->id,
+        .body = s->job->text.text,
+        .body_len = s->job->text.len,
+        .batch_id = s->job->job->batch_id,
+        .names = names,
+        .values = values,
+        .nfields = fields_of(s, names, values),
+        .queue_max = s->gateway->settings->api_queue_max,
+        .nonce = s->nonce,
+    };
+    int rc;
+
+    if (!redis)
+        return -ENOTCONN;
+    rc = protocol_enqueue_append(&s->gateway->protocol, redis, &e, s->by_text);
+    if (rc == 0)
+        link_expect(&s->gateway->link, answered, s);
+    return rc;
+}
+
+int submit_send(struct submission *s)
+{
+    int rc = protocol_make_job_id(s->nonce);
+
+    s->by_text = false;
+    return rc < 0 ? rc : send_call(s);
+}

@@ -263,6 +263,23 @@ int client_enqueue_all(struct client *c, const struct enqueue *list, int count,
     return rc;
 }
 
+int client_cancel(struct client *c, const char *id, struct cancel *cancel_out)
+{
+    int64_t give_up = clock_ms() + CLIENT_RETRY_MS;
+    struct backoff backoff = {0};
+    int rc;
+
+    do {
+        rc = protocol_cancel(
+            &c->protocol, c->redis, clock_ms() + REDIS_CALL_TIMEOUT_MS, id,
+            c->settings->queues, c->settings->nqueues, cancel_out);
+        if (rc == 0)
+            return 0;
+        explain(c, c->redis, rc);
+    } while (again(c, rc, give_up, &backoff));
+    return rc;
+}
+
 bool client_ended(const char *status)
 {
     static const char *const finals[] = {"succeeded", "failed", "cancelled",

@@ -59,6 +59,9 @@ int client_enqueue(struct client *c, const struct enqueue *e,
 int client_enqueue_all(struct client *c, const struct enqueue *list, int count,
                        enum enqueue_answer *answers_out);
 
+/* protocol_cancel() through the queues of the settings, with retries. */
+int client_cancel(struct client *c, const char *id, struct cancel *cancel_out);
+
 /* The hash of one job; its result only when asked for and ended. */
 int client_job(struct client *c, const char *id, bool with_result,
                struct client_job *job_out);

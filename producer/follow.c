@@ -3,17 +3,23 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "producer/text.h"
 
-#define READ_COUNT    "256" /* entries a call */
-#define BYTES_MAX     9e15  /* doubles count exactly up to here */
-#define READ_GRACE_MS 5000  /* for the reply, over the time it may block */
+#define READ_COUNT    256  /* entries a call */
+#define BYTES_MAX     9e15 /* doubles count exactly up to here */
+#define READ_GRACE_MS 5000 /* for the reply, over the time it may block */
 
 void follow_init(struct follow *f, FILE *out, FILE *err)
 {
-    *f = (struct follow){.streams = {out, err}, .last = "0-0"};
+    *f = (struct follow){.streams = {out, err}, .last = "0"};
+}
+
+void follow_resume(struct follow *f)
+{
+    f->resumed[0] = f->resumed[1] = true;
 }
 
 static void show(struct follow *f, int which, const char *data, size_t size)
@@ -35,8 +41,12 @@ static void gap(struct follow *f, uint64_t bytes)
 static void output(struct follow *f, int which, const char *data, size_t size,
                    uint64_t offset)
 {
-    uint64_t seen = f->seen[which];
+    uint64_t seen;
 
+    if (f->resumed[which])
+        f->seen[which] = offset;
+    f->resumed[which] = false;
+    seen = f->seen[which];
     if (offset > seen) {
         gap(f, offset - seen);
         seen = offset;
@@ -78,74 +88,31 @@ void follow_event(struct follow *f, const char *type, const char *data,
         f->ended = true;
 }
 
-/* [id, [field, value, …]] */
-static void entry(struct follow *f, const redisReply *reply)
+static void take(void *ctx, const struct event *event)
 {
-    const redisReply *fields, *data = NULL;
-    const char *type = "";
-    uint64_t offset = 0;
+    struct follow *f = ctx;
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-        reply->element[1]->type != REDIS_REPLY_ARRAY)
-        return;
-    snprintf(f->last, sizeof(f->last), "%s", reply->element[0]->str);
-    fields = reply->element[1];
-    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
-        const char *name = fields->element[i]->str;
-        const redisReply *value = fields->element[i + 1];
-
-        if (!strcmp(name, "type"))
-            type = value->str;
-        else if (!strcmp(name, "data"))
-            data = value;
-        else if (!strcmp(name, "offset"))
-            offset = strtoull(value->str, NULL, 10);
-    }
-    follow_event(f, type, data ? data->str : "", data ? (size_t)data->len : 0,
-                 offset);
-}
-
-/* [[key, [entry, …]]] or nil. */
-static int entries(struct follow *f, const redisReply *reply)
-{
-    const redisReply *list;
-
-    if (reply->type == REDIS_REPLY_NIL)
-        return 0;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1 ||
-        reply->element[0]->type != REDIS_REPLY_ARRAY ||
-        reply->element[0]->elements != 2)
-        return -EPROTO;
-    list = reply->element[0]->element[1];
-    for (size_t i = 0; i < list->elements; i++)
-        entry(f, list->element[i]);
-    return (int)list->elements;
+    snprintf(f->last, sizeof(f->last), "%s", event->id);
+    follow_event(f, event->type, event->data, event->size, event->offset);
 }
 
 int follow_read(struct follow *f, struct client *c, struct redis *redis,
                 const char *id, int block_ms)
 {
-    char key[KEY_MAX], block[16];
-    const char *argv[9] = {"XREAD", "COUNT", READ_COUNT};
-    int argc = 3;
-    redisReply *reply = NULL;
-    int rc;
+    char after[EVENT_ID_MAX + 1];
 
-    if (block_ms > 0) {
-        snprintf(block, sizeof(block), "%d", block_ms);
-        argv[argc++] = "BLOCK";
-        argv[argc++] = block;
-    }
-    argv[argc++] = "STREAMS";
-    argv[argc++] = protocol_key(&c->protocol, key, "events", id);
-    argv[argc++] = f->last;
-    rc = redis_call(redis, clock_ms() + block_ms + READ_GRACE_MS, &reply, argc,
-                    argv, NULL);
-    if (rc < 0)
-        return rc;
-    rc = entries(f, reply);
-    freeReplyObject(reply);
-    return rc;
+    memcpy(after, f->last, sizeof(after));
+    return protocol_events_read(&c->protocol, redis,
+                                clock_ms() + block_ms + READ_GRACE_MS, id,
+                                after, READ_COUNT, block_ms, take, f);
+}
+
+void follow_end_lines(struct follow *f)
+{
+    if (f->open_line[1] ||
+        (f->open_line[0] && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)))
+        fputc('\n', f->streams[1]);
+    f->open_line[1] = false;
 }
 
 /* What was dropped out of the middle is said where it is missing. */

@@ -413,7 +413,7 @@ int jobjson_build(struct jobjson *j, const struct options *o,
     AUTO_FREE char *code = NULL;
     int rc;
 
-    *j = (struct jobjson){.text = STRBUF_INIT};
+    *j = (struct jobjson){.text = STRBUF_INIT, .stream = stream};
     rc = choose_language(j, o, code_file, why);
     if (rc == 0)
         rc = choose_id(j, o, why);

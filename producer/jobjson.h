@@ -17,6 +17,7 @@ struct jobjson {
     char id[JOB_ID_MAX + 1]; /* given or made */
     struct strbuf text;
     enum language language; /* LANGUAGE_NONE: the template's first */
+    bool stream;            /* it asks for live output */
 };
 
 /* code_file "-" is standard input. */

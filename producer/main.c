@@ -50,9 +50,7 @@ static int unknown_verb(const char *name)
 {
     const char *best = verbs_nearest(name);
 
-    if (verbs_later(name))
-        text_say("%s is not in this version yet", name);
-    else if (best)
+    if (best)
         text_say("%.60s: unknown verb; did you mean %s?", name, best);
     else
         text_say("%.60s: unknown verb; --help lists those there are", name);

@@ -32,6 +32,9 @@ enum options_verb {
     VERB_QUEUES = 1 << 8,
     VERB_WORKERS = 1 << 9,
     VERB_DOCTOR = 1 << 10,
+    VERB_CANCEL = 1 << 11,
+    VERB_EVENTS = 1 << 12,
+    VERB_DEAD = 1 << 13,
 };
 
 struct options_list {
@@ -46,11 +49,11 @@ struct options {
     int nrest;
 
     const char *template_id, *task_type, *language, *queue, *id, *metadata;
-    const char *stdin_file, *save;
+    const char *stdin_file, *save, *from;
     double timeout_s, memory_mb, cpu_percent; /* 0: not given */
     double wait_s;                            /* 0: for ever */
     struct options_list require, files, outputs, env;
-    bool no_wait, watch, audit, verbose, attack;
+    bool no_wait, watch, audit, verbose, attack, stream, follow, all;
 };
 
 /* argv[0..argc) is what follows the verb; verb is its bit. */

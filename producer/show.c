@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/json.h"
 #include "common/scope.h"
@@ -10,14 +9,6 @@
 #include "producer/render.h"
 #include "producer/save.h"
 #include "producer/text.h"
-
-/* A summary that follows an unfinished line would be hard to read. */
-static void end_lines(const struct follow *f)
-{
-    if (f->open_line[1] ||
-        (f->open_line[0] && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)))
-        fputc('\n', stderr);
-}
 
 static int show(const struct settings *s, const struct options *o,
                 const char *save, struct follow *f, const char *text,
@@ -33,7 +24,7 @@ static int show(const struct settings *s, const struct options *o,
         if (f) {
             follow_rest(f, result);
             fflush(stdout);
-            end_lines(f);
+            follow_end_lines(f);
         }
         render_result(stderr, result, o->verbose);
     }

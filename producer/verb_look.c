@@ -6,38 +6,12 @@
 #include <sys/stat.h>
 
 #include "common/clock.h"
-#include "common/job.h"
-#include "producer/client.h"
+#include "producer/begin.h"
 #include "producer/exits.h"
 #include "producer/interrupt.h"
 #include "producer/show.h"
 #include "producer/text.h"
 #include "producer/verbs.h"
-
-static int check_ids(const struct options *o)
-{
-    for (int i = 0; i < o->nwords; i++)
-        if (!job_id_valid(o->words[i])) {
-            text_say("\"%.70s\" is no job id: 1 to %d of A-Za-z0-9._:-",
-                     o->words[i], JOB_ID_MAX);
-            return EXITS_USAGE;
-        }
-    return EXITS_OK;
-}
-
-static int open_client(struct client *c, const struct settings *s)
-{
-    if (client_open(c, s) == 0)
-        return EXITS_OK;
-    text_say("%s", c->why);
-    client_close(c);
-    return EXITS_CAPIBOX;
-}
-
-static int64_t deadline_of(const struct options *o)
-{
-    return o->wait_s > 0 ? clock_ms() + (int64_t)(o->wait_s * 1000) : 0;
-}
 
 /* Several jobs must not write over each other's files. */
 static char *save_folder(const struct options *o, const char *id)
@@ -78,12 +52,12 @@ static int wait_one(struct client *c, const struct settings *s,
 
 int verb_wait(const struct settings *s, const struct options *o)
 {
-    int64_t deadline = deadline_of(o);
+    int64_t deadline = begin_deadline(o);
     struct client c;
-    int rc = check_ids(o);
+    int rc = begin_ids(o, 0);
 
     if (rc == EXITS_OK)
-        rc = open_client(&c, s);
+        rc = begin_client(&c, s);
     if (rc != EXITS_OK)
         return rc;
     interrupt_says("interrupted; nothing was cancelled");
@@ -119,17 +93,17 @@ static int result_now(struct client *c, const char *id)
 int verb_result(const struct settings *s, const struct options *o)
 {
     struct client c;
-    int rc = check_ids(o);
+    int rc = begin_ids(o, 0);
 
     if (rc == EXITS_OK)
-        rc = open_client(&c, s);
+        rc = begin_client(&c, s);
     if (rc != EXITS_OK)
         return rc;
     interrupt_says("interrupted; nothing was cancelled");
     if (o->wait_s <= 0)
         rc = result_now(&c, o->words[0]);
     if (rc == EXITS_OK)
-        rc = wait_one(&c, s, o, o->words[0], deadline_of(o), true);
+        rc = wait_one(&c, s, o, o->words[0], begin_deadline(o), true);
     client_close(&c);
     return rc;
 }
@@ -220,10 +194,10 @@ static int status(struct client *c, const struct settings *s, const char *id)
 int verb_status(const struct settings *s, const struct options *o)
 {
     struct client c;
-    int rc = check_ids(o);
+    int rc = begin_ids(o, 0);
 
     if (rc == EXITS_OK)
-        rc = open_client(&c, s);
+        rc = begin_client(&c, s);
     if (rc != EXITS_OK)
         return rc;
     rc = status(&c, s, o->words[0]);

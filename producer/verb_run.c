@@ -49,6 +49,7 @@ static int enqueue(struct client *c, const struct jobjson *j,
         .body_len = j->text.len,
         .names = names,
         .values = values,
+        .stream = j->stream,
     };
 
     if (j->language != LANGUAGE_NONE) {
@@ -139,8 +140,9 @@ static int run(struct client *c, const struct settings *s,
     rc = enqueue(c, j, o);
     if (rc != EXITS_OK)
         return rc;
-    interrupt_says("interrupted; job %s goes on (capibox wait %s)", j->id,
-                   j->id);
+    interrupt_says("interrupted; job %s goes on (capibox wait %s; to end it: "
+                   "capibox cancel %s)",
+                   j->id, j->id, j->id);
     follow_init(&f, stdout, stderr);
     if (!s->json)
         follow(c, j->id, &f);
@@ -196,5 +198,5 @@ int verb_run(const struct settings *s, const struct options *o)
 
 int verb_submit(const struct settings *s, const struct options *o)
 {
-    return with_job(s, o, false, submit);
+    return with_job(s, o, o->stream, submit);
 }

@@ -56,6 +56,32 @@ static const struct verb verbs[] = {
      "what is known about a job",
      {"status nightly-1"},
      verb_status},
+    {"events",
+     VERB_EVENTS,
+     "ID",
+     1,
+     1,
+     "a job's stdout, stderr and state changes",
+     {"events nightly-1 --follow", "events nightly-1 --json",
+      "events nightly-1 --follow --from 1700000000000-0"},
+     verb_events},
+    {"cancel",
+     VERB_CANCEL,
+     "ID...",
+     1,
+     OPTIONS_WORDS_MAX,
+     "cancel queued and running jobs; one that has ended says how",
+     {"cancel nightly-1", "cancel nightly-1 nightly-2 --no-wait"},
+     verb_cancel},
+    {"dead",
+     VERB_DEAD,
+     "ACT [ID...]",
+     1,
+     OPTIONS_WORDS_MAX,
+     "list, show, retry, drop: jobs out of attempts, unreadable jobs",
+     {"dead list", "dead show nightly-1", "dead retry nightly-1",
+      "dead retry --all", "dead drop --all"},
+     verb_dead},
     {"templates",
      VERB_TEMPLATES,
      "[ID]",
@@ -114,12 +140,6 @@ const char *verbs_nearest(const char *name)
     for (size_t i = 0; i < NVERBS; i++)
         suggest_offer(name, verbs[i].name, &best);
     return best;
-}
-
-bool verbs_later(const char *name)
-{
-    return !strcmp(name, "events") || !strcmp(name, "cancel") ||
-           !strcmp(name, "dead");
 }
 
 void verbs_print_all(FILE *out, const char *program)

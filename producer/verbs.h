@@ -25,8 +25,6 @@ struct verb {
 const struct verb *verbs_find(const char *name);
 /* The nearest verb's name, or NULL. */
 const char *verbs_nearest(const char *name);
-/* Part of the contract, but not here yet. */
-bool verbs_later(const char *name);
 
 /* program: how it was called, so that examples can be pasted. */
 void verbs_print_all(FILE *out, const char *program);
@@ -38,6 +36,9 @@ int verb_batch(const struct settings *s, const struct options *o);
 int verb_wait(const struct settings *s, const struct options *o);
 int verb_result(const struct settings *s, const struct options *o);
 int verb_status(const struct settings *s, const struct options *o);
+int verb_events(const struct settings *s, const struct options *o);
+int verb_cancel(const struct settings *s, const struct options *o);
+int verb_dead(const struct settings *s, const struct options *o);
 int verb_templates(const struct settings *s, const struct options *o);
 int verb_stats(const struct settings *s, const struct options *o);
 int verb_queues(const struct settings *s, const struct options *o);

@@ -411,16 +411,6 @@ static void wrong_usage_is_named_and_exits_2(void **state)
     assert_int_equal(number("LLEN", "queue", "default"), 0);
 }
 
-static void verbs_of_later_versions_say_so(void **state)
-{
-    (void)state;
-    assert_int_equal(cli(NULL, "cancel", "x", NULL), 2);
-    assert_said(err, "not in this version");
-    assert_int_equal(cli(NULL, "--help", NULL), 0);
-    assert_not_said(out, "cancel ");
-    assert_said(out, "CAPIBOX_REDIS_URL");
-}
-
 static void help_and_version_exit_0_whatever_else_is_wrong(void **state)
 {
     (void)state;
@@ -624,6 +614,7 @@ static void ctrl_c_leaves_the_job_and_says_its_id(void **state)
     assert_int_equal(proc_wait(&p, CLI_MS), 130);
     said = proc_err(&p);
     assert_said(said, "job left goes on");
+    assert_said(said, "capibox cancel left");
     proc_stop(&p);
     atomic_store(&worker.held, false);
     assert_int_equal(cli(NULL, "wait", "left", NULL), 0);
@@ -700,6 +691,197 @@ static void wait_rides_out_a_restart_of_redis(void **state)
     assert_int_equal(proc_wait(&p, CLI_MS), 0);
     proc_stop(&p);
     MUST0(redis_connect(redis, soon()));
+}
+
+/* ---- events ------------------------------------------------------------- */
+
+static void events_come_on_their_own_streams(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        cli("streamed", "submit", "-", "--id", "ev", "--stream", NULL), 0);
+    assert_int_equal(cli(NULL, "events", "ev", "--follow", NULL), 0);
+    assert_string_equal(out, "one\ntwo\nthree\n");
+    assert_said(err, "capibox: ev is queued\n");
+    assert_said(err, "capibox: ev is running\n");
+    assert_said(err, "oops\n");
+    assert_said(err, "capibox: ev ended: ok\n");
+}
+
+static void events_as_json_go_on_from_any_of_them(void **state)
+{
+    char from[64];
+    const char *at;
+
+    (void)state;
+    assert_int_equal(cli(NULL, "events", "ev", "--json", NULL), 0);
+    assert_said(out, ",\"type\":\"state\",\"state\":\"queued\"}\n");
+    assert_said(out, ",\"type\":\"end\",\"verdict\":\"ok\"}\n");
+    at = strstr(out, ",\"type\":\"stdout\",\"offset\":4,\"data\":\"two\\n\"}");
+    assert_non_null(at);
+    while (*at != '\n')
+        at--;
+    snprintf(from, sizeof(from), "%.*s", (int)strcspn(at + 8, "\""), at + 8);
+    assert_int_equal(cli(NULL, "events", "ev", "--from", from, NULL), 0);
+    assert_string_equal(out, "three\n"); /* and no gap is claimed */
+    assert_not_said(err, "not kept");
+    assert_int_equal(cli(NULL, "events", "ev", "--from", "$", NULL), 2);
+    assert_int_equal(cli(NULL, "events", "nobody", "--follow", NULL), 5);
+}
+
+static void events_of_a_queued_job_are_waited_for(void **state)
+{
+    struct proc p = {0};
+    AUTO_FREE char *said = NULL;
+
+    (void)state;
+    atomic_store(&worker.held, true);
+    assert_int_equal(
+        cli("{\"id\":\"ev2\",\"code\":\"streamed\",\"stream\":true}", "batch",
+            "-", "--no-wait", NULL),
+        0);
+    assert_int_equal(cli(NULL, "events", "ev2", NULL), 0);
+    assert_said(err, "ev2 is queued; there are no events yet");
+    cli_start(&p, NULL, "events", "ev2", "--follow", NULL);
+    poll(NULL, 0, 1200); /* longer than one blocking read */
+    atomic_store(&worker.held, false);
+    assert_int_equal(proc_wait(&p, CLI_MS), 0);
+    said = proc_out(&p);
+    assert_string_equal(said, "one\ntwo\nthree\n");
+    proc_stop(&p);
+}
+
+static void a_job_that_does_not_stream_says_how_to_get_it(void **state)
+{
+    (void)state;
+    assert_int_equal(cli("quiet", "submit", "-", "--id", "mute", NULL), 0);
+    assert_int_equal(cli(NULL, "wait", "mute", NULL), 0);
+    assert_int_equal(cli(NULL, "events", "mute", "--follow", NULL), 2);
+    assert_said(err, "submit --stream");
+    assert_said(err, "capibox result mute");
+}
+
+/* ---- cancel ------------------------------------------------------------- */
+
+static void a_queued_job_is_cancelled_where_it_waits(void **state)
+{
+    (void)state;
+    atomic_store(&worker.held, true);
+    assert_int_equal(cli("quiet", "submit", "-", "--id", "c1", NULL), 0);
+    assert_int_equal(cli("quiet", "submit", "-", "--id", "c2", NULL), 0);
+    assert_int_equal(cli(NULL, "cancel", "c1", NULL), 0);
+    assert_string_equal(out, "c1 cancelled\n");
+    assert_int_equal(cli(NULL, "cancel", "c1", "--json", NULL), 0);
+    assert_string_equal(out, "{\"job_id\":\"c1\",\"cancelled\":true,"
+                             "\"status\":\"cancelled\"}\n");
+    assert_int_equal(cli(NULL, "wait", "c1", NULL), 3);
+    assert_int_equal(cli(NULL, "result", "c1", "--json", NULL), 3);
+    assert_string_equal(member(out, "verdict"), "cancelled");
+    assert_int_equal(cli(NULL, "cancel", "c2", "nobody", NULL), 5);
+    assert_said(out, "c2 cancelled\n");
+    assert_said(err, "no such job: nobody");
+    assert_int_equal(number("LLEN", "queue", "default"), 0);
+    atomic_store(&worker.held, false);
+}
+
+static void a_job_that_has_ended_says_so_to_a_cancel(void **state)
+{
+    (void)state;
+    assert_int_equal(cli("quiet", "run", "-", "--id", "over", NULL), 0);
+    assert_int_equal(cli(NULL, "cancel", "over", NULL), 0);
+    assert_string_equal(out, "over had ended already: succeeded\n");
+    assert_int_equal(cli(NULL, "cancel", "over", "--json", NULL), 0);
+    assert_said(out, "\"cancelled\":false,\"status\":\"succeeded\"");
+    assert_int_equal(cli(NULL, "cancel", "not an id", NULL), 2);
+}
+
+/* Nobody here listens for cancels: the job goes on. */
+static void a_cancel_that_is_not_heard_of_is_no_success(void **state)
+{
+    struct proc p = {0};
+
+    (void)state;
+    atomic_store(&worker.go, false);
+    cli_start(&p, "slowly", "run", "-", "--id", "deaf", NULL);
+    while (number("EXISTS", "run", worker.wid) == 0)
+        poll(NULL, 0, 3);
+    assert_int_equal(cli(NULL, "cancel", "deaf", "--no-wait", NULL), 0);
+    assert_string_equal(out, "deaf is to be cancelled\n");
+    assert_int_equal(cli(NULL, "cancel", "deaf", "--timeout", "0.2", NULL), 4);
+    assert_said(err, "has not ended yet");
+    assert_int_equal(cli(NULL, "status", "deaf", NULL), 0);
+    assert_said(out, "cancel_requested_at");
+    atomic_store(&worker.go, true);
+    assert_int_equal(proc_wait(&p, CLI_MS), 0);
+    proc_stop(&p);
+}
+
+/* ---- dead --------------------------------------------------------------- */
+
+static void bury(const char *id, const char *job)
+{
+    char key[KEY_MAX], entry[400];
+
+    snprintf(entry, sizeof(entry),
+             "{\"job_id\":\"%s\",\"verdict\":\"lost\",\"queue\":\"default\","
+             "\"error\":\"lost: \\u001b[2J\",\"at\":1.5,\"bytes\":%zu,"
+             "\"kept\":%zu}\n%s",
+             id, strlen(job), strlen(job), job);
+    say("LPUSH", protocol_key(&protocol, key, "dead", NULL), entry, NULL);
+}
+
+static void the_dead_are_listed_shown_and_dropped(void **state)
+{
+    (void)state;
+    assert_int_equal(cli(NULL, "dead", "list", NULL), 0);
+    assert_said(err, "empty");
+    bury("d1", "not \033[1m a job");
+    bury("d2", "{}");
+    bury("d3", "{}");
+    assert_int_equal(cli(NULL, "dead", "list", NULL), 0);
+    assert_said(out, "JOB");
+    assert_said(out, "lost: \\x1b[2J");
+    assert_true(strstr(out, "d3") < strstr(out, "d1"));
+    assert_int_equal(cli(NULL, "dead", "list", "--json", NULL), 0);
+    assert_said(out, "{\"job_id\":\"d3\",\"verdict\":\"lost\"");
+    assert_int_equal(cli(NULL, "dead", "show", "d1", NULL), 0);
+    assert_string_equal(out, "not \033[1m a job"); /* byte for byte */
+    assert_said(err, "verdict: lost");
+    assert_int_equal(cli(NULL, "dead", "show", "d1", "--json", NULL), 0);
+    assert_said(out, ",\"job\":\"not \\u001b[1m a job\"}");
+    assert_int_equal(cli(NULL, "dead", "drop", "d1", "nobody", NULL), 5);
+    assert_string_equal(out, "d1 dropped\n");
+    assert_int_equal(cli(NULL, "dead", "drop", "--all", NULL), 0);
+    assert_string_equal(out, "2 dropped\n");
+    assert_int_equal(number("LLEN", "dead", NULL), 0);
+}
+
+static void the_dead_are_run_again(void **state)
+{
+    (void)state;
+    bury("r1", "{\"id\":\"r1\",\"code\":\"quiet\"}");
+    bury("r2", "{\"id\":\"r2\",\"code\":\"quiet\"}");
+    bury("over", "{\"id\":\"over\",\"code\":\"quiet\"}");
+    assert_int_equal(cli(NULL, "dead", "retry", "r1", NULL), 0);
+    assert_string_equal(out, "r1 queued\n");
+    assert_int_equal(cli(NULL, "wait", "r1", "--timeout", "10", NULL), 0);
+    assert_int_equal(cli(NULL, "dead", "retry", "--all", NULL), 4);
+    assert_said(out, "r2 queued\n");
+    assert_said(err, "another job has the id over");
+    assert_int_equal(cli(NULL, "wait", "r2", "--timeout", "10", NULL), 0);
+    assert_int_equal(cli(NULL, "dead", "retry", "r2", NULL), 5);
+    assert_int_equal(cli(NULL, "dead", "drop", "over", NULL), 0);
+}
+
+static void the_dead_list_knows_four_acts(void **state)
+{
+    (void)state;
+    assert_int_equal(cli(NULL, "dead", "raise", NULL), 2);
+    assert_said(err, "none of list, show, retry, drop");
+    assert_int_equal(cli(NULL, "dead", "show", NULL), 2);
+    assert_int_equal(cli(NULL, "dead", "show", "--all", NULL), 2);
+    assert_int_equal(cli(NULL, "dead", "drop", "x", "--all", NULL), 2);
+    assert_int_equal(cli(NULL, "dead", "retry", NULL), 2);
 }
 
 /* ---- batch -------------------------------------------------------------- */
@@ -887,7 +1069,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_usage_is_named_and_exits_2),
-        cmocka_unit_test(verbs_of_later_versions_say_so),
         cmocka_unit_test(help_and_version_exit_0_whatever_else_is_wrong),
         cmocka_unit_test(an_absent_redis_exits_4_without_its_password),
         cmocka_unit_test(an_answer_that_cannot_be_written_is_no_success),
@@ -905,6 +1086,16 @@ int main(void)
         cmocka_unit_test(submit_prints_the_id_alone_and_status_knows_it),
         cmocka_unit_test(jobs_that_are_not_there_exit_5),
         cmocka_unit_test(wait_with_a_timeout_lets_a_bare_push_appear),
+        cmocka_unit_test(events_come_on_their_own_streams),
+        cmocka_unit_test(events_as_json_go_on_from_any_of_them),
+        cmocka_unit_test(events_of_a_queued_job_are_waited_for),
+        cmocka_unit_test(a_job_that_does_not_stream_says_how_to_get_it),
+        cmocka_unit_test(a_queued_job_is_cancelled_where_it_waits),
+        cmocka_unit_test(a_job_that_has_ended_says_so_to_a_cancel),
+        cmocka_unit_test(a_cancel_that_is_not_heard_of_is_no_success),
+        cmocka_unit_test(the_dead_are_listed_shown_and_dropped),
+        cmocka_unit_test(the_dead_are_run_again),
+        cmocka_unit_test(the_dead_list_knows_four_acts),
         cmocka_unit_test(batch_answers_in_the_order_of_the_input),
         cmocka_unit_test(batch_exits_with_the_worst_of_its_jobs),
         cmocka_unit_test(a_bad_line_submits_nothing),

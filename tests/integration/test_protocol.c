@@ -1558,6 +1558,53 @@ static void a_job_too_far_back_waits_for_its_end(void **state)
         START_CANCELLED);
 }
 
+/* What happens between the look and the end is played by the look itself. */
+static enum cancel_answer cancel_while(const char *id, const char *happens)
+{
+    static const char found[] = "local kind, queue, element = find()\n";
+    struct protocol racing = protocol;
+    struct script *script = &racing.scripts[SCRIPT_CANCEL];
+    const char *at = strstr(script->text, found);
+    struct cancel got = {.answer = CANCEL_DONE};
+    char *text = NULL;
+
+    assert_non_null(at);
+    at += strlen(found);
+    MUST(asprintf(&text, "%.*s%s%s", (int)(at - script->text), script->text,
+                  happens, at) > 0);
+    script->text = text;
+    MUST0(protocol_rehash(&racing));
+    assert_int_equal(
+        protocol_cancel(&racing, redis, soon(), id, QUEUES, 2, &got), 0);
+    free(text);
+    return got.answer;
+}
+
+static void what_was_claimed_in_between_is_not_ended_twice(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    enqueue(&job);
+    assert_int_equal(cancel_while("j", "c('RPOP', P .. ':queue:default')\n"),
+                     CANCEL_WAITS);
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+    assert_int_equal(number("HGET {t}:stats ended"), 0);
+}
+
+/* The entry that was found is still there, but another one has the id now. */
+static void what_began_to_run_in_between_is_not_ended(void **state)
+{
+    (void)state;
+    say("LPUSH {t}:queue:default " BODY("j"));
+    assert_int_equal(
+        cancel_while("j",
+                     "c('HSET', job, 'status', 'running', 'token', 'w.1')\n"),
+        CANCEL_WAITS);
+    assert_string_equal(text("HGET {t}:job:j status"), "running");
+    assert_int_equal(number("LLEN {t}:queue:default"), 1);
+}
+
 static void a_full_redis_still_cancels(void **state)
 {
     struct enqueue job = real_job("j", BODY("j"));
@@ -1948,6 +1995,8 @@ int main(void)
         TEST(a_new_job_with_the_id_of_a_cancelled_one_runs),
         TEST(what_has_ended_leaves_no_tombstone),
         TEST(a_job_too_far_back_waits_for_its_end),
+        TEST(what_was_claimed_in_between_is_not_ended_twice),
+        TEST(what_began_to_run_in_between_is_not_ended),
         TEST(a_full_redis_still_cancels),
         TEST(the_dead_are_listed_newest_first_and_shown_whole),
         TEST(a_retried_job_begins_anew),

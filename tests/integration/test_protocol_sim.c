@@ -1,11 +1,14 @@
 /* A seeded mix of producers, workers, zombies, reapers and a broken network
- * against the real scripts, checked against a model after every step.
+ * against the real scripts, checked against a model after every step. Some of
+ * the jobs are cancelled, some die and are retried or dropped.
  *
  * The invariants: no entry is lost or in two places; one terminal result per
- * job; counters equal contents; the reaped claim nothing; attempts are charged
- * by retries alone; a commit is never called late to who made it; an innocent
- * job is suspected once but never charged; batches count exactly; nothing is
- * left behind at the end.
+ * job (and per retry out of the dead list); counters equal contents; what was
+ * cancelled before it was started never is, and what runs is told of; the
+ * reaped claim nothing; attempts are charged by retries alone; a commit is
+ * never called late to who made it; an innocent job is suspected once but never
+ * charged; batches count exactly; nothing is left behind at the end; an event
+ * stream ends with its job, and not before.
  *
  * A simulator that cannot fail proves nothing: each guard of the scripts is
  * taken out in turn, and some seed must notice.
@@ -48,11 +51,16 @@ enum fate { ABSENT, PRESENT, ENDED, DROPPED };
 struct entry {
     enum fate fate;
     int job; /* the first entry of the same job */
-    bool own_id, poison;
+    bool own_id, id_in_body, poison, stream;
     int batch; /* or -1 */
     int attempts;
     /* Of the job, kept at its first entry. */
     int terminals;
+    enum verdict verdict; /* of the last end */
+    int dead_serial;      /* the entry that lies in the dead list, or -1 */
+    bool cancel_asked;    /* since the last end */
+    bool tombstone;       /* of that cancel, not forgotten yet */
+    bool superseded;      /* its time was over, and its id is another job's */
     char id[JOB_ID_MAX + 1]; /* where the result is */
     char token[TOKEN_MAX + 1];
 };
@@ -63,6 +71,7 @@ struct claimed {
     struct envelope e;
     char id[JOB_ID_MAX + 1];
     bool started, suspect, running, duplicate;
+    bool cancelled, never_ran; /* told to end; told so by the start mark */
 };
 
 struct worker {
@@ -79,8 +88,9 @@ struct worker {
     struct exchange_request request;
     struct finish finishes[HELD_MAX + 4];
     struct claimed finishing[HELD_MAX + 4];
-    char *texts[HELD_MAX + 4]; /* entries given back */
-    char reals[HELD_MAX + 4][24];
+    char *texts[HELD_MAX + 4]; /* entries given back, or of the dead list */
+    const char *values[HELD_MAX + 4][2];
+    size_t lens[HELD_MAX + 4][2];
     enum ack acks[FINISH_MAX];
     int64_t claims[CLAIM_MAX];
     int serials[CLAIM_MAX];
@@ -90,10 +100,12 @@ struct worker {
 struct totals {
     int64_t ended, dropped, retries, delayed, released, late, accepted;
     int64_t started, micros, recovered, rescued;
+    int64_t verdicts[VERDICT_COUNT], settled, revived, dropped_dead, spared;
 };
 
 struct sim {
     const struct protocol *p;
+    struct protocol racing; /* whose cancel finds what is gone a moment later */
     uint64_t random;
     bool poisoned; /* workers die of poison jobs, and of nothing else */
     bool faults;
@@ -178,12 +190,16 @@ static int new_entry(struct sim *s, int job, bool own_id)
     *e = (struct entry){.fate = PRESENT,
                         .job = job < 0 ? serial : job,
                         .own_id = own_id,
+                        .id_in_body = own_id,
+                        .dead_serial = -1,
                         .batch = -1};
     if (job >= 0) {
         e->poison = s->entries[job].poison;
         e->batch = s->entries[job].batch;
+        e->stream = s->entries[job].stream;
         return serial;
     }
+    e->stream = chance(s, 30);
     e->poison = s->poisoned && chance(s, 8);
     if (chance(s, 30)) {
         e->batch = (int)roll(s, BATCHES);
@@ -194,10 +210,31 @@ static int new_entry(struct sim *s, int job, bool own_id)
     return serial;
 }
 
+#define BODY_MAX 200
+
+static const char *const BATCH_NAMES[BATCHES] = {"b0", "b1", "b2"};
+
+static int print_body(const struct sim *s, int serial, char out[BODY_MAX])
+{
+    const struct entry *e = &s->entries[serial];
+    char id[100] = "", batch[40] = "";
+
+    if (e->id_in_body)
+        snprintf(id, sizeof(id), ",\"id\":\"%s\"", s->entries[e->job].id);
+    if (e->batch >= 0)
+        snprintf(batch, sizeof(batch), ",\"batch_id\":\"%s\"",
+                 BATCH_NAMES[e->batch]);
+    return snprintf(out, BODY_MAX, "{\"e\":%d,\"code\":\"x\"%s%s%s}", serial,
+                    id, batch, e->stream ? ",\"stream\":true" : "");
+}
+
 static void push_raw(struct sim *s, int serial)
 {
+    char body[BODY_MAX];
+
+    print_body(s, serial, body);
     freeReplyObject(
-        ask("LPUSH {t}:queue:%s {\"e\":%d}", QUEUES[roll(s, 2)].name, serial));
+        ask("LPUSH {t}:queue:%s %s", QUEUES[roll(s, 2)].name, body));
 }
 
 /* The same id again, in another entry. */
@@ -206,22 +243,22 @@ static void push_duplicate(struct sim *s)
     int job = (int)roll(s, (uint32_t)s->nentries);
 
     job = s->entries[job].job;
-    if (s->entries[job].own_id)
+    if (s->entries[job].own_id && !s->entries[job].superseded)
         push_raw(s, new_entry(s, job, true));
 }
 
-static void enqueue(struct sim *s)
+static void enqueue_entry(struct sim *s, int serial)
 {
-    char body[32], nonce[32];
-    int serial = new_entry(s, -1, true);
+    char body[BODY_MAX], nonce[32];
     enum enqueue_answer answer;
     struct enqueue e = {.queue = QUEUES[roll(s, 2)].name,
                         .job_id = s->entries[serial].id,
                         .body = body,
+                        .stream = s->entries[serial].stream,
                         .delay_ms = chance(s, 20) ? 3600000 : 0};
     int times = 1 + (int)roll(s, 2);
 
-    e.body_len = (size_t)snprintf(body, sizeof(body), "{\"e\":%d}", serial);
+    e.body_len = (size_t)print_body(s, serial, body);
     if (times > 1) {
         snprintf(nonce, sizeof(nonce), "n%d", serial);
         e.nonce = nonce;
@@ -254,7 +291,7 @@ static void produce(struct sim *s)
             push_duplicate(s);
         break;
     default:
-        enqueue(s);
+        enqueue_entry(s, new_entry(s, -1, true));
     }
 }
 
@@ -315,9 +352,11 @@ static bool runs_any(const struct worker *w)
     return false;
 }
 
-static char *give_back_text(const struct worker *w, const struct claimed *c,
-                            enum finish_kind kind, size_t *len_out)
+static char *give_back_text(const struct sim *s, const struct worker *w,
+                            const struct claimed *c, enum finish_kind kind,
+                            size_t *len_out)
 {
+    char body[BODY_MAX];
     AUTO_STRBUF struct strbuf sb = STRBUF_INIT;
     struct envelope e = c->e;
 
@@ -328,7 +367,8 @@ static char *give_back_text(const struct worker *w, const struct claimed *c,
     if (c->started)
         protocol_token(e.parent, w->wid, c->number);
     envelope_print(&e, &sb);
-    strbuf_addf(&sb, "{\"e\":%d}", c->serial);
+    print_body(s, c->serial, body);
+    strbuf_adds(&sb, body);
     *len_out = sb.len;
     return strbuf_take(&sb);
 }
@@ -348,6 +388,8 @@ static enum finish_kind choose_kind(struct sim *s, const struct claimed *c,
 {
     if (c->duplicate)
         return FINISH_DUPLICATE;
+    if (c->cancelled)
+        return s->faults && chance(s, 20) ? FINISH_RELEASE : FINISH_END;
     if (may_end(s, c, e) && chance(s, s->faults ? 60 : 95))
         return FINISH_END;
     switch (roll(s, 3)) {
@@ -360,16 +402,65 @@ static enum finish_kind choose_kind(struct sim *s, const struct claimed *c,
     }
 }
 
-static const char *END_NAMES[] = {"status", "e"};
-static const char *BATCH_NAMES[BATCHES] = {"b0", "b1", "b2"};
+static const char *END_NAMES[] = {"status", "verdict"};
+
+static enum verdict choose_verdict(struct sim *s, const struct claimed *c,
+                                   const struct entry *e)
+{
+    if (c->cancelled)
+        return VERDICT_CANCELLED;
+    if (e->poison)
+        return VERDICT_LOST;
+    return chance(s, 12) ? VERDICT_BACKEND_ERROR : VERDICT_OK;
+}
+
+/* As worker/delivery.c writes it. */
+static char *dead_text(const struct sim *s, const struct claimed *c,
+                       size_t *len_out)
+{
+    char body[BODY_MAX], *text = NULL;
+    int size = print_body(s, c->serial, body);
+    int len = asprintf(&text,
+                       "{\"job_id\":\"%s\",\"queue\":\"%s\",\"bytes\":%d,"
+                       "\"kept\":%d}\n%s",
+                       c->id, QUEUES[c->queue].name, size, size, body);
+
+    MUST(len > 0);
+    *len_out = (size_t)len;
+    return text;
+}
+
+static void fill_end(struct sim *s, struct worker *w, int at,
+                     const struct claimed *c)
+{
+    const struct entry *e = &s->entries[c->serial];
+    struct finish *f = &w->finishes[at];
+
+    f->verdict = choose_verdict(s, c, e);
+    w->values[at][0] = verdict_status(f->verdict);
+    w->values[at][1] = verdict_name(f->verdict);
+    w->lens[at][0] = strlen(w->values[at][0]);
+    w->lens[at][1] = strlen(w->values[at][1]);
+    f->names = END_NAMES;
+    f->values = w->values[at];
+    f->value_lens = w->lens[at];
+    f->nfields = 2;
+    f->success = f->verdict == VERDICT_OK;
+    f->code_started = !c->never_ran && f->verdict != VERDICT_LOST;
+    f->execution_time = (c->serial + 1) * 0.001001;
+    f->template_id = c->serial % 2 ? "default" : NULL;
+    f->batch_id = e->batch < 0 ? NULL : BATCH_NAMES[e->batch];
+    if (strcmp(w->values[at][0], "dead") == 0) {
+        w->texts[at] = dead_text(s, c, &f->dead_entry_len);
+        f->dead_entry = w->texts[at];
+    }
+}
 
 static void add_finish(struct sim *s, struct worker *w, const struct claimed *c)
 {
     int at = w->request.nfinishes++;
     const struct entry *e = &s->entries[c->serial];
     enum finish_kind kind = choose_kind(s, c, e);
-    static const size_t lens[] = {9, 1};
-    static const char *values[] = {"succeeded", "x"};
     struct finish *f = &w->finishes[at];
 
     w->finishing[at] = *c;
@@ -378,20 +469,13 @@ static void add_finish(struct sim *s, struct worker *w, const struct claimed *c)
                          .queue = QUEUES[c->queue].name,
                          .job_id = w->finishing[at].id,
                          .started = c->started,
+                         .events = e->stream,
                          .suspect = c->suspect};
     if (kind == FINISH_END) {
-        f->names = END_NAMES;
-        f->values = values;
-        f->value_lens = lens;
-        f->nfields = 2;
-        f->verdict = e->poison ? VERDICT_LOST : VERDICT_OK;
-        f->success = f->code_started = !e->poison;
-        f->execution_time = (c->serial + 1) * 0.001001;
-        f->template_id = c->serial % 2 ? "default" : NULL;
-        f->batch_id = e->batch < 0 ? NULL : BATCH_NAMES[e->batch];
+        fill_end(s, w, at, c);
     } else if (kind != FINISH_DUPLICATE) {
         f->due_ms = 9999999999999;
-        w->texts[at] = give_back_text(w, c, kind, &f->entry_len);
+        w->texts[at] = give_back_text(s, w, c, kind, &f->entry_len);
         f->entry = w->texts[at];
     }
 }
@@ -427,8 +511,13 @@ static void commit_end(struct sim *s, const struct worker *w, int i)
         wrong(s, "two ends of job %d", e->job);
     strcpy(job->id, c->id);
     protocol_token(job->token, w->wid, c->number);
+    job->verdict = w->finishes[i].verdict;
+    job->cancel_asked = false;
+    if (w->finishes[i].dead_entry)
+        job->dead_serial = c->serial;
     s->totals.ended++;
-    if (!e->poison) {
+    s->totals.verdicts[job->verdict]++;
+    if (w->finishes[i].code_started) {
         s->totals.started++;
         s->totals.micros += (c->serial + 1) * 1001;
     }
@@ -632,6 +721,7 @@ static enum start_answer send_start(struct sim *s, struct worker *w,
     start.queue = QUEUES[c->queue].name;
     start.job_id = c->id;
     start.parent = c->e.parent;
+    start.events = s->entries[c->serial].stream;
     MUST0(protocol_start_append(s->p, redis, w->wid, &start, true));
     MUST0(redis_flush(redis, soon()));
     MUST0(redis_reply(redis, soon(), &reply));
@@ -654,7 +744,14 @@ static void start_one(struct sim *s, struct worker *w)
         answer = send_start(s, w, c, &(struct start){0});
     if (answer == START_FENCED)
         return;
-    c->started = answer == START_OK;
+    const struct entry *job = &s->entries[s->entries[c->serial].job];
+    if (answer == START_OK && job->cancel_asked)
+        wrong(s, "%s was cancelled, and started", c->id);
+    if (answer == START_CANCELLED && !job->cancel_asked)
+        wrong(s, "%s is called cancelled, and nobody did", c->id);
+    c->cancelled = c->never_ran = answer == START_CANCELLED;
+    s->totals.spared += c->cancelled;
+    c->started = answer == START_OK || answer == START_CANCELLED;
     c->duplicate = answer == START_DUPLICATE;
     if (c->duplicate && !s->entries[c->serial].own_id)
         wrong(s, "entry %d without an id called a duplicate", c->serial);
@@ -665,7 +762,7 @@ static void run_one(struct sim *s, struct worker *w)
 {
     struct claimed *c = &w->held[roll(s, (uint32_t)w->nheld)];
 
-    if (c->running || c->duplicate ||
+    if (c->running || c->duplicate || c->cancelled ||
         (s->entries[c->serial].own_id && !c->started) || holds_mark(w) ||
         (c->e.suspicions > 0 && runs_any(w)))
         return;
@@ -701,6 +798,32 @@ static bool poison_strikes(struct sim *s, struct worker *w)
     return false;
 }
 
+static bool is_told(const struct heartbeat *got, const char *id)
+{
+    for (int i = 0; i < got->ncancels; i++)
+        if (strcmp(got->cancels[i], id) == 0)
+            return true;
+    return false;
+}
+
+/* Whatever was cancelled after its start mark is told of, until it ends. */
+static void heed_cancels(struct sim *s, struct worker *w,
+                         const struct heartbeat *got)
+{
+    for (int i = 0; i < w->nheld; i++) {
+        struct claimed *c = &w->held[i];
+        const struct entry *job = &s->entries[s->entries[c->serial].job];
+
+        if (!c->started)
+            continue;
+        if (is_told(got, c->id) != (job->cancel_asked && job->tombstone))
+            wrong(s, "%s: cancelled %d, told %d", c->id, job->cancel_asked,
+                  is_told(got, c->id));
+        if (is_told(got, c->id) && chance(s, 80))
+            c->cancelled = true;
+    }
+}
+
 static void beat(struct sim *s, struct worker *w)
 {
     struct worker_card card = card_of(w);
@@ -713,6 +836,8 @@ static void beat(struct sim *s, struct worker *w)
     else if (!got.fenced && !w->pending && got.in_flight != w->nheld)
         wrong(s, "%s holds %d, Redis says %lld", w->wid, w->nheld,
               (long long)got.in_flight);
+    else if (!got.fenced)
+        heed_cancels(s, w, &got);
 }
 
 /* A request that dawdled in an old connection's buffer. */
@@ -900,6 +1025,289 @@ static void kill_somebody(struct sim *s)
         die(w);
 }
 
+static const char *PLACES =
+    "local all = {} "
+    "for _, key in ipairs(redis.call('KEYS', '{t}:*')) do "
+    "  local got = {} "
+    "  if key:find('^{t}:queue:') or key:find('^{t}:p:') then "
+    "    got = redis.call('LRANGE', key, 0, -1) "
+    "  elseif key:find('^{t}:inf:') then "
+    "    got = redis.call('HVALS', key) "
+    "  elseif key == '{t}:delayed' then "
+    "    got = redis.call('ZRANGE', key, 0, -1) "
+    "  end "
+    "  for _, entry in ipairs(got) do all[#all + 1] = entry end "
+    "end "
+    "return all";
+
+/* How often each entry is anywhere; the caller frees. */
+static unsigned char *count_places(const struct sim *s)
+{
+    AUTO_REPLY redisReply *all = NULL;
+    unsigned char *seen = calloc(ENTRIES_MAX, 1);
+
+    MUST(seen);
+    MUST0(redis_callv(redis, soon(), &all, "EVAL", PLACES, "0", NULL));
+    for (size_t i = 0; i < all->elements; i++) {
+        int serial = serial_of(all->element[i]->str);
+
+        if (serial >= 0 && serial < s->nentries)
+            seen[serial]++;
+    }
+    return seen;
+}
+
+static void check_places(struct sim *s)
+{
+    AUTO_FREE unsigned char *seen = count_places(s);
+
+    for (int i = 0; i < s->nentries; i++)
+        if (seen[i] != (s->entries[i].fate == PRESENT))
+            wrong(s, "entry %d: in %d places, fate %d", i, seen[i],
+                  (int)s->entries[i].fate);
+}
+
+/* ---- who cancels, who looks after the dead ------------------------------ */
+
+/* A cancel ended one of the job's entries where it waited. */
+static void commit_settled(struct sim *s, int job)
+{
+    AUTO_FREE unsigned char *seen = count_places(s);
+    struct entry *j = &s->entries[job];
+    AUTO_REPLY redisReply *token = ask("HGET {t}:job:%s token", j->id);
+    int gone = 0;
+
+    for (int i = 0; i < s->nentries; i++) {
+        if (s->entries[i].job != job || s->entries[i].fate != PRESENT ||
+            seen[i] > 0)
+            continue;
+        s->entries[i].fate = ENDED;
+        gone++;
+    }
+    if (gone != 1 || ++j->terminals > 1)
+        wrong(s, "cancel of job %d took %d entries, end %d", job, gone,
+              j->terminals);
+    snprintf(j->token, sizeof(j->token), "%s",
+             token->type == REDIS_REPLY_STRING ? token->str : "");
+    j->verdict = VERDICT_CANCELLED;
+    j->cancel_asked = false;
+    s->totals.ended++;
+    s->totals.settled++;
+    s->totals.verdicts[VERDICT_CANCELLED]++;
+}
+
+/* A job whose id people know; -1: none. */
+static int some_job(struct sim *s)
+{
+    if (s->nentries == 0)
+        return -1;
+    int job = s->entries[roll(s, (uint32_t)s->nentries)].job;
+    return s->entries[job].own_id && !s->entries[job].superseded ? job : -1;
+}
+
+static void cancel(struct sim *s, struct entry *e, int job)
+{
+    const struct protocol *p = chance(s, 20) ? &s->racing : s->p;
+    struct cancel got;
+
+    if (protocol_cancel(p, redis, soon(), e->id, QUEUES, 2, &got) < 0) {
+        wrong(s, "cancel: %s", protocol_error());
+        return;
+    }
+    if ((got.answer == CANCEL_FINISHED) != (e->terminals > 0))
+        wrong(s, "cancel of %s: %d after %d ends", e->id, (int)got.answer,
+              e->terminals);
+    if (got.answer == CANCEL_DONE)
+        commit_settled(s, job);
+    else if (got.answer != CANCEL_FINISHED)
+        e->cancel_asked = e->tombstone = true;
+}
+
+static void cancel_somebody(struct sim *s)
+{
+    int job = some_job(s);
+
+    if (job < 0)
+        return;
+    struct entry *e = &s->entries[job];
+    if (chance(s, 60)) {
+        cancel(s, e, job);
+        return;
+    }
+    /* As a client that has no capibox does it. */
+    freeReplyObject(ask("ZADD {t}:cx 0 %s", e->id));
+    freeReplyObject(ask("PUBLISH {t}:control %s", e->id));
+    if (e->terminals == 0)
+        e->cancel_asked = e->tombstone = true;
+}
+
+/* Few tombstones: one heartbeat looks at all of them. */
+static bool was_beaten(struct sim *s)
+{
+    for (int i = 0; i < WORKERS; i++) {
+        struct worker *w = &s->workers[i];
+        AUTO_REPLY redisReply *count = ask("ZCARD {t}:cx");
+
+        if (!w->alive || w->fenced || count->integer > 20)
+            continue;
+        beat(s, w);
+        return true;
+    }
+    return false;
+}
+
+/* An hour goes by: whatever has a hash is remembered there. */
+static void forget_tombstone(struct sim *s)
+{
+    int job = some_job(s);
+
+    if (job < 0 || !s->entries[job].cancel_asked || !was_beaten(s))
+        return;
+    struct entry *e = &s->entries[job];
+    AUTO_REPLY redisReply *hash =
+        ask("HMGET {t}:job:%s status cancel_requested_at", e->id);
+    if (!*reply_text(hash, 0))
+        return;
+    if (!*reply_text(hash, 1))
+        wrong(s, "%s: the cancel will be forgotten", e->id);
+    freeReplyObject(ask("ZREM {t}:cx %s", e->id));
+    e->tombstone = false;
+}
+
+static bool has_present(const struct sim *s, int job)
+{
+    for (int i = 0; i < s->nentries; i++)
+        if (s->entries[i].job == job && s->entries[i].fate == PRESENT)
+            return true;
+    return false;
+}
+
+/* A cancelled job's time is over, and its id is used again. */
+static void use_id_again(struct sim *s)
+{
+    int old = some_job(s);
+
+    if (old < 0 || s->nentries + 1 > ENTRIES_MAX ||
+        s->entries[old].terminals == 0 ||
+        s->entries[old].verdict != VERDICT_CANCELLED || has_present(s, old))
+        return;
+    char *id = s->entries[old].id;
+    freeReplyObject(ask("DEL {t}:job:%s {t}:events:%s", id, id));
+    if (chance(s, 60)) /* somebody cancels too late */
+        freeReplyObject(ask("ZADD {t}:cx 0 %s", id));
+    s->entries[old].superseded = true;
+    int serial = new_entry(s, -1, true);
+    strcpy(s->entries[serial].id, id);
+    AUTO_REPLY redisReply *tombstone = ask("ZSCORE {t}:cx %s", id);
+    if (tombstone->type == REDIS_REPLY_NIL && chance(s, 50))
+        push_raw(s, serial);
+    else
+        enqueue_entry(s, serial);
+}
+
+static enum dead_answer retry_dead(struct sim *s, const char *id)
+{
+    enum dead_answer answer = DEAD_CUT;
+
+    if (protocol_dead_retry(s->p, redis, soon(), id, &answer, NULL) < 0)
+        wrong(s, "retry of %s: %s", id, protocol_error());
+    return answer;
+}
+
+static void drop_dead(struct sim *s, const char *id, enum dead_answer expected)
+{
+    enum dead_answer answer = DEAD_CUT;
+
+    if (protocol_dead_drop(s->p, redis, soon(), id, &answer) < 0 ||
+        answer != expected)
+        wrong(s, "drop of %s: %d", id, (int)answer);
+}
+
+/* An operator who puts back from a copy what was retried already. */
+static void copy_dead(const char *id)
+{
+    AUTO_REPLY redisReply *done = NULL;
+
+    MUST0(redis_callv(redis, soon(), &done, "EVAL",
+                      "for _, e in ipairs(redis.call('LRANGE', KEYS[1], 0, "
+                      "-1)) do if e:find(ARGV[1], 1, true) then return "
+                      "redis.call('LPUSH', KEYS[1], e) end end",
+                      "1", "{t}:dead", id, NULL));
+}
+
+static void revive(struct sim *s, struct entry *e)
+{
+    bool twice = chance(s, 30);
+
+    if (twice)
+        copy_dead(e->id);
+    if (retry_dead(s, e->id) != DEAD_DONE)
+        wrong(s, "%s is dead and may not be retried", e->id);
+    if (twice && retry_dead(s, e->id) != DEAD_TAKEN)
+        wrong(s, "%s is queued and was retried", e->id);
+    if (twice)
+        drop_dead(s, e->id, DEAD_DONE);
+    if (retry_dead(s, e->id) != DEAD_NONE)
+        wrong(s, "%s was retried twice", e->id);
+    s->entries[e->dead_serial].fate = PRESENT;
+    s->entries[e->dead_serial].attempts = 0;
+    /* It goes by the id it ended under from now on. */
+    e->own_id = s->entries[e->dead_serial].own_id = true;
+    e->terminals = 0;
+    e->cancel_asked = false;
+    e->dead_serial = -1;
+    s->totals.accepted++;
+    s->totals.revived++;
+}
+
+/* The next one from a random place on; NULL: none is dead. */
+static struct entry *some_dead(struct sim *s)
+{
+    int from = s->nentries > 0 ? (int)roll(s, (uint32_t)s->nentries) : 0;
+
+    for (int i = 0; i < s->nentries; i++) {
+        struct entry *e = &s->entries[(from + i) % s->nentries];
+
+        if (e->dead_serial >= 0)
+            return e;
+    }
+    return NULL;
+}
+
+static void tend_the_dead(struct sim *s)
+{
+    struct entry *e = some_dead(s);
+
+    if (!e)
+        return;
+    if (chance(s, 70)) {
+        revive(s, e);
+        return;
+    }
+    drop_dead(s, e->id, DEAD_DONE);
+    drop_dead(s, e->id, DEAD_NONE);
+    e->dead_serial = -1;
+    s->totals.dropped_dead++;
+}
+
+static void interfere(struct sim *s)
+{
+    switch (roll(s, 8)) {
+    case 0:
+        forget_tombstone(s);
+        break;
+    case 1:
+        use_id_again(s);
+        break;
+    case 2:
+    case 3:
+        tend_the_dead(s);
+        break;
+    default:
+        cancel_somebody(s);
+    }
+}
+
 static void step(struct sim *s)
 {
     uint32_t what = roll(s, 100);
@@ -907,6 +1315,8 @@ static void step(struct sim *s)
 
     if (what < 15) {
         produce(s);
+    } else if (what < 20) {
+        interfere(s);
     } else if (what < 84) {
         if (w->alive)
             act(s, w);
@@ -948,44 +1358,10 @@ static void check_books(struct sim *s)
               (long long)(a.queued + a.delayed + a.running + a.private_),
               (long long)present);
     if (a.terminal != s->totals.ended || a.duplicates != s->totals.dropped ||
-        a.enqueued != s->totals.accepted)
+        a.enqueued != s->totals.accepted || a.settled != s->totals.settled)
         wrong(s, "books: %lld ended, %lld dropped, %lld accepted",
               (long long)a.terminal, (long long)a.duplicates,
               (long long)a.enqueued);
-}
-
-static const char *PLACES =
-    "local all = {} "
-    "for _, key in ipairs(redis.call('KEYS', '{t}:*')) do "
-    "  local got = {} "
-    "  if key:find('^{t}:queue:') or key:find('^{t}:p:') then "
-    "    got = redis.call('LRANGE', key, 0, -1) "
-    "  elseif key:find('^{t}:inf:') then "
-    "    got = redis.call('HVALS', key) "
-    "  elseif key == '{t}:delayed' then "
-    "    got = redis.call('ZRANGE', key, 0, -1) "
-    "  end "
-    "  for _, entry in ipairs(got) do all[#all + 1] = entry end "
-    "end "
-    "return all";
-
-static void check_places(struct sim *s)
-{
-    AUTO_REPLY redisReply *all = NULL;
-    AUTO_FREE unsigned char *seen = calloc(ENTRIES_MAX, 1);
-
-    MUST(seen);
-    MUST0(redis_callv(redis, soon(), &all, "EVAL", PLACES, "0", NULL));
-    for (size_t i = 0; i < all->elements; i++) {
-        int serial = serial_of(all->element[i]->str);
-
-        if (serial >= 0 && serial < s->nentries)
-            seen[serial]++;
-    }
-    for (int i = 0; i < s->nentries; i++)
-        if (seen[i] != (s->entries[i].fate == PRESENT))
-            wrong(s, "entry %d: in %d places, fate %d", i, seen[i],
-                  (int)s->entries[i].fate);
 }
 
 static void check_job(struct sim *s, int job)
@@ -999,7 +1375,7 @@ static void check_job(struct sim *s, int job)
     AUTO_REPLY redisReply *hash = ask("HMGET {t}:job:%s token status", e->id);
     AUTO_REPLY redisReply *ttl = ask("PTTL {t}:job:%s", e->id);
     if (strcmp(reply_text(hash, 0), e->token) != 0 ||
-        strcmp(reply_text(hash, 1), "succeeded") != 0)
+        strcmp(reply_text(hash, 1), verdict_status(e->verdict)) != 0)
         wrong(s, "job %d: %s %s, expected %s", job, reply_text(hash, 0),
               reply_text(hash, 1), e->token);
     if (ttl->integer <= 0)
@@ -1021,10 +1397,16 @@ static void check_counters(struct sim *s)
         {"released", t->released},
         {"late", t->late},
         {"total_executions", t->started},
-        {"successful_executions", t->started},
-        {"verdict:ok", t->started},
-        {"verdict:lost", t->ended - t->started},
-        {"dead", t->ended - t->started},
+        {"successful_executions", t->verdicts[VERDICT_OK]},
+        {"failed_executions", t->started - t->verdicts[VERDICT_OK]},
+        {"verdict:ok", t->verdicts[VERDICT_OK]},
+        {"verdict:lost", t->verdicts[VERDICT_LOST]},
+        {"verdict:backend_error", t->verdicts[VERDICT_BACKEND_ERROR]},
+        {"verdict:cancelled", t->verdicts[VERDICT_CANCELLED]},
+        {"dead",
+         t->verdicts[VERDICT_LOST] + t->verdicts[VERDICT_BACKEND_ERROR]},
+        {"settled", t->settled},
+        {"revived", t->revived},
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -1039,6 +1421,50 @@ static void check_counters(struct sim *s)
     if (t->micros > 0 &&
         (time->type != REDIS_REPLY_STRING || strcmp(time->str, expected) != 0))
         wrong(s, "total_execution_time is not %s", expected);
+}
+
+static const char *ENDED_STREAMS =
+    "local all = {} "
+    "for _, key in ipairs(redis.call('KEYS', '{t}:events:*')) do "
+    "  local last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1] "
+    "  if last and last[2][2] == 'end' then all[#all + 1] = key:sub(12) end "
+    "end "
+    "return all";
+
+/* A stream's last entry is the end exactly when its job has ended. */
+static void check_streams(struct sim *s)
+{
+    AUTO_REPLY redisReply *ended = NULL;
+    size_t expected = 0;
+
+    MUST0(redis_callv(redis, soon(), &ended, "EVAL", ENDED_STREAMS, "0", NULL));
+    for (int i = 0; i < s->nentries; i++) {
+        const struct entry *e = &s->entries[i];
+        size_t k = 0;
+
+        if (e->job != i || e->superseded || !e->stream || e->terminals == 0)
+            continue;
+        expected++;
+        while (k < ended->elements && strcmp(reply_text(ended, k), e->id) != 0)
+            k++;
+        if (k == ended->elements)
+            wrong(s, "the events of %s have no end", e->id);
+    }
+    if (ended->elements != expected)
+        wrong(s, "%zu streams have ended, %zu of their jobs", ended->elements,
+              expected);
+}
+
+static void check_dead(struct sim *s)
+{
+    AUTO_REPLY redisReply *length = ask("LLEN {t}:dead");
+    int64_t dead = 0;
+
+    for (int i = 0; i < s->nentries; i++)
+        dead += s->entries[i].dead_serial >= 0;
+    if (length->integer != dead)
+        wrong(s, "%lld in the dead list, not %lld", length->integer,
+              (long long)dead);
 }
 
 static void check_batches(struct sim *s)
@@ -1072,6 +1498,7 @@ static void check_keys(struct sim *s)
 
         if (!strncmp(key, "run:", 4) || !strncmp(key, "p:", 2) ||
             !strncmp(key, "worker:", 7) || !strcmp(key, "wk") ||
+            !strcmp(key, "cx") ||
             (!strncmp(key, "inf:", 4) && ttl->integer < 0))
             wrong(s, "%s was left behind", key);
     }
@@ -1146,6 +1573,9 @@ static void drain(struct sim *s)
         wrong(s, "never came to rest");
     for (int i = 0; i < 2 * WORKERS && !s->why[0]; i++)
         reap_expired(s, w);
+    /* Each heartbeat looks after some tombstones. */
+    for (int i = 0; i < 200 && !s->why[0]; i++)
+        beat(s, w);
     if (!s->why[0] && protocol_leave(s->p, redis, soon(), w->wid) < 0)
         wrong(s, "the last worker may not leave");
 }
@@ -1155,11 +1585,46 @@ static void check_end(struct sim *s)
     check_books(s);
     check_places(s);
     for (int i = 0; i < s->nentries && !s->why[0]; i++)
-        if (s->entries[i].job == i)
+        if (s->entries[i].job == i && !s->entries[i].superseded)
             check_job(s, i);
+    check_streams(s);
+    check_dead(s);
     check_counters(s);
     check_batches(s);
     check_keys(s);
+}
+
+/* A copy of the text without the guard. */
+static char *cut(const char *text, const char *find, const char *put)
+{
+    AUTO_STRBUF struct strbuf sb = STRBUF_INIT;
+    const char *at = strstr(text, find);
+
+    if (!at)
+        fail_msg("no such guard: %s", find);
+    strbuf_add(&sb, text, (size_t)(at - text));
+    strbuf_adds(&sb, put);
+    strbuf_adds(&sb, at + strlen(find));
+    return strbuf_take(&sb);
+}
+
+/* Between what cancel.lua found and what settle.lua takes, an entry may go. */
+static char *make_racing(const struct protocol *p, struct protocol *racing)
+{
+    struct script *script = &racing->scripts[SCRIPT_CANCEL];
+    char *text = cut(
+        p->scripts[SCRIPT_CANCEL].text, "local kind, queue, element = find()\n",
+        "local kind, queue, element = find()\n"
+        "if kind == 'q' then\n"
+        "  local other = queue == 'high' and 'default' or 'high'\n"
+        "  c('LMOVE', P .. ':queue:' .. queue, P .. ':queue:' .. other,\n"
+        "    'RIGHT', 'LEFT')\n"
+        "end\n");
+
+    *racing = *p;
+    script->text = text;
+    MUST0(protocol_rehash(racing));
+    return text;
 }
 
 /* What all seeds did together: a mix that never met a fence proves little. */
@@ -1176,6 +1641,11 @@ static void add_up(const struct sim *s)
     grand.accepted += s->totals.accepted;
     grand.recovered += ask_number("{t}:stats", "recovered");
     grand.rescued += ask_number("{t}:stats", "rescued");
+    grand.verdicts[VERDICT_CANCELLED] += s->totals.verdicts[VERDICT_CANCELLED];
+    grand.settled += s->totals.settled;
+    grand.spared += s->totals.spared;
+    grand.revived += s->totals.revived;
+    grand.dropped_dead += s->totals.dropped_dead;
 }
 
 /* Whether it found nothing wrong; else why says what. */
@@ -1188,6 +1658,7 @@ static bool run_seed(const struct protocol *p, unsigned seed, int steps,
     MUST(s && entries);
     freeReplyObject(ask("FLUSHALL"));
     s->p = p;
+    AUTO_FREE char *racing = make_racing(p, &s->racing);
     s->random = 0x9e3779b97f4a7c15ull * (seed + 1);
     s->poisoned = poisoned;
     s->faults = true;
@@ -1197,8 +1668,11 @@ static bool run_seed(const struct protocol *p, unsigned seed, int steps,
     for (int i = 0; i < steps && !s->why[0]; i++) {
         step(s);
         check_books(s);
-        if (i % 20 == 0)
+        if (i % 20 == 0) {
             check_places(s);
+            check_streams(s);
+            check_dead(s);
+        }
     }
     if (!s->why[0])
         drain(s);
@@ -1239,6 +1713,16 @@ static void every_seed_keeps_the_promises(void **state)
                   (long long)grand.retries, (long long)grand.delayed,
                   (long long)grand.released, (long long)grand.recovered,
                   (long long)grand.rescued, (long long)grand.late);
+    print_message(
+        "%lld cancelled (%lld where they waited, %lld at their start), "
+        "%lld revived, %lld dead dropped\n",
+        (long long)grand.verdicts[VERDICT_CANCELLED], (long long)grand.settled,
+        (long long)grand.spared, (long long)grand.revived,
+        (long long)grand.dropped_dead);
+    assert_true(grand.settled > 0 && grand.spared > 0 && grand.revived > 0 &&
+                grand.dropped_dead > 0);
+    assert_true(grand.verdicts[VERDICT_CANCELLED] >
+                grand.settled + grand.spared / 2);
     assert_true(grand.dropped > 0 && grand.recovered > 0 && grand.rescued > 0 &&
                 grand.late > 0);
 }
@@ -1305,21 +1789,55 @@ static const struct control CONTROLS[] = {
      false,
      {{SCRIPT_EXCHANGE, "now[1] == token and not OPEN[now[2]]",
        "now[1] == token"}}},
+    {"a start heeds tombstones",
+     false,
+     {{SCRIPT_START, " or c('ZSCORE', KEYS[5], ARGV[4])", ""}}},
+    {"a hash remembers a cancel", false, {{SCRIPT_START, "now[3] or ", ""}}},
+    {"heartbeats tell of cancels",
+     false,
+     {{SCRIPT_HEARTBEAT, "\ntell()\n", "\n"}}},
+    {"the hash is told by heartbeats",
+     false,
+     {{SCRIPT_HEARTBEAT, "elseif is[1] and not is[2] then",
+       "elseif false then"}}},
+    {"what has ended needs no tombstone",
+     false,
+     {{SCRIPT_HEARTBEAT, "    c('ZREM', cx, id)\n", ""}}},
+    {"enqueue clears an old tombstone",
+     false,
+     {{SCRIPT_ENQUEUE, "c('ZREM', KEYS[5], id)\n", ""}}},
+    {"only what still waits is settled",
+     false,
+     {{SCRIPT_SETTLE, "if gone == 0 then return 0 end\n", ""}}},
+    {"what is settled is counted apart",
+     false,
+     {{SCRIPT_SETTLE, "'settled', ", ""}}},
+    {"a retried job leaves the dead list",
+     false,
+     {{SCRIPT_DEAD_RETRY,
+       "if c('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 1 end\n", ""}}},
+    {"a retry does not take a living job's id",
+     false,
+     {{SCRIPT_DEAD_RETRY,
+       "if now[1] and now[1] ~= 'dead' and now[2] ~= 'rejected' then return 2 "
+       "end\n",
+       ""}}},
+    {"a retried job is taken off its batch",
+     false,
+     {{SCRIPT_DEAD_RETRY, "  c('HINCRBY', KEYS[7], 'done', -1)\n", ""}}},
+    {"a retried job's events begin anew",
+     false,
+     {{SCRIPT_DEAD_RETRY, "c('DEL', job, KEYS[6])", "c('DEL', job)"},
+      {SCRIPT_DEAD_RETRY,
+       "if has('e') then c('XADD', KEYS[6], '*', 'type', 'state', 'data', "
+       "'queued') end\n",
+       ""}}},
+    {"the end marker comes with the result",
+     false,
+     {{SCRIPT_EXCHANGE,
+       "    c('XADD', events, '*', 'type', 'end', 'verdict', class.verdict)\n",
+       ""}}},
 };
-
-/* A copy of the text without the guard. */
-static char *cut(const char *text, const char *find, const char *put)
-{
-    AUTO_STRBUF struct strbuf sb = STRBUF_INIT;
-    const char *at = strstr(text, find);
-
-    if (!at)
-        fail_msg("no such guard: %s", find);
-    strbuf_add(&sb, text, (size_t)(at - text));
-    strbuf_adds(&sb, put);
-    strbuf_adds(&sb, at + strlen(find));
-    return strbuf_take(&sb);
-}
 
 static void weaken(struct protocol *p, const struct control *control,
                    char *texts[2])

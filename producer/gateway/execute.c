@@ -185,10 +185,11 @@ static void look_at_other(struct execution *x)
 {
     struct gateway *g = x->request->gateway;
     char key[KEY_MAX];
-    const char *argv[] = {"HMGET",
-                          protocol_key(&g->protocol, key, "job", x->id),
-                          "status", "result", "tenant"};
-    int rc = link_ask(&g->link, on_look, x, 5, argv);
+    const char *argv[] = {
+        "HMGET",  protocol_key(&g->protocol, key, "job", x->id),
+        "status", "result",
+        "tenant", "verdict"};
+    int rc = link_ask(&g->link, on_look, x, 6, argv);
 
     if (rc < 0)
         request_answer_redis(x->request, rc);

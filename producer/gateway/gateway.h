@@ -15,6 +15,7 @@
 #include "producer/gateway/link.h"
 #include "producer/gateway/loop.h"
 #include "producer/gateway/peers.h"
+#include "producer/gateway/recent.h"
 #include "producer/gateway/request.h"
 #include "producer/gateway/snapshot.h"
 #include "producer/gateway/waiters.h"
@@ -40,6 +41,8 @@ struct gateway {
     struct http *http;
     struct health *health;
     bool draining;
+    struct recent recent;
+    struct stream *stream_list;
     int streams; /* open event streams */
 
     /* Of this process, for /metrics. */

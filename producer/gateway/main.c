@@ -12,6 +12,7 @@
 #include "producer/exits.h"
 #include "producer/gateway/batch.h"
 #include "producer/gateway/cancel.h"
+#include "producer/gateway/dead.h"
 #include "producer/gateway/execute.h"
 #include "producer/gateway/gateway.h"
 #include "producer/gateway/health.h"
@@ -20,6 +21,7 @@
 #include "producer/gateway/metrics.h"
 #include "producer/gateway/pages.h"
 #include "producer/gateway/stats.h"
+#include "producer/gateway/stream.h"
 
 #define TICK_MS       1000
 #define FLUSH_MS      500 /* for last answers to go out */
@@ -35,9 +37,15 @@ static const struct route routes[] = {
     {"POST",   ROOT "batch",                  ROUTE_BODY | ROUTE_BATCH,
                                                           batch_submit},
     {"GET",    ROOT "batch/{id}",             0,          lookup_batch},
+    {"GET",    ROOT "jobs",                   0,          recent_get},
     {"GET",    ROOT "jobs/{id}",              0,          lookup_job},
     {"DELETE", ROOT "jobs/{id}",              0,          cancel_job},
     {"GET",    ROOT "jobs/{id}/files/{path}", 0,          lookup_file},
+    {"GET",    ROOT "jobs/{id}/events",       0,          stream_open},
+    {"GET",    ROOT "dead",                   0,          dead_list},
+    {"GET",    ROOT "dead/{id}",              0,          dead_show},
+    {"POST",   ROOT "dead/{id}/retry",        0,          dead_retry},
+    {"DELETE", ROOT "dead/{id}",              0,          dead_drop},
     {"GET",    ROOT "templates",              0,          stats_templates},
     {"GET",    ROOT "stats",                  0,          stats_get},
     {"GET",    ROOT "health",                 0,          health_get},
@@ -187,6 +195,7 @@ static void on_message(void *ctx, const char *id, size_t size)
     struct gateway *g = ctx;
 
     waiters_ended(&g->waiters, id, size);
+    recent_note(&g->recent, id, size);
 }
 
 /* ---- starting ----------------------------------------------------------- */
@@ -336,7 +345,9 @@ static int timeout_of(struct program *p)
     bool busy = p->gateway.peers.count > 0 || p->gateway.link.count > 0 ||
                 p->gateway.waiters.count > 0 || p->stop_by_ms > 0;
 
-    int most = p->stop_by_ms > 0 ? FLUSH_STEP_MS : TICK_MS;
+    int most = p->stop_by_ms > 0        ? FLUSH_STEP_MS
+               : p->gateway.streams > 0 ? STREAM_POLL_MS
+                                        : TICK_MS;
 
     return busy && (ms < 0 || ms > most) ? most : ms;
 }
@@ -347,6 +358,8 @@ static void turn(struct program *p)
 
     loop_turn(&g->loop, timeout_of(p));
     http_turn(&p->http);
+    streams_turn(g);
+    recent_flush(&g->recent);
     link_turn(&g->link);
     tick(p);
 }
@@ -439,6 +452,7 @@ int main(int argc, char **argv)
         pthread_sigmask(SIG_BLOCK, &p.blocked, NULL);
         p.gateway.settings = &p.settings;
         p.gateway.http = &p.http;
+        p.gateway.recent.gateway = &p.gateway;
         p.gateway.peers.per_address = p.settings.api_per_address;
         rc = run(&p);
         take_down(&p);

@@ -166,15 +166,16 @@ static void looked(void *ctx, int rc, redisReply **reply)
 static void look(struct awaited *job)
 {
     char key[KEY_MAX];
-    const char *argv[] = {"HMGET",
-                          protocol_key(job->set->protocol, key, "job", job->id),
-                          "status", "result", "tenant"};
+    const char *argv[] = {
+        "HMGET",  protocol_key(job->set->protocol, key, "job", job->id),
+        "status", "result",
+        "tenant", "verdict"};
 
     job->looked_ms = clock_ms();
     if (job->looking)
         job->again = true;
     else
-        job->looking = link_ask(job->set->link, looked, job, 5, argv) == 0;
+        job->looking = link_ask(job->set->link, looked, job, 6, argv) == 0;
 }
 
 void waiters_there(struct waiter *w)

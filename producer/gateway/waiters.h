@@ -29,7 +29,13 @@
 #define WAITERS_BUCKETS    16384
 
 /* Places in the reply. */
-enum { WAITERS_STATUS, WAITERS_RESULT, WAITERS_TENANT, WAITERS_FIELDS };
+enum {
+    WAITERS_STATUS,
+    WAITERS_RESULT,
+    WAITERS_TENANT,
+    WAITERS_VERDICT,
+    WAITERS_FIELDS
+};
 
 struct waiter;
 typedef void waiter_done_fn(struct waiter *w, int rc, const redisReply *fields);

@@ -203,6 +203,18 @@ static bool is_json(const char *type)
            strchr("; \t", type[16]);
 }
 
+/* Two lengths may be told apart by whoever is in front of us. False: answered.
+ */
+static bool length_fits(struct request *r)
+{
+    if (!request_header(r, "Content-Length") ||
+        !request_header(r, "Transfer-Encoding"))
+        return true;
+    request_answer_error(r, 400, "ambiguous_length", NULL,
+                         "Content-Length and Transfer-Encoding at once");
+    return false;
+}
+
 /* False: answered. */
 static bool body_fits(struct request *r)
 {
@@ -314,8 +326,8 @@ static enum MHD_Result begin(struct http *h, struct MHD_Connection *c,
     *state = r;
     peer_enter(r->peer, PEER_BODY);
     routes_match(h->routes, h->nroutes, method, path, &r->match);
-    if (!route_fits(r, method))
-        return MHD_YES;
+    if (!length_fits(r) || !route_fits(r, method))
+        return r->dropped ? MHD_NO : MHD_YES;
     r->head_only = !strcmp(method, "HEAD");
     r->body_max = r->match.route->flags & ROUTE_BATCH
                       ? APIJOB_BATCH_BYTES_MAX

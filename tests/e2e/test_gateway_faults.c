@@ -289,7 +289,8 @@ static void requests_that_are_none_do_no_harm(void **state)
         "GET\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        "GET / HTTP/1.1\r\nHost: localhost\r\n: \r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+        "chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
         "POST " API "execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
         "application/json\r\nContent-Length: 99999999999999999999\r\n\r\n",
         "POST " API "execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: "

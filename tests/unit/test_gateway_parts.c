@@ -86,6 +86,7 @@ static void a_malformed_encoding_is_noticed(void **state)
         strcpy(path + 17, bad[i]);
         match("GET", path, &m);
         assert_true(m.malformed);
+        assert_string_equal(m.id, "");
     }
     memset(path + 17, 'a', ROUTES_ID_MAX + 1);
     path[17 + ROUTES_ID_MAX + 1] = '\0';

@@ -50,7 +50,4 @@ struct gateway {
     int64_t asleep;      /* requests that wait */
 };
 
-/* How long Redis has been away (0: it is there): of either connection. */
-int64_t gateway_away_ms(const struct gateway *g);
-
 #endif

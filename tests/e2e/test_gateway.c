@@ -28,7 +28,8 @@ static int open_all(void **state)
 {
     (void)state;
     stage_open(&rig, NULL);
-    stage_worker(&rig, &worker, NULL);
+    stage_worker(&rig, &worker,
+                 (const char *[]){"CAPIBOX_TEMPLATES=templates", NULL});
     web_start(&rig, &web, NULL);
     return 0;
 }

@@ -35,7 +35,8 @@ static int open_all(void **state)
 
     (void)state;
     stage_open(&rig, words);
-    stage_worker(&rig, &worker, NULL);
+    stage_worker(&rig, &worker,
+                 (const char *[]){"CAPIBOX_TEMPLATES=templates", NULL});
     web_start(&rig, &web, NULL);
     return 0;
 }
@@ -119,6 +120,22 @@ static void a_short_absence_of_redis_is_not_noticed_by_who_waits(void **state)
     stage_expect(call.answer.json, "logs.stdout.0", "done\n");
     answer_free(&call.answer);
     expect_healthy();
+}
+
+static void who_waits_survives_the_loss_of_the_news(void **state)
+{
+    struct web_call call;
+    char body[200];
+
+    (void)state;
+    begin_job(&call, body, "no-news", 1.5);
+    expect_running("no-news");
+    assert_true(rig_number(&rig, "CLIENT", "KILL", "TYPE", "pubsub", NULL) >=
+                1);
+    web_wait(&call);
+    web_expect(&call.answer, 200);
+    assert_true(call.answer.seconds < 4);
+    answer_free(&call.answer);
 }
 
 static void a_long_absence_is_told_and_then_forgotten(void **state)
@@ -423,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_wait_at_once_and_each_gets_its_own),
         cmocka_unit_test(a_short_absence_of_redis_is_not_noticed_by_who_waits),
+        cmocka_unit_test(who_waits_survives_the_loss_of_the_news),
         cmocka_unit_test(a_long_absence_is_told_and_then_forgotten),
         cmocka_unit_test(a_redis_that_hangs_is_given_up),
         cmocka_unit_test(a_killed_gateway_leaves_its_jobs_to_be_found),

@@ -148,8 +148,7 @@ static void begin_waiting(struct execution *x)
     job_destroy(TAKE(x->job.job));
     r->abandon = on_abandon;
     r->tick = on_tick;
-    if (r->gone)
-        on_abandon(r, ABANDON_GONE);
+    request_watch(r);
 }
 
 /* ---- submitting --------------------------------------------------------- */

@@ -41,6 +41,8 @@ struct gateway {
     struct http *http;
     struct health *health;
     bool draining;
+    char nonce_base[JOB_ID_MAX + 1]; /* submit.c */
+    uint64_t nonces;
     struct recent recent;
     struct stream *stream_list;
     int streams; /* open event streams */

@@ -367,10 +367,8 @@ static void run(struct request *r)
         request_answer_redis(r, -ENOMEM);
     else
         r->match.route->handle(r);
-    if (!r->answered) {
+    if (!r->answered)
         http_sleep(r);
-        request_watch(r);
-    }
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection,

@@ -2,8 +2,8 @@
  *
  * A handler answers at once, or returns without an answer: then the connection
  * sleeps until somebody calls one of the request_answer functions, once. While
- * it sleeps the request stays where it is; a client that goes away, or the end
- * of the program, is told to the handler's abandon().
+ * it sleeps the request stays where it is; the end of the program, and after
+ * request_watch() a client that goes away, is told to the handler's abandon().
  *
  * Memory:   a request is http.c's, which frees it after the answer went out,
  *           with free_state(state).
@@ -80,7 +80,8 @@ void request_answer_redis(struct request *r, int rc);
 void request_answer(struct request *r, unsigned status,
                     struct MHD_Response *response, const char *policy);
 
-/* Watches the socket of a request that sleeps: http.c does, too. */
+/* Tells abandon() when the client of a request that sleeps goes away. For those
+ * that wait long: answers of Redis are not worth two system calls each. */
 void request_watch(struct request *r);
 
 /* May this client see a job with that `tenant` (a reply's string or nil)? What

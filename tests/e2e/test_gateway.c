@@ -954,6 +954,22 @@ static void a_key_sees_its_own_jobs_only(void **state)
             "{\"id\":\"hers\",\"code\":\"2\"}", B, NULL);
     web_expect_error(&a, 409, "id_taken", "id");
     answer_free(&a);
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"her-dead\",\"code\":\"2\",\"template\":\"nope\"}", A,
+            NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    assert_int_equal(status_with(&keyed, B, API "dead/her-dead"), 404);
+    assert_int_equal(status_with(&keyed, A, API "dead/her-dead"), 200);
+    web_ask(&keyed, &a, "GET", API "dead", NULL, B, NULL);
+    assert_null(strstr(a.body, "her-dead"));
+    answer_free(&a);
+    web_ask(&keyed, &a, "DELETE", API "dead/her-dead", NULL, B, NULL);
+    web_expect_error(&a, 404, "no_such_job", NULL);
+    answer_free(&a);
+    web_ask(&keyed, &a, "DELETE", API "dead/her-dead", NULL, A, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
     web_ask(&keyed, &a, "GET", API "jobs?limit=500", NULL, B, NULL);
     assert_null(strstr(a.body, "\"hers\""));
     answer_free(&a);

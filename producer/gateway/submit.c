@@ -58,6 +58,7 @@ static int send_call(struct submission *s)
         .nfields = fields_of(s, names, values),
         .queue_max = s->gateway->settings->api_queue_max,
         .nonce = s->nonce,
+        .stream = s->job->job->stream,
     };
     int rc;
 

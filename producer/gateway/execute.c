@@ -146,6 +146,7 @@ static void begin_waiting(struct execution *x)
 
     strbuf_fini(&x->job.text);
     job_destroy(TAKE(x->job.job));
+    request_release_body(r);
     r->abandon = on_abandon;
     r->tick = on_tick;
     request_watch(r);

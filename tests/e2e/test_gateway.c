@@ -778,6 +778,14 @@ static void a_body_must_be_json_and_of_a_size(void **state)
             NULL);
     web_expect_error(&a, 413, "too_large", NULL);
     answer_free(&a);
+    /* Nor is a refusal lost because it came before the end of the body. */
+    web_ask(&web, &a, "POST", API "nope", body, NULL);
+    web_expect_error(&a, 404, "not_found", NULL);
+    answer_free(&a);
+    web_ask(&web, &a, "POST", API "execute", body, "Content-Type: text/plain",
+            NULL);
+    web_expect_error(&a, 415, "unsupported_media_type", NULL);
+    answer_free(&a);
 }
 
 /* ---- pages -------------------------------------------------------------- */

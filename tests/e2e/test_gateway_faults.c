@@ -167,6 +167,10 @@ static void a_long_absence_is_told_and_then_forgotten(void **state)
     web_ask(&web, &a, "GET", API "stats", NULL, NULL);
     web_expect(&a, 503);
     answer_free(&a);
+    web_ask(&web, &a, "GET", API "health", NULL, NULL);
+    web_expect(&a, 503);
+    stage_expect(a.json, "status", "unhealthy");
+    answer_free(&a);
     redis_server_restart(&rig.server);
     expect_healthy();
     result = stage_result(&rig, "gives-up");

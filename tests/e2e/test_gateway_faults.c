@@ -186,6 +186,7 @@ static void a_redis_that_hangs_is_given_up(void **state)
     struct answer a;
 
     (void)state;
+    assert_true(rig.server.pid > 0); /* 0 would be all of us */
     kill(rig.server.pid, SIGSTOP);
     web_ask(&web, &a, "GET", API "stats", NULL, NULL);
     kill(rig.server.pid, SIGCONT);

@@ -28,6 +28,7 @@ LDFLAGS  += -pie -Wl,-z,relro,-z,now -pthread $(SAN_$(SAN))
 
 COMMON_LIBS   := -lhiredis -lcjson -lssl -lcrypto -lm
 SANDBOXD_LIBS := -lseccomp
+GATEWAY_LIBS  := -lmicrohttpd
 WORKER_LIBS   := -lcurl
 TEST_LIBS     := -lcmocka
 
@@ -37,6 +38,7 @@ COMMON_SRC   := $(wildcard common/*.c)
 WORKER_SRC   := $(filter-out worker/main.c,$(wildcard worker/*.c worker/local/*.c worker/e2b/*.c))
 SANDBOXD_SRC := $(filter-out worker/sandboxd/main.c,$(wildcard worker/sandboxd/*.c))
 PRODUCER_SRC := $(filter-out producer/main.c,$(wildcard producer/*.c))
+GATEWAY_SRC  := $(filter-out producer/gateway/main.c,$(wildcard producer/gateway/*.c))
 SUPPORT_SRC  := $(wildcard tests/support/*.c)
 LUA          := $(wildcard common/lua/*.lua)
 
@@ -45,6 +47,7 @@ COMMON_A   := $(OUT)/libcommon.a
 WORKER_A   := $(OUT)/libworker.a
 SANDBOXD_A := $(OUT)/libsandboxd.a
 PRODUCER_A := $(OUT)/libproducer.a
+GATEWAY_A  := $(OUT)/libgateway.a
 SUPPORT_A  := $(OUT)/libsupport.a
 
 ifeq ($(SAN),none)
@@ -53,6 +56,7 @@ else
 PROGRAM_DIR := $(OUT)/bin
 endif
 PROGRAMS := $(PROGRAM_DIR)/capibox-worker $(PROGRAM_DIR)/capibox-sandboxd $(PROGRAM_DIR)/capibox
+PROGRAMS += $(PROGRAM_DIR)/capibox-api
 ZYGOTE   := $(PROGRAM_DIR)/capibox-zygote.so
 PROGRAMS += $(ZYGOTE)
 
@@ -94,6 +98,12 @@ $(SANDBOXD_A): $(call objects,$(SANDBOXD_SRC))
 	$(archive)
 $(PRODUCER_A): $(call objects,$(PRODUCER_SRC))
 	$(archive)
+# The pages are built in as they are.
+$(OUT)/producer/gateway/pages_data.o: producer/gateway/pages_data.S producer/gateway/openapi.json $(wildcard producer/dashboard/*)
+	@mkdir -p $(@D)
+	@$(CC) -c -o $@ $<
+$(GATEWAY_A): $(call objects,$(GATEWAY_SRC)) $(OUT)/producer/gateway/pages_data.o
+	$(archive)
 $(SUPPORT_A): $(call objects,$(SUPPORT_SRC))
 	$(archive)
 
@@ -106,6 +116,10 @@ $(PROGRAM_DIR)/capibox-sandboxd: $(OUT)/worker/sandboxd/main.o $(SANDBOXD_A) $(C
 $(PROGRAM_DIR)/capibox: $(OUT)/producer/main.o $(PRODUCER_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+
+$(PROGRAM_DIR)/capibox-api: $(OUT)/producer/gateway/main.o $(GATEWAY_A) $(PRODUCER_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(GATEWAY_LIBS) $(COMMON_LIBS)
 
 # Loaded by pythons that know no sanitizer, so built without.
 ZYGOTE_SRC := worker/zygote/zygote.c common/io.c \
@@ -126,8 +140,8 @@ WRAP_test_replies := -Wl,--wrap=redisReaderFeed
 WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 WRAP_test_strbuf := -Wl,--wrap=realloc
 WRAP_test_transport := -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
-$(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+$(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(GATEWAY_A) $(PRODUCER_A) $(COMMON_A)
+	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(GATEWAY_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/e2e/%: $(OUT)/tests/e2e/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
@@ -182,8 +196,8 @@ lint:
 FUZZ_SECONDS ?= 60
 WRAP_fuzz_unpack := -Wl,--wrap=mmap,--wrap=munmap
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+$(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(GATEWAY_A) $(PRODUCER_A) $(COMMON_A)
+	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(GATEWAY_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 fuzz:
 	$(MAKE) CC=clang SAN=fuzz $(FUZZERS)
 	@printf '%s\n' $(FUZZERS) | xargs -P $(CORES) -I{} sh tests/fuzz/run.sh {} $(FUZZ_SECONDS)
@@ -210,6 +224,7 @@ install: $(PROGRAMS)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/doc/capibox
 	$(INSTALL) -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/capibox
 	sed 's|@PREFIX@|$(PREFIX)|g' deploy/capibox-worker.service > $(UNITS)/capibox-worker.service
+	sed 's|@PREFIX@|$(PREFIX)|g' deploy/capibox-api.service > $(UNITS)/capibox-api.service
 
 help:
 	@echo 'make                    build the programs into bin/'

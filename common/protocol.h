@@ -215,6 +215,7 @@ struct finish {
     bool sandbox_created, sandbox_destroyed; /* for every kind */
     double execution_time;
     const char *template_id; /* NULL: no template counters */
+    const char *language;    /* NULL: no language counters */
     const char *batch_id;    /* NULL: none */
     bool events;             /* append to P:events:<id> the end marker, or the
                                 state of a `started` job that goes back */

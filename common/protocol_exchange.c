@@ -77,7 +77,7 @@ static bool is_timed(const struct finish *f)
     return f->execution_time > 0 && f->execution_time < 1e9;
 }
 
-/* "<kind><flags> <verdict> <bucket> <template>" */
+/* "<kind><flags> <verdict> <bucket> <language> <template>" */
 #define CLASS_MAX 256
 
 static int print_class(char out[CLASS_MAX], const struct finish *f)
@@ -111,9 +111,10 @@ static int print_class(char out[CLASS_MAX], const struct finish *f)
         if (flags[i].set)
             *at++ = flags[i].letter;
     *at = '\0';
-    return snprintf(out, CLASS_MAX, "%c%s %s %s %s", kinds[f->kind], letters,
+    return snprintf(out, CLASS_MAX, "%c%s %s %s %s %s", kinds[f->kind], letters,
                     end ? verdict_name(f->verdict) : "-",
                     end ? bucket_of(is_timed(f) ? f->execution_time : 0) : "-",
+                    f->language && *f->language ? f->language : "-",
                     f->template_id ? f->template_id : "");
 }
 

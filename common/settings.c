@@ -95,7 +95,7 @@ static const struct row rows[] = {
      .fallback = "86400", .least = 1, .most = 31536000, .takes = "S",
      .help = "seconds a job's hash is kept after its end"},
     {.env = "CAPIBOX_SHUTDOWN_GRACE", .flag = "--shutdown-grace",
-     .who = FOR_WORKER, .kind = KIND_NUMBER, .offset = AT(shutdown_grace_s),
+     .who = FOR_WORKER | FOR_API, .kind = KIND_NUMBER, .offset = AT(shutdown_grace_s),
      .fallback = "30", .least = 0, .most = 86400, .takes = "S",
      .help = "seconds a SIGTERM lets running jobs go on"},
     {.env = "CAPIBOX_LOG", .flag = "--log",
@@ -142,6 +142,34 @@ static const struct row rows[] = {
      .who = FOR_API, .kind = KIND_TEXT, .offset = AT(api_keys),
      .fallback = "", .most = TEXT_BYTES_MAX, .secret = true, .takes = "FILE",
      .help = "file of name:key lines; without it loopback only"},
+    {.env = "CAPIBOX_API_CERT", .flag = "--api-cert",
+     .who = FOR_API, .kind = KIND_TEXT, .offset = AT(api_cert),
+     .fallback = "", .most = TEXT_BYTES_MAX, .takes = "FILE",
+     .help = "PEM file of the gateway's certificate: it speaks TLS"},
+    {.env = "CAPIBOX_API_CERT_KEY", .flag = "--api-cert-key",
+     .who = FOR_API, .kind = KIND_TEXT, .offset = AT(api_cert_key),
+     .fallback = "", .most = TEXT_BYTES_MAX, .secret = true, .takes = "FILE",
+     .help = "PEM file of the key to it"},
+    {.env = "CAPIBOX_API_ORIGINS", .flag = "--api-origins",
+     .who = FOR_API, .kind = KIND_TEXT, .offset = AT(api_origins),
+     .fallback = "", .most = TEXT_BYTES_MAX, .takes = "LIST",
+     .help = "whose pages may ask, as https://a,https://b (CORS)"},
+    {.env = "CAPIBOX_API_RATE", .flag = "--api-rate",
+     .who = FOR_API, .kind = KIND_NUMBER, .offset = AT(api_rate),
+     .fallback = "1000", .least = 0, .most = 1000000, .takes = "N",
+     .help = "requests a second of one key; 0: no bound"},
+    {.env = "CAPIBOX_API_JOBS_PER_KEY", .flag = "--api-jobs-per-key",
+     .who = FOR_API, .kind = KIND_NUMBER, .offset = AT(api_jobs_per_key),
+     .fallback = "1000", .least = 0, .most = 1000000, .takes = "N",
+     .help = "jobs of one key that have not ended; 0: no bound"},
+    {.env = "CAPIBOX_API_QUEUE_MAX", .flag = "--api-queue-max",
+     .who = FOR_API, .kind = KIND_NUMBER, .offset = AT(api_queue_max),
+     .fallback = "100000", .least = 0, .most = 100000000, .takes = "N",
+     .help = "jobs a queue may hold when one is added; 0: no bound"},
+    {.env = "CAPIBOX_API_PER_ADDRESS", .flag = "--api-per-address",
+     .who = FOR_API, .kind = KIND_NUMBER, .offset = AT(api_per_address),
+     .fallback = "256", .least = 0, .most = 20000, .takes = "N",
+     .help = "connections of one address but loopback; 0: no bound"},
     {.env = "CAPIBOX_LEASE_MS", .flag = "--lease-ms",
      .who = FOR_ALL, .kind = KIND_NUMBER, .offset = AT(lease_ms),
      .fallback = "10000", .least = 2000, .most = 600000, .takes = "MS",
@@ -729,7 +757,11 @@ int settings_check(const struct settings *s, enum settings_for who,
 {
     int rc;
 
-    if ((who & FOR_WORKER) && s->templates[0] && !is_folder(s->templates))
+    if ((who & FOR_API) && !s->api_cert[0] != !s->api_cert_key[0])
+        return complain(why, "CAPIBOX_API_CERT",
+                        "and CAPIBOX_API_CERT_KEY go together; give both");
+    if ((who & (FOR_WORKER | FOR_API)) && s->templates[0] &&
+        !is_folder(s->templates))
         return complain(why, "CAPIBOX_TEMPLATES",
                         "\"%.150s\" is no folder; give one of template files",
                         s->templates);

@@ -49,6 +49,14 @@ struct settings {
     int64_t shutdown_grace_s; /* CAPIBOX_SHUTDOWN_GRACE 0..86400 */
     bool log_json;            /* CAPIBOX_LOG text|json */
     int log_level; /* CAPIBOX_LOG_LEVEL debug|info|warn|error: enum log_level */
+    char *api_listen;              /* CAPIBOX_API_LISTEN */
+    char *api_keys;                /* CAPIBOX_API_KEYS */
+    char *api_cert, *api_cert_key; /* CAPIBOX_API_CERT, CAPIBOX_API_CERT_KEY */
+    char *api_origins;             /* CAPIBOX_API_ORIGINS a,b: CORS; "" none */
+    int64_t api_rate;              /* CAPIBOX_API_RATE: requests/s of a key */
+    int64_t api_jobs_per_key;      /* CAPIBOX_API_JOBS_PER_KEY */
+    int64_t api_queue_max;         /* CAPIBOX_API_QUEUE_MAX */
+    int64_t api_per_address;       /* CAPIBOX_API_PER_ADDRESS: connections */
     /* What E2B's own SDKs read (e2b: only for that backend). */
     char *e2b_key;         /* E2B_API_KEY (secret): environment only */
     char *e2b_domain;      /* E2B_DOMAIN, may end in :port */
@@ -56,8 +64,6 @@ struct settings {
     char *e2b_sandbox_url; /* E2B_SANDBOX_URL: one host for all sandboxes, "" */
     char *e2b_ca;          /* CAPIBOX_E2B_CA: PEM file, "" = the system's */
     char *e2b_shared_host; /* CAPIBOX_E2B_SHARED auto|always|never */
-    char *api_listen;      /* CAPIBOX_API_LISTEN */
-    char *api_keys;        /* CAPIBOX_API_KEYS */
 
     int64_t lease_ms;         /* CAPIBOX_LEASE_MS 2000..600000, 10000 */
     int64_t memory_budget_mb; /* CAPIBOX_MEMORY_BUDGET_MB: sum of limits of

@@ -11,13 +11,14 @@ commands="$commands openssl:openssl redis-cli:redis-tools /usr/bin/python3:pytho
 
 # Headers to build with (cmocka: the tests), and Python's data packages.
 required='libc6-dev libhiredis-dev libcjson-dev libssl-dev libseccomp-dev'
-required="$required libcurl4-openssl-dev"
+required="$required libmicrohttpd-dev libcurl4-openssl-dev"
 required="$required libcmocka-dev python3-pandas python3-numpy"
 required="$required python3-matplotlib"
 
-# Templates name them, nothing breaks without: left out where apt has none.
+# Templates name them (prometheus: its promtool checks the metrics), nothing
+# breaks without: left out where apt has none.
 wanted='python3-seaborn python3-scipy python3-sklearn python3-plotly'
-wanted="$wanted python3-altair"
+wanted="$wanted python3-altair prometheus"
 
 say() { echo "packages: $*" >&2; }
 
@@ -75,7 +76,7 @@ if ! command -v dpkg-query >/dev/null 2>&1 ||
     missing=$(no_command | tr '\n' ' ')
     # Without dpkg only commands and headers can be looked for.
     for header in hiredis/hiredis.h cjson/cJSON.h openssl/ssl.h seccomp.h \
-        cmocka.h; do
+        microhttpd.h curl/curl.h cmocka.h; do
         [ -e "/usr/include/$header" ] || [ -e "/usr/local/include/$header" ] ||
             missing="$missing $header"
     done

@@ -341,8 +341,10 @@ int delivery_end(struct delivery *d, struct outcome *o, const char *backend)
     d->finish.sandbox_created = o->sandbox_created;
     d->finish.sandbox_destroyed = o->sandbox_destroyed;
     d->finish.execution_time = context.execution_time;
-    if (d->job && !d->rejected)
+    if (d->job && !d->rejected) {
         d->finish.template_id = d->spec.template_used;
+        d->finish.language = language_name(d->spec.language);
+    }
     d->finish.batch_id = batch_of(d);
     if (o->verdict == VERDICT_REJECTED || verdict_retryable(o->verdict) ||
         o->verdict == VERDICT_LOST)

@@ -54,14 +54,15 @@ end
 if sequence > last + 1 then base = nil end
 
 -- What finishes have in common is said once, as a class:
--- "<kind><flags> <verdict> <bucket> <template>", so that counting a job is
--- adding 1 to its class.
+-- "<kind><flags> <verdict> <bucket> <language> <template>", so that counting a
+-- job is adding 1 to its class.
 local classes, batches, marks, ended, acks = {}, {}, {}, {}, {}
 
 local function class_of(text)
-  local kind, flags, verdict, bucket = text:match('^(.)(%S*) (%S*) (%S*)')
-  local class = {kind = kind, verdict = verdict, bucket = bucket, n = 0,
-                 micros = 0}
+  local kind, flags, verdict, bucket, language =
+      text:match('^(.)(%S*) (%S*) (%S*) (%S*)')
+  local class = {kind = kind, verdict = verdict, bucket = bucket,
+                 language = language, n = 0, micros = 0}
   for letter in flags:gmatch('.') do class[letter] = true end
   class.extra = class.b or class.e or class.q or class.y
   classes[text] = class
@@ -222,7 +223,7 @@ local function write_sums(key, sums)
     local value = tonumber(old[i]) or 0
     if old[i] then fresh = false end
     call[2 * i - 1] = field
-    if field == 'total_execution_time' then
+    if field:sub(-20) == 'total_execution_time' then
       value = math.floor(value * 1000000 + 0.5) + sums[field]
       call[2 * i] = string.format('%.6f', value / 1000000)
     else
@@ -233,7 +234,7 @@ local function write_sums(key, sums)
   return fresh
 end
 
-local all, templates = {}, {}
+local all, templates, languages = {}, {}, {}
 if late > 0 then all.late = late end
 
 local function count(class, field, by)
@@ -245,6 +246,11 @@ local function count(class, field, by)
   end
 end
 
+local function count_language(class, field, by)
+  field = 'language:' .. class.language .. ':' .. field
+  languages[field] = (languages[field] or 0) + by
+end
+
 local function count_end(class)
   count(class, 'ended', class.n)
   count(class, 'verdict:' .. class.verdict, class.n)
@@ -254,6 +260,12 @@ local function count_end(class)
           class.n)
     count(class, 'total_execution_time', class.micros)
     count(class, class.bucket, class.n)
+    if class.language ~= '-' then
+      count_language(class, class.o and 'successful_executions'
+                                     or 'failed_executions', class.n)
+      count_language(class, 'total_execution_time', class.micros)
+      count_language(class, class.bucket, class.n)
+    end
   end
   if class.D then count(class, 'dead', class.n) end
   if class.h then count(class, 'cache_hits', class.n) end
@@ -270,8 +282,9 @@ for _, class in pairs(classes) do
   end
 end
 if next(all) then
-  write_sums(KEYS[5], all)
   if write_sums(KEYS[6], all) then c('EXPIRE', KEYS[6], ARGV[8]) end
+  for field, by in pairs(languages) do all[field] = by end
+  write_sums(KEYS[5], all)
 end
 for key, sums in pairs(templates) do write_sums(key, sums) end
 for key, add in pairs(batches) do

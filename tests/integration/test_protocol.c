@@ -321,6 +321,40 @@ static void big_counters_stay_exact(void **state)
                         "123456789.000002");
 }
 
+static void languages_are_counted_apart(void **state)
+{
+    struct worker w;
+    struct finish done[3] = {finish_ok(1, "w1.1"), finish_ok(2, "w1.2"),
+                             finish_ok(3, "w1.3")};
+
+    (void)state;
+    done[0].language = done[1].language = "python";
+    done[1].success = false;
+    done[1].verdict = VERDICT_USER_ERROR;
+    done[1].execution_time = 0.5;
+    done[2].template_id = NULL; /* and no language */
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default a b c");
+    claim(&w, 3);
+    assert_int_equal(exchange(&w, done, 3, 0), 0);
+    assert_string_equal(
+        text("HGET {t}:stats language:python:successful_executions"), "1");
+    assert_string_equal(
+        text("HGET {t}:stats language:python:failed_executions"), "1");
+    assert_string_equal(
+        text("HGET {t}:stats language:python:total_execution_time"),
+        "0.750000");
+    assert_string_equal(text("HGET {t}:stats language:python:bucket:0.25"),
+                        "1");
+    assert_string_equal(text("HGET {t}:stats total_executions"), "3");
+    assert_string_equal(text("HGET {t}:stats total_execution_time"),
+                        "1.000000");
+    /* Only there. */
+    assert_string_equal(
+        text("HGET {t}:stats:template:default language:python:bucket:0.25"),
+        "(nil)");
+}
+
 static void queues_are_served_in_order_and_oldest_first(void **state)
 {
     struct worker w;
@@ -1961,6 +1995,7 @@ int main(void)
         TEST(a_push_is_claimed_and_ends_with_its_counters),
         TEST(values_of_any_size_arrive_whole),
         TEST(big_counters_stay_exact),
+        TEST(languages_are_counted_apart),
         TEST(queues_are_served_in_order_and_oldest_first),
         TEST(what_a_blocked_move_took_is_claimed_first),
         TEST(a_lost_reply_is_answered_the_same_again),

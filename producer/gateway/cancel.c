@@ -1,0 +1,122 @@
+#include "producer/gateway/cancel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/protocol_call.h"
+#include "producer/gateway/execute.h"
+#include "producer/gateway/gateway.h"
+
+#define CANCEL_MS 5000
+
+struct cancelling {
+    struct errand errand;
+    struct gateway *gateway;
+    struct request *request; /* NULL: quietly */
+    char id[JOB_ID_MAX + 1];
+    bool forbidden; /* it is somebody else's */
+    struct cancel cancel;
+};
+
+/* Somebody else's job is no job of theirs. */
+static int check_tenant(struct cancelling *x, const struct protocol *p,
+                        struct redis *r)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    char key[KEY_MAX];
+    int rc;
+
+    if (!x->request || !x->request->holder)
+        return 0;
+    rc = redis_callv(r, clock_ms() + CANCEL_MS, &reply, "HGET",
+                     protocol_key(p, key, "job", x->id), "tenant", NULL);
+    if (rc == 0)
+        rc = reply_failure(reply);
+    if (rc == 0)
+        x->forbidden = !request_may_see(x->request, reply);
+    return rc;
+}
+
+static int run(struct errand *e, const struct protocol *p, struct redis *r)
+{
+    struct cancelling *x = e->ctx;
+    const struct settings *s = x->gateway->settings;
+    int rc = check_tenant(x, p, r);
+
+    if (rc < 0 || x->forbidden)
+        return rc;
+    return protocol_cancel(p, r, clock_ms() + CANCEL_MS, x->id, s->queues,
+                           s->nqueues, &x->cancel);
+}
+
+static void answer(struct cancelling *x)
+{
+    struct request *r = x->request;
+    bool was = !strcmp(x->cancel.status, "cancelled");
+
+    if (x->forbidden || x->cancel.answer == CANCEL_UNKNOWN)
+        request_answer_error(r, 404, "no_such_job", NULL, "no job %s", x->id);
+    else if (x->cancel.answer == CANCEL_FINISHED && !was)
+        request_answer_error(r, 409, "already_ended", NULL,
+                             "job %s has ended: %s", x->id, x->cancel.status);
+    else if (x->cancel.answer == CANCEL_DONE || was)
+        execute_answer_id(r, 200, x->id, "cancelled", "");
+    else
+        execute_answer_id(r, 202, x->id, "cancelling", "");
+}
+
+static void done(struct errand *e)
+{
+    struct cancelling *x = e->ctx;
+
+    if (x->request && e->rc < 0)
+        request_answer_redis(x->request, e->rc);
+    else if (x->request)
+        answer(x);
+    else if (e->rc < 0)
+        log_warn("a job whose client went away is not cancelled",
+                 LOG_S("job", x->id), LOG_S("why", strerror(-e->rc)), LOG_END);
+    free(x);
+}
+
+static int begin(struct gateway *g, struct request *r, const char *id)
+{
+    struct cancelling *x = calloc(1, sizeof(*x));
+    int rc;
+
+    if (!x)
+        return -ENOMEM;
+    x->errand = (struct errand){.run = run, .done = done, .ctx = x};
+    x->gateway = g;
+    x->request = r;
+    snprintf(x->id, sizeof(x->id), "%s", id);
+    rc = errands_add(&g->errands, &x->errand);
+    if (rc < 0)
+        free(x);
+    return rc;
+}
+
+void cancel_job(struct request *r)
+{
+    int rc;
+
+    if (!job_id_valid(r->match.id)) {
+        request_answer_error(r, 404, "no_such_job", NULL, "no such job");
+        return;
+    }
+    rc = begin(r->gateway, r, r->match.id);
+    if (rc < 0)
+        request_answer_redis(r, rc);
+}
+
+void cancel_quietly(struct gateway *g, const char *id)
+{
+    int rc = begin(g, NULL, id);
+
+    if (rc < 0)
+        log_warn("a job whose client went away is not cancelled",
+                 LOG_S("job", id), LOG_S("why", strerror(-rc)), LOG_END);
+}

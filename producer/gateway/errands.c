@@ -1,0 +1,171 @@
+#include "producer/gateway/errands.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+
+static int run_one(struct errands *set, struct errand *e)
+{
+    if (!redis_connected(set->redis) &&
+        redis_connect(set->redis, clock_ms() + ERRANDS_CONNECT_MS) < 0) {
+        redis_close(set->redis);
+        return -ENOTCONN;
+    }
+    return e->run(e, set->protocol, set->redis);
+}
+
+static void finish_locked(struct errands *set, struct errand *e)
+{
+    uint64_t one = 1;
+
+    e->next = set->finished;
+    set->finished = e;
+    if (write(set->wake.fd, &one, sizeof(one)) < 0)
+        return; /* the counter is full: it is awake already */
+}
+
+static void *worker(void *arg)
+{
+    struct errands *set = arg;
+
+    MUST0(pthread_mutex_lock(&set->lock));
+    while (!set->stopping) {
+        struct errand *e = set->todo;
+
+        if (!e) {
+            MUST0(pthread_cond_wait(&set->changed, &set->lock));
+            continue;
+        }
+        set->todo = e->next;
+        if (!set->todo)
+            set->todo_end = &set->todo;
+        set->waiting--;
+        MUST0(pthread_mutex_unlock(&set->lock));
+        e->rc = run_one(set, e);
+        MUST0(pthread_mutex_lock(&set->lock));
+        finish_locked(set, e);
+    }
+    MUST0(pthread_mutex_unlock(&set->lock));
+    return NULL;
+}
+
+static void done_all(struct errand *e)
+{
+    while (e) {
+        struct errand *next = e->next;
+
+        e->done(e);
+        e = next;
+    }
+}
+
+static void on_wake(void *ctx, uint32_t events)
+{
+    struct errands *set = ctx;
+    struct errand *e;
+    uint64_t count;
+
+    (void)events;
+    if (read(set->wake.fd, &count, sizeof(count)) < 0)
+        return;
+    MUST0(pthread_mutex_lock(&set->lock));
+    e = set->finished;
+    set->finished = NULL;
+    MUST0(pthread_mutex_unlock(&set->lock));
+    done_all(e);
+}
+
+static int start_thread(struct errands *set)
+{
+    int rc = -pthread_mutex_init(&set->lock, NULL);
+
+    if (rc < 0)
+        return rc;
+    rc = -pthread_cond_init(&set->changed, NULL);
+    if (rc < 0)
+        goto undo_lock;
+    rc = -pthread_create(&set->thread, NULL, worker, set);
+    if (rc < 0)
+        goto undo_changed;
+    set->has_thread = true;
+    return 0;
+
+undo_changed:
+    pthread_cond_destroy(&set->changed);
+undo_lock:
+    pthread_mutex_destroy(&set->lock);
+    return rc;
+}
+
+int errands_init(struct errands *set, struct loop *loop,
+                 const struct protocol *protocol,
+                 const struct redis_target *target)
+{
+    int rc;
+
+    *set = (struct errands){.loop = loop, .protocol = protocol};
+    set->todo_end = &set->todo;
+    set->wake = (struct loop_watch){.act = on_wake, .ctx = set};
+    set->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (set->wake.fd < 0)
+        return -errno;
+    rc = redis_create(target, "capibox-api-errands", &set->redis);
+    if (rc == 0)
+        rc = loop_add(loop, &set->wake, EPOLLIN);
+    if (rc == 0)
+        rc = start_thread(set);
+    if (rc < 0)
+        errands_fini(set);
+    return rc;
+}
+
+static void stop_thread(struct errands *set)
+{
+    MUST0(pthread_mutex_lock(&set->lock));
+    set->stopping = true;
+    MUST0(pthread_cond_broadcast(&set->changed));
+    MUST0(pthread_mutex_unlock(&set->lock));
+    MUST0(pthread_join(set->thread, NULL));
+    pthread_cond_destroy(&set->changed);
+    pthread_mutex_destroy(&set->lock);
+    set->has_thread = false;
+}
+
+void errands_fini(struct errands *set)
+{
+    if (!set->loop)
+        return;
+    if (set->has_thread)
+        stop_thread(set);
+    for (struct errand *e = set->todo; e; e = e->next)
+        e->rc = -ECANCELED;
+    done_all(set->finished);
+    done_all(set->todo);
+    loop_remove(set->loop, &set->wake);
+    redis_destroy(set->redis);
+    if (set->wake.fd >= 0)
+        close(set->wake.fd);
+    *set = (struct errands){0};
+}
+
+int errands_add(struct errands *set, struct errand *e)
+{
+    int rc = 0;
+
+    e->next = NULL;
+    e->rc = 0;
+    MUST0(pthread_mutex_lock(&set->lock));
+    if (set->waiting >= ERRANDS_MAX) {
+        rc = -EBUSY;
+    } else {
+        *set->todo_end = e;
+        set->todo_end = &e->next;
+        set->waiting++;
+        MUST0(pthread_cond_broadcast(&set->changed));
+    }
+    MUST0(pthread_mutex_unlock(&set->lock));
+    return rc;
+}

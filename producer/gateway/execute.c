@@ -1,0 +1,322 @@
+#include "producer/gateway/execute.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/protocol_call.h"
+#include "common/scope.h"
+#include "producer/client.h"
+#include "producer/gateway/apijob.h"
+#include "producer/gateway/cancel.h"
+#include "producer/gateway/gateway.h"
+#include "producer/gateway/slots.h"
+#include "producer/gateway/submit.h"
+
+struct execution {
+    struct request *request;
+    struct apijob job;
+    struct submission submission;
+    struct waiter waiter;
+    struct slot *slot;
+    int64_t answer_by_ms; /* then 202; 0: at once */
+    char id[JOB_ID_MAX + 1];
+};
+
+static void free_execution(void *state)
+{
+    struct execution *x = state;
+
+    waiters_remove(&x->waiter);
+    apijob_fini(&x->job);
+    free(x);
+}
+
+double execute_prefer(const char *header)
+{
+    double wait = -1;
+
+    while (header && *header) {
+        size_t len = strcspn(header, ",;");
+
+        header += strspn(header, " \t");
+        len = strcspn(header, ",;");
+        if (!strncasecmp(header, "respond-async", 13) && wait < 0)
+            wait = 0;
+        if (!strncasecmp(header, "wait=", 5))
+            wait = strtod(header + 5, NULL);
+        header += len + (header[len] != '\0');
+    }
+    return wait >= 0 && wait < EXECUTE_WAIT_S ? wait
+           : wait < 0                         ? -1
+                                              : EXECUTE_WAIT_S;
+}
+
+/* ---- answers ------------------------------------------------------------ */
+
+void execute_answer_id(struct request *r, unsigned status, const char *id,
+                       const char *job_status, const char *more)
+{
+    AUTO_STRBUF struct strbuf json = STRBUF_INIT;
+
+    strbuf_addf(&json,
+                "{\"job_id\":\"%s\",\"status\":\"%s\",\"status_url\":"
+                "\"/api/v1/e2b/jobs/%s\"%s}\n",
+                id, job_status, id, more);
+    request_answer_json(r, status, &json);
+}
+
+/* The job goes on, but nobody will be told. */
+static void answer_unfinished(struct request *r, const char *id,
+                              const char *code, const char *message)
+{
+    AUTO_STRBUF struct strbuf more = STRBUF_INIT;
+
+    strbuf_addf(&more, ",\"error\":{\"code\":\"%s\",\"message\":\"%s\"}", code,
+                message);
+    r->retry_after_s = REQUEST_RETRY_S;
+    execute_answer_id(r, 503, id, "unknown", more.text ? more.text : "");
+}
+
+static void answer_result(struct request *r, const char *id,
+                          const redisReply *fields)
+{
+    AUTO_STRBUF struct strbuf json = STRBUF_INIT;
+    const redisReply *result = fields->element[WAITERS_RESULT];
+    const char *status = fields->element[WAITERS_STATUS]->str;
+
+    if (result->type == REDIS_REPLY_STRING)
+        strbuf_add(&json, result->str, (size_t)result->len);
+    else
+        strbuf_addf(&json,
+                    "{\"job_id\":\"%s\",\"success\":false,\"status\":\"%s\","
+                    "\"verdict\":\"%s\",\"error\":\"%s before it ran\"}",
+                    id, status, status, status);
+    strbuf_addc(&json, '\n');
+    request_answer_json(r, 200, &json);
+}
+
+/* ---- while it waits ----------------------------------------------------- */
+
+static void on_end(struct waiter *w, int rc, const redisReply *fields)
+{
+    struct execution *x = w->ctx;
+    struct request *r = x->request;
+
+    if (rc == -ENOENT)
+        answer_unfinished(r, x->id, "job_lost",
+                          "Redis no longer knows this job");
+    else if (rc < 0)
+        answer_unfinished(r, x->id, "redis_unavailable",
+                          "Redis cannot be reached; the job may still run");
+    else if (!request_may_see(r, fields->element[WAITERS_TENANT]))
+        request_answer_error(r, 409, "id_taken", "id",
+                             "there is another job with this id");
+    else
+        answer_result(r, x->id, fields);
+}
+
+static void on_abandon(struct request *r, enum abandon why)
+{
+    struct execution *x = r->state;
+
+    waiters_remove(&x->waiter);
+    if (why == ABANDON_GONE && x->job.cancel_on_disconnect)
+        cancel_quietly(r->gateway, x->id);
+    answer_unfinished(r, x->id, "shutting_down",
+                      "the gateway is ending; the job goes on");
+}
+
+static void on_tick(struct request *r, int64_t now_ms)
+{
+    struct execution *x = r->state;
+
+    if (now_ms < x->answer_by_ms || !x->waiter.job)
+        return;
+    waiters_remove(&x->waiter);
+    execute_answer_id(r, 202, x->id, "queued", "");
+}
+
+static void begin_waiting(struct execution *x)
+{
+    struct request *r = x->request;
+
+    strbuf_fini(&x->job.text);
+    job_destroy(TAKE(x->job.job));
+    request_release_body(r);
+    r->abandon = on_abandon;
+    r->tick = on_tick;
+    request_watch(r);
+}
+
+/* ---- submitting --------------------------------------------------------- */
+
+/* There was a job with this id before. */
+static void on_look(void *ctx, int rc, redisReply **reply)
+{
+    struct execution *x = ctx;
+    struct request *r = x->request;
+    const redisReply *fields = *reply;
+
+    if (rc == 0)
+        rc = reply_failure(fields);
+    if (rc < 0 || !reply_is_array(fields, WAITERS_FIELDS)) {
+        request_answer_redis(r, rc < 0 ? rc : -EPROTO);
+    } else if (!request_may_see(r, fields->element[WAITERS_TENANT])) {
+        request_answer_error(r, 409, "id_taken", "id",
+                             "there is another job with this id");
+    } else if (x->answer_by_ms == 0) {
+        const redisReply *status = fields->element[WAITERS_STATUS];
+
+        execute_answer_id(r, 202, x->id,
+                          status->type == REDIS_REPLY_STRING ? status->str
+                                                             : "unknown",
+                          ",\"duplicate\":true");
+    } else {
+        begin_waiting(x);
+        waiters_look(&x->waiter);
+    }
+}
+
+static void look_at_other(struct execution *x)
+{
+    struct gateway *g = x->request->gateway;
+    char key[KEY_MAX];
+    const char *argv[] = {
+        "HMGET",  protocol_key(&g->protocol, key, "job", x->id),
+        "status", "result",
+        "tenant", "verdict"};
+    int rc = link_ask(&g->link, on_look, x, 6, argv);
+
+    if (rc < 0)
+        request_answer_redis(x->request, rc);
+}
+
+static void on_accepted(struct execution *x)
+{
+    slot_keep(x->slot);
+    if (x->answer_by_ms == 0) {
+        execute_answer_id(x->request, 202, x->id, "queued", "");
+        return;
+    }
+    waiters_there(&x->waiter);
+    begin_waiting(x);
+}
+
+static void on_submitted(struct submission *s, int rc,
+                         enum enqueue_answer answer)
+{
+    struct execution *x = s->ctx;
+
+    if (rc == 0 && answer == ENQUEUE_ACCEPTED) {
+        on_accepted(x);
+        return;
+    }
+    slot_drop(TAKE(x->slot));
+    if (rc == 0 && answer == ENQUEUE_DUPLICATE) {
+        look_at_other(x);
+        return;
+    }
+    waiters_remove(&x->waiter);
+    x->request->retry_after_s = REQUEST_RETRY_S;
+    if (rc < 0)
+        request_answer_redis(x->request, rc);
+    else
+        request_answer_error(
+            x->request, 503, "queue_full", "queue",
+            "queue %s holds %lld jobs; try again later", x->job.queue,
+            (long long)x->request->gateway->settings->api_queue_max);
+}
+
+/* Waits before it asks, so that no message comes too early. */
+static int submit(struct execution *x)
+{
+    struct request *r = x->request;
+    struct gateway *g = r->gateway;
+    int rc = slot_take(&g->waiters, r->holder, g->settings->api_jobs_per_key,
+                       x->id, &x->slot);
+
+    if (rc < 0)
+        return rc;
+    x->waiter = (struct waiter){.done = on_end, .ctx = x};
+    if (x->answer_by_ms > 0)
+        rc = waiters_add(&g->waiters, x->id, &x->waiter);
+    x->submission = (struct submission){
+        .gateway = g,
+        .job = &x->job,
+        .tenant = r->holder ? r->holder->name : NULL,
+        .done = on_submitted,
+        .ctx = x,
+    };
+    if (rc == 0)
+        rc = submit_send(&x->submission);
+    if (rc < 0)
+        slot_drop(TAKE(x->slot));
+    return rc;
+}
+
+static void choose_wait(struct execution *x)
+{
+    double wait = execute_prefer(request_header(x->request, "Prefer"));
+
+    if (x->job.async || wait == 0)
+        return;
+    if (wait < 0)
+        wait = EXECUTE_WAIT_S;
+    x->answer_by_ms = clock_ms() + (int64_t)(wait * 1000);
+}
+
+static void answer_failure(struct request *r, int rc)
+{
+    if (rc != -EAGAIN) {
+        request_answer_redis(r, rc);
+        return;
+    }
+    r->retry_after_s = REQUEST_RETRY_S;
+    request_answer_error(r, 429, "too_many_jobs", NULL,
+                         "%lld jobs of this key have not ended yet",
+                         (long long)r->gateway->settings->api_jobs_per_key);
+}
+
+static void execute(struct request *r, bool dynamic)
+{
+    struct apijob_rules rules = {.tenant = r->holder ? r->holder->name : NULL,
+                                 .dynamic = dynamic,
+                                 .settings = r->gateway->settings};
+    struct execution *x = calloc(1, sizeof(*x));
+    struct complaint why = {0};
+    int rc;
+
+    if (!x) {
+        request_answer_redis(r, -ENOMEM);
+        return;
+    }
+    x->request = r;
+    r->state = x;
+    r->free_state = free_execution;
+    rc = apijob_build(r->body.text ? r->body.text : "", r->body.len, &rules,
+                      &x->job, &why);
+    strbuf_fini(&r->body);
+    if (rc < 0) {
+        request_answer_complaint(r, rc, &why);
+        return;
+    }
+    strcpy(x->id, x->job.job->id);
+    choose_wait(x);
+    rc = submit(x);
+    if (rc < 0)
+        answer_failure(r, rc);
+}
+
+void execute_job(struct request *r)
+{
+    execute(r, false);
+}
+
+void execute_dynamic(struct request *r)
+{
+    execute(r, true);
+}

@@ -92,7 +92,7 @@ $(SANDBOXD_A): $(call objects,$(SANDBOXD_SRC))
 $(PRODUCER_A): $(call objects,$(PRODUCER_SRC))
 	$(archive)
 # The pages are built in as they are.
-$(OUT)/producer/gateway/pages_data.o: producer/gateway/pages_data.S producer/gateway/openapi.json $(wildcard producer/dashboard/*)
+$(OUT)/producer/gateway/pages_data.o: producer/gateway/pages_data.S producer/gateway/pages.def producer/gateway/openapi.json $(wildcard producer/dashboard/*)
 	@mkdir -p $(@D)
 	@$(CC) -c -o $@ $<
 $(GATEWAY_A): $(call objects,$(GATEWAY_SRC)) $(OUT)/producer/gateway/pages_data.o

@@ -127,6 +127,7 @@ $(ZYGOTE): $(patsubst %.c,build/pic/%.o,$(ZYGOTE_SRC))
 # A test may name link options of its own.
 WEB_LIBS_test_gateway := -lcurl
 WEB_LIBS_test_gateway_faults := -lcurl
+WEB_LIBS_test_gateway_openapi := -lcurl
 WRAP_test_io := -Wl,--wrap=read,--wrap=write,--wrap=realloc
 WRAP_test_job_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 WRAP_test_log := -Wl,--wrap=write

@@ -203,6 +203,18 @@ static bool is_json(const char *type)
            strchr("; \t", type[16]);
 }
 
+/* Two lengths may be told apart by whoever is in front of us. False: answered.
+ */
+static bool length_fits(struct request *r)
+{
+    if (!request_header(r, "Content-Length") ||
+        !request_header(r, "Transfer-Encoding"))
+        return true;
+    request_answer_error(r, 400, "ambiguous_length", NULL,
+                         "Content-Length and Transfer-Encoding at once");
+    return false;
+}
+
 /* False: answered. */
 static bool body_fits(struct request *r)
 {
@@ -314,8 +326,8 @@ static enum MHD_Result begin(struct http *h, struct MHD_Connection *c,
     *state = r;
     peer_enter(r->peer, PEER_BODY);
     routes_match(h->routes, h->nroutes, method, path, &r->match);
-    if (!route_fits(r, method))
-        return MHD_YES;
+    if (!length_fits(r) || !route_fits(r, method))
+        return r->dropped ? MHD_NO : MHD_YES;
     r->head_only = !strcmp(method, "HEAD");
     r->body_max = r->match.route->flags & ROUTE_BATCH
                       ? APIJOB_BATCH_BYTES_MAX
@@ -619,10 +631,10 @@ static int start_daemon(struct http *h)
     h->daemon = MHD_start_daemon(
         flags, 0, on_accept, h, on_request, h, MHD_OPTION_EXTERNAL_LOGGER,
         on_log, NULL, MHD_OPTION_LISTEN_SOCKET, h->listener,
-        MHD_OPTION_CONNECTION_LIMIT, connections_max(),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)PEERS_ANSWER_S,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
+        connections_max(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HTTP_CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)PEERS_ANSWER_S, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL, MHD_OPTION_ARRAY,
         h->cert ? tls : plain, MHD_OPTION_END);

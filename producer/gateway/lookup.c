@@ -152,7 +152,7 @@ static void take_type(const char *mime, struct lookup_found *out)
         kind > 0 && mime[kind] == '/' ? strspn(mime + kind + 1, ok) : 0;
     bool text = mime && !strncasecmp(mime, "text/", 5);
 
-    if (rest > 0 && kind + rest < 64)
+    if (rest > 0 && kind + rest < 64 && !mime[kind + 1 + rest])
         snprintf(out->type, sizeof(out->type), "%.*s%s", (int)(kind + 1 + rest),
                  mime, text ? "; charset=utf-8" : "");
     else

@@ -1,0 +1,1123 @@
+/* The gateway over real HTTP, with a real worker and a real Redis behind it. */
+#include "tests/support/cmocka_all.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+#include "common/protocol.h"
+#include "common/scope.h"
+#include "tests/support/stage.h"
+#include "tests/support/web.h"
+
+#define API    "/api/v1/e2b/"
+#define ALICE  "alice-key-0123456789"
+#define ALICE2 "alice-key-9876543210"
+#define BOB    "bob-key-0123456789ab"
+
+static struct rig rig;
+static struct proc worker;
+static struct web web;
+
+static int open_all(void **state)
+{
+    (void)state;
+    stage_open(&rig, NULL);
+    stage_worker(&rig, &worker, NULL);
+    web_start(&rig, &web, NULL);
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    assert_int_equal(web_stop(&web), 0);
+    assert_int_equal(stage_end_worker(&worker), 0);
+    rig_close(&rig);
+    return 0;
+}
+
+/* One request with a JSON body (NULL: a GET). */
+static void ask(struct answer *a, const char *path, const char *body)
+{
+    web_ask(&web, a, body ? "POST" : "GET", path, body, NULL);
+}
+
+static void expect_ok(const char *path, const char *body, struct answer *a)
+{
+    ask(a, path, body);
+    web_expect(a, 200);
+    assert_non_null(a->json);
+}
+
+/* ---- jobs --------------------------------------------------------------- */
+
+static void what_capibara6_sends_is_run_and_answered(void **state)
+{
+    static const char *const fields[] = {
+        "success",        "logs",          "results",    "error",
+        "execution_time", "template_used", "sandbox_id", "sandbox_info",
+        "timestamp",      "metadata",      "job_id",     "verdict"};
+    static const struct {
+        const char *path, *body, *tpl;
+    } asked[] = {
+        {API "execute", "{\"code\":\"print(6*7)\",\"language\":\"python\"}",
+         "default"},
+        {"/api/e2b/execute",
+         "{\"code\":\"print(6*7)\",\"template\":\"data_analysis\"}",
+         "data_analysis"},
+        {API "execute",
+         "{\"code\":\"print(6*7)\",\"template_id\":\"quick_script\"}",
+         "quick_script"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++) {
+        struct answer a;
+
+        expect_ok(asked[i].path, asked[i].body, &a);
+        for (size_t k = 0; k < sizeof(fields) / sizeof(*fields); k++)
+            if (!cJSON_HasObjectItem(a.json, fields[k]))
+                fail_msg("%s is missing: %s", fields[k], a.body);
+        stage_expect(a.json, "template_used", asked[i].tpl);
+        stage_expect(a.json, "logs.stdout.0", "42\n");
+        answer_free(&a);
+    }
+}
+
+static void code_that_fails_is_a_result(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "execute", "{\"code\":\"1/0\"}", &a);
+    stage_expect(a.json, "verdict", "user_error");
+    stage_expect(a.json, "error_detail.name", "ZeroDivisionError");
+    answer_free(&a);
+}
+
+static void metadata_comes_back_untouched(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "execute",
+              "{\"metadata\":{\"n\":12345678901234567890,\"s\":\"\\u00e9\"},"
+              "\"code\":\"1\"}",
+              &a);
+    assert_non_null(strstr(a.body, "12345678901234567890"));
+    answer_free(&a);
+}
+
+static void a_dynamic_spec_runs_with_what_it_asks_for(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "dynamic",
+              "{\"code\":\"1\",\"task_type\":\"quick\",\"requirements\":"
+              "{\"timeout\":7,\"memory_limit_mb\":99}}",
+              &a);
+    stage_expect(a.json, "template_used", "quick_script");
+    assert_int_equal(
+        (int)stage_number(a.json, "sandbox_info.config.memory_limit_mb"), 99);
+    answer_free(&a);
+    expect_ok(API "dynamic", "{\"code\":\"1\"}", &a);
+    stage_expect(a.json, "task_type", "general");
+    answer_free(&a);
+}
+
+static bool has_ended(void *ctx)
+{
+    struct answer a;
+    bool ended;
+
+    ask(&a, ctx, NULL);
+    ended = stage_text(a.json, "verdict") != NULL;
+    answer_free(&a);
+    return ended;
+}
+
+static void expect_end(const char *id, const char *verdict)
+{
+    char path[128];
+    struct answer a;
+
+    snprintf(path, sizeof(path), API "jobs/%s", id);
+    assert_true(wait_until(has_ended, path, RIG_WAIT_MS));
+    expect_ok(path, NULL, &a);
+    stage_expect(a.json, "verdict", verdict);
+    stage_expect(a.json, "job_id", id);
+    answer_free(&a);
+}
+
+static void an_async_job_is_answered_at_once_and_found_by_its_id(void **state)
+{
+    struct answer a;
+    char at[256];
+
+    (void)state;
+    ask(&a, API "execute", "{\"code\":\"1\",\"id\":\"as-1\",\"async\":true}");
+    web_expect(&a, 202);
+    stage_expect(a.json, "job_id", "as-1");
+    stage_expect(a.json, "status", "queued");
+    stage_expect(a.json, "status_url", API "jobs/as-1");
+    answer_free(&a);
+    expect_end("as-1", "ok");
+    web_ask(&web, &a, "POST", API "execute", "{\"code\":\"1\",\"id\":\"as-2\"}",
+            "Prefer: respond-async", NULL);
+    web_expect(&a, 202);
+    answer_header(&a, "Content-Type", at);
+    assert_string_equal(at, "application/json");
+    answer_free(&a);
+    expect_end("as-2", "ok");
+}
+
+static void a_wait_that_is_over_answers_with_the_id(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    web_ask(&web, &a, "POST", API "execute",
+            "{\"code\":\"import time; time.sleep(4)\",\"id\":\"wait-1\"}",
+            "Prefer: wait=1", NULL);
+    web_expect(&a, 202);
+    assert_true(a.seconds >= 1 && a.seconds < 3.5);
+    answer_free(&a);
+    expect_end("wait-1", "ok");
+}
+
+static void the_same_id_is_run_once(void **state)
+{
+    struct answer first, second;
+
+    (void)state;
+    expect_ok(API "execute", "{\"code\":\"print(1)\",\"id\":\"once\"}", &first);
+    expect_ok(API "execute", "{\"code\":\"print(2)\",\"id\":\"once\"}",
+              &second);
+    assert_string_equal(first.body, second.body);
+    answer_free(&first);
+    answer_free(&second);
+    ask(&second, API "execute",
+        "{\"code\":\"print(2)\",\"id\":\"once\",\"async\":true}");
+    web_expect(&second, 202);
+    stage_expect(second.json, "status", "succeeded");
+    answer_free(&second);
+}
+
+static void a_batch_counts_up_to_its_end(void **state)
+{
+    struct answer a;
+    char path[160];
+    int64_t until = clock_ms() + RIG_WAIT_MS;
+
+    (void)state;
+    ask(&a, API "batch",
+        "{\"jobs\":[{\"code\":\"1\"},{\"code\":\"1/0\"},{\"code\":\"2\"}]}");
+    web_expect(&a, 202);
+    assert_int_equal(cJSON_GetArraySize(stage_at(a.json, "job_ids")), 3);
+    snprintf(path, sizeof(path), API "batch/%s",
+             stage_text(a.json, "batch_id"));
+    answer_free(&a);
+    for (;;) {
+        bool done;
+
+        expect_ok(path, NULL, &a);
+        done = !strcmp(stage_text(a.json, "status"), "completed");
+        if (done || clock_ms() > until)
+            break;
+        answer_free(&a);
+        usleep(20000);
+    }
+    assert_int_equal((int)stage_number(a.json, "total"), 3);
+    assert_int_equal((int)stage_number(a.json, "done"), 3);
+    assert_int_equal((int)stage_number(a.json, "succeeded"), 2);
+    assert_int_equal((int)stage_number(a.json, "failed"), 1);
+    answer_free(&a);
+}
+
+static void what_is_wrong_with_a_job_is_named(void **state)
+{
+    static const struct {
+        const char *path, *body;
+        long status;
+        const char *code, *field;
+    } wrong[] = {
+        {API "execute", "", 400, "invalid_json", NULL},
+        {API "execute", "{\"code\":", 400, "invalid_json", NULL},
+        {API "execute", "{\"code\":\"1\"}}", 400, "invalid_json", NULL},
+        {API "execute", "{'code':1}", 400, "invalid_json", NULL},
+        {API "execute", "[]", 422, "invalid_field", NULL},
+        {API "execute", "null", 422, "invalid_field", NULL},
+        {API "execute", "{}", 422, "invalid_field", "code"},
+        {API "execute", "{\"code\":1}", 422, "invalid_field", "code"},
+        {API "execute", "{\"code\":\"a\\u0000b\"}", 422, "invalid_field",
+         "code"},
+        {API "execute", "{\"code\":\"1\",\"id\":\"a b\"}", 422, "invalid_field",
+         "id"},
+        {API "execute", "{\"code\":\"1\",\"async\":1}", 422, "invalid_field",
+         "async"},
+        {API "execute", "{\"code\":\"1\",\"queue\":\"nope\"}", 422,
+         "invalid_field", "queue"},
+        {API "execute", "{\"code\":\"1\",\"code\":\"2\"}", 422, "invalid_field",
+         "code"},
+        {API "execute", "{\"code\":\"1\",\"timeout\":1e999}", 422,
+         "invalid_field", NULL},
+        {API "dynamic", "{\"code\":\"1\",\"requirements\":[]}", 422,
+         "invalid_field", "requirements"},
+        {API "execute",
+         "{\"code\":\"1\",\"files\":[{\"path\":\"../x\",\"content\":\"\"}]}",
+         422, "invalid_field", "files[0].path"},
+        {API "batch", "{}", 422, "invalid_field", "jobs"},
+        {API "batch", "{\"jobs\":{}}", 422, "invalid_field", "jobs"},
+        {API "batch", "{\"jobs\":[]}", 422, "invalid_field", "jobs"},
+        {API "batch", "{\"jobs\":[{\"code\":\"1\"},{\"code\":2}]}", 422,
+         "invalid_field", "jobs[1].code"},
+        {API "batch", "{\"jobs\":[{\"code\":\"1\"},3]}", 422, "invalid_field",
+         "jobs[1]"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        struct answer a;
+
+        ask(&a, wrong[i].path, wrong[i].body);
+        web_expect_error(&a, wrong[i].status, wrong[i].code, wrong[i].field);
+        answer_free(&a);
+    }
+    assert_int_equal(rig_number(&rig, "LLEN", "{capibox}:queue:default", NULL),
+                     0);
+}
+
+static void a_full_queue_turns_jobs_away(void **state)
+{
+    struct web small = {0};
+    struct answer a;
+    char after[256];
+
+    (void)state;
+    web_start(&rig, &small,
+              (const char *[]){"CAPIBOX_API_QUEUE_MAX=1",
+                               "CAPIBOX_QUEUES=unserved", NULL});
+    for (int i = 0; i < 2; i++) {
+        web_ask(&small, &a, "POST", API "execute",
+                "{\"code\":\"1\",\"async\":true,\"queue\":\"unserved\"}", NULL);
+        web_expect(&a, i == 0 ? 202 : 503);
+        if (i == 1) {
+            web_expect_error(&a, 503, "queue_full", "queue");
+            assert_string_equal(answer_header(&a, "Retry-After", after), "1");
+        }
+        answer_free(&a);
+    }
+    assert_int_equal(web_stop(&small), 0);
+    rig_number(&rig, "DEL", "{capibox}:queue:unserved", NULL);
+}
+
+/* ---- files -------------------------------------------------------------- */
+
+static void files_and_pictures_are_served_but_never_live(void **state)
+{
+    static const struct {
+        const char *path, *type, *holds;
+    } files[] = {
+        {"plot.png", "image/png", "\x89PNG"},
+        {"/home/user/plot.png", "image/png", "\x89PNG"},
+        {"page.html", "text/html; charset=utf-8", "<script>"},
+        {"sub/a%20b.txt", "text/plain; charset=utf-8", "text"},
+        {"result-1.svg", "image/svg+xml", "<svg"},
+    };
+    struct answer a;
+    char path[160], text[256];
+
+    (void)state;
+    expect_ok(
+        API "execute",
+        "{\"id\":\"files\",\"code\":\"import os\\nos.mkdir('sub')\\n"
+        "open('plot.png','wb').write(b'\\\\x89PNG\\\\r\\\\n\\\\x1a\\\\n')\\n"
+        "open('page.html','w').write('<script>alert(1)</script>')\\n"
+        "open('sub/a b.txt','w').write('text')\\n"
+        "class S:\\n  def _repr_svg_(self): return '<svg></svg>'\\nS()\","
+        "\"output_files\":[\"*.png\",\"page.html\",\"sub/*\"]}",
+        &a);
+    answer_free(&a);
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        snprintf(path, sizeof(path), API "jobs/files/files/%s", files[i].path);
+        ask(&a, path, NULL);
+        web_expect(&a, 200);
+        assert_string_equal(answer_header(&a, "Content-Type", text),
+                            files[i].type);
+        assert_non_null(strstr(a.body, files[i].holds));
+        answer_header(&a, "Content-Security-Policy", text);
+        assert_int_equal(strncmp(text, "sandbox; default-src 'none'", 27), 0);
+        assert_string_equal(answer_header(&a, "X-Content-Type-Options", text),
+                            "nosniff");
+        answer_free(&a);
+    }
+}
+
+static void tricks_in_file_names_find_nothing(void **state)
+{
+    static const char *const tricks[] = {"../../../../etc/passwd",
+                                         "..%2f..%2fetc%2fpasswd",
+                                         "%2e%2e/x",
+                                         "/etc/passwd",
+                                         "plot.png%00.html",
+                                         "%",
+                                         "%zz",
+                                         "./x",
+                                         "a//b",
+                                         "result-0.png",
+                                         "result-99999999999.png",
+                                         "result--1.png",
+                                         "%c3%28",
+                                         "..",
+                                         "%5c..%5cx"};
+    char path[4200];
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "execute", "{\"id\":\"tricks\",\"code\":\"1\"}", &a);
+    answer_free(&a);
+    for (size_t i = 0; i < sizeof(tricks) / sizeof(*tricks); i++) {
+        snprintf(path, sizeof(path), API "jobs/tricks/files/%s", tricks[i]);
+        ask(&a, path, NULL);
+        if ((a.status != 404 && a.status != 400) || strstr(a.body, "root:"))
+            fail_msg("%s: %ld %s", tricks[i], a.status, a.body);
+        answer_free(&a);
+    }
+    memset(path, 'a', 4000);
+    memcpy(path, API "jobs/tricks/files/", 30);
+    path[4000] = '\0';
+    ask(&a, path, NULL);
+    assert_true(a.status >= 400 && a.status < 500);
+    answer_free(&a);
+}
+
+/* ---- events ------------------------------------------------------------- */
+
+static void
+events_come_as_they_happen_and_go_on_where_they_broke_off(void **state)
+{
+    struct answer a;
+    char text[256], id[64];
+    const char *at;
+
+    (void)state;
+    ask(&a, API "execute",
+        "{\"id\":\"ev\",\"stream\":true,\"async\":true,\"code\":\"import "
+        "time\\nprint('one',flush=True)\\ntime.sleep(1)\\nprint('two',flush="
+        "True)\"}");
+    web_expect(&a, 202);
+    answer_free(&a);
+    ask(&a, API "jobs/ev/events", NULL);
+    web_expect(&a, 200);
+    assert_string_equal(answer_header(&a, "Content-Type", text),
+                        "text/event-stream");
+    at = strstr(a.body, "\"one");
+    assert_non_null(at);
+    assert_non_null(strstr(at, "\"two"));
+    assert_non_null(strstr(at, "event: end\ndata: {\"verdict\":\"ok\"}\n\n"));
+    assert_true(a.seconds >= 0.7);
+    /* The id in front of "one": what comes after it is "two" and the end. */
+    while (at > a.body && strncmp(at, "id: ", 4) != 0)
+        at--;
+    snprintf(id, sizeof(id), "Last-Event-ID: %.*s", (int)strcspn(at + 4, "\n"),
+             at + 4);
+    answer_free(&a);
+    web_ask(&web, &a, "GET", API "jobs/ev/events", NULL, id, NULL);
+    assert_null(strstr(a.body, "\"one"));
+    assert_non_null(strstr(a.body, "\"two"));
+    answer_free(&a);
+    web_ask(&web, &a, "GET", API "jobs/ev/events", NULL, "Last-Event-ID: x",
+            NULL);
+    web_expect_error(&a, 400, "invalid_event_id", NULL);
+    answer_free(&a);
+}
+
+static void a_job_that_does_not_stream_has_its_end(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    ask(&a, API "execute",
+        "{\"id\":\"quiet\",\"async\":true,\"code\":\"import time; "
+        "time.sleep(0.5)\"}");
+    answer_free(&a);
+    ask(&a, API "jobs/quiet/events", NULL);
+    web_expect(&a, 200);
+    assert_string_equal(a.body, "event: end\ndata: {\"verdict\":\"ok\"}\n\n");
+    answer_free(&a);
+    ask(&a, API "jobs/nobody/events", NULL);
+    web_expect_error(&a, 404, "no_such_job", NULL);
+    answer_free(&a);
+}
+
+/* ---- cancelling --------------------------------------------------------- */
+
+static bool is_running(void *ctx)
+{
+    return !strcmp(rig_job(&rig, ctx, "status"), "running");
+}
+
+static void a_running_job_is_cancelled(void **state)
+{
+    struct web_call call = {.web = &web,
+                            .method = "POST",
+                            .path = API "execute",
+                            .body = "{\"id\":\"cancel-me\",\"code\":\"import "
+                                    "time; time.sleep(60)\"}"};
+    struct answer a;
+
+    (void)state;
+    web_begin(&call);
+    assert_true(
+        wait_until(is_running, (void *)(uintptr_t) "cancel-me", RIG_WAIT_MS));
+    web_ask(&web, &a, "DELETE", API "jobs/cancel-me", NULL, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
+    web_wait(&call);
+    web_expect(&call.answer, 200);
+    stage_expect(call.answer.json, "verdict", "cancelled");
+    answer_free(&call.answer);
+    web_ask(&web, &a, "DELETE", API "jobs/cancel-me", NULL, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    web_ask(&web, &a, "DELETE", API "jobs/never-was", NULL, NULL);
+    web_expect_error(&a, 404, "no_such_job", NULL);
+    answer_free(&a);
+    web_ask(&web, &a, "DELETE", API "jobs/once", NULL, NULL);
+    web_expect_error(&a, 409, "already_ended", NULL);
+    answer_free(&a);
+}
+
+static void run_until_given_up(const char *id, const char *member)
+{
+    char body[256];
+    struct web_call call = {.web = &web,
+                            .method = "POST",
+                            .path = API "execute",
+                            .body = body,
+                            .timeout_ms = 1500};
+
+    snprintf(body, sizeof(body),
+             "{\"id\":\"%s\",\"code\":\"import time; time.sleep(4)\"%s}", id,
+             member);
+    web_begin(&call);
+    web_wait(&call);
+    assert_int_equal(call.answer.status, 0);
+    answer_free(&call.answer);
+}
+
+static void who_leaves_takes_the_job_along_only_if_they_said_so(void **state)
+{
+    (void)state;
+    run_until_given_up("left-on", "");
+    run_until_given_up("left-off", ",\"cancel_on_disconnect\":true");
+    expect_end("left-off", "cancelled");
+    expect_end("left-on", "ok");
+}
+
+/* ---- figures ------------------------------------------------------------ */
+
+static void stats_say_what_the_hashes_say(void **state)
+{
+    static const char *const fields[] = {
+        "total_executions", "successful_executions", "failed_executions",
+        "sandbox_created"};
+    struct answer a;
+    double runs, time;
+    char text[64];
+
+    (void)state;
+    expect_ok(API "stats", NULL, &a);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+        snprintf(text, sizeof(text), "stats.%s", fields[i]);
+        assert_int_equal((int)stage_number(a.json, text),
+                         (int)rig_stat(&rig, fields[i]));
+    }
+    runs = stage_number(a.json, "stats.total_executions");
+    time = stage_number(a.json, "stats.total_execution_time");
+    assert_true(runs > 5 && time > 0);
+    assert_true(stage_number(a.json, "average_execution_time") - time / runs <
+                1e-5);
+    assert_true(stage_number(a.json, "success_rate") -
+                    100 * stage_number(a.json, "stats.successful_executions") /
+                        runs <
+                0.001);
+    assert_int_equal(
+        cJSON_GetArraySize(stage_at(a.json, "templates_available")), 5);
+    assert_int_equal((int)stage_number(a.json, "verdicts.ok"),
+                     (int)stage_number(a.json, "stats.successful_executions"));
+    assert_true(stage_number(a.json, "max_concurrent_sandboxes") >= 1);
+    assert_true(stage_number(a.json, "active_sandboxes") >= 0);
+    assert_true(stage_number(a.json, "latency.p99") >=
+                stage_number(a.json, "latency.p50"));
+    assert_int_equal(cJSON_GetArraySize(stage_at(a.json, "workers")), 1);
+    assert_true(cJSON_GetArraySize(stage_at(a.json, "per_minute")) >= 1);
+    assert_true(stage_number(a.json, "per_template.default.total_executions") >=
+                1);
+    answer_free(&a);
+}
+
+static void a_queue_shows_its_depth_and_its_age(void **state)
+{
+    struct answer a;
+    const cJSON *queue;
+    bool seen = false;
+
+    (void)state;
+    rig_push(&rig, "forgotten", "{\"code\":\"1\"}");
+    /* Nobody serves it, so it is found by looking, a piece at a time. */
+    for (int i = 0; i < 200 && !seen; i++) {
+        expect_ok(API "stats", NULL, &a);
+        cJSON_ArrayForEach(queue, stage_at(a.json, "queues"))
+        {
+            if (!strcmp(stage_text(queue, "name"), "forgotten")) {
+                seen = true;
+                assert_int_equal((int)stage_number(queue, "depth"), 1);
+                assert_int_equal((int)stage_number(queue, "served_by"), 0);
+                assert_true(cJSON_IsNull(stage_at(queue, "oldest_age")));
+            }
+        }
+        answer_free(&a);
+        usleep(100000);
+    }
+    assert_true(seen);
+    rig_number(&rig, "DEL", "{capibox}:queue:forgotten", NULL);
+}
+
+static void metrics_have_both_families_and_please_promtool(void **state)
+{
+    static const char *const names[] = {
+        "capibara6_e2b_executions_total{language=\"python\",status="
+        "\"success\"} ",
+        "capibara6_e2b_execution_duration_seconds_bucket{language=\"python\","
+        "le=\"+Inf\"} ",
+        "capibara6_e2b_sandbox_count{language=\"python\"} ",
+        "capibox_queue_depth{queue=\"default\"} 0",
+        "capibox_jobs_ended_total{verdict=\"ok\"} ",
+        "capibox_workers 1",
+    };
+    const char *argv[] = {"promtool", "check", "metrics", NULL};
+    AUTO_FREE char *out = NULL, *err = NULL;
+    struct answer a;
+    long long count;
+
+    (void)state;
+    ask(&a, "/metrics", NULL);
+    web_expect(&a, 200);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (!strstr(a.body, names[i]))
+            fail_msg("no %s in:\n%s", names[i], a.body);
+    count = atoll(strstr(a.body, names[0]) + strlen(names[0]));
+    assert_true(count >= 1);
+    char field[] = "language:python:successful_executions";
+    assert_int_equal(count, rig_stat(&rig, field));
+    if (access("/usr/bin/promtool", X_OK) < 0) {
+        printf("SKIP: there is no promtool\n");
+        answer_free(&a);
+        return;
+    }
+    proc_run(&(struct proc_start){.argv = argv, .stdin_text = a.body},
+             RIG_WAIT_MS, &out, &err);
+    /* The one name it would not choose is capibara6's. */
+    assert_string_equal(out, "");
+    if (*err)
+        assert_string_equal(
+            err, "capibara6_e2b_sandbox_count non-histogram and non-summary "
+                 "metrics should not have \"_count\" suffix\n");
+    answer_free(&a);
+}
+
+static void health_runs_a_job(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "health", NULL, &a);
+    stage_expect(a.json, "status", "healthy");
+    stage_expect(a.json, "test_execution.verdict", "ok");
+    assert_true(stage_number(a.json, "stats.stats.total_executions") >= 1);
+    assert_non_null(stage_text(a.json, "timestamp"));
+    answer_free(&a);
+    expect_ok("/api/e2b/health", NULL, &a);
+    answer_free(&a);
+    expect_ok("/health", NULL, &a);
+    answer_free(&a);
+}
+
+static void templates_are_listed(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "templates", NULL, &a);
+    assert_int_equal(cJSON_GetArraySize(a.json), 5);
+    assert_non_null(stage_text(a.json, "0.config.template_name"));
+    answer_free(&a);
+}
+
+static void jobs_that_ended_last_are_listed(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "execute", "{\"id\":\"last-one\",\"code\":\"1\"}", &a);
+    answer_free(&a);
+    expect_ok(API "jobs?limit=3", NULL, &a);
+    assert_int_equal(cJSON_GetArraySize(stage_at(a.json, "jobs")), 3);
+    stage_expect(a.json, "jobs.0.job_id", "last-one");
+    stage_expect(a.json, "jobs.0.status", "succeeded");
+    answer_free(&a);
+    ask(&a, API "jobs?limit=0", NULL);
+    web_expect_error(&a, 400, "invalid_query", "limit");
+    answer_free(&a);
+}
+
+static void the_dead_are_listed_retried_and_dropped(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    rig_push(&rig, "default",
+             "{\"id\":\"no-good\",\"code\":\"1\","
+             "\"template\":\"nope\"}");
+    expect_end("no-good", "rejected");
+    expect_ok(API "dead?limit=5", NULL, &a);
+    assert_int_equal((int)stage_number(a.json, "total"), 1);
+    stage_expect(a.json, "dead.0.job_id", "no-good");
+    answer_free(&a);
+    expect_ok(API "dead/no-good", NULL, &a);
+    stage_expect_part(a.json, "text", "\"nope\"");
+    answer_free(&a);
+    web_ask(&web, &a, "POST", API "dead/no-good/retry", NULL, NULL);
+    web_expect(&a, 200);
+    stage_expect(a.json, "status", "queued");
+    answer_free(&a);
+    expect_end("no-good", "rejected");
+    web_ask(&web, &a, "DELETE", API "dead/no-good", NULL, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    web_ask(&web, &a, "DELETE", API "dead/no-good", NULL, NULL);
+    web_expect_error(&a, 404, "no_such_job", NULL);
+    answer_free(&a);
+}
+
+/* ---- paths, methods, bodies --------------------------------------------- */
+
+static void unknown_paths_and_methods_are_refused(void **state)
+{
+    static const struct {
+        const char *method, *path;
+        long status;
+        const char *allow;
+    } asked[] = {
+        {"GET", "/nope", 404, ""},
+        {"GET", "/..", 404, ""},
+        {"GET", "//", 404, ""},
+        {"GET", "/index.html", 404, ""},
+        {"GET", "/%2e%2e/etc/passwd", 404, ""},
+        {"GET", API "jobs/a/b", 404, ""},
+        {"GET", API "jobs/%00", 400, ""},
+        {"GET", API "jobs/nobody", 404, ""},
+        {"GET", API "batch/nobody", 404, ""},
+        {"GET", API "execute", 405, "POST"},
+        {"PUT", API "stats", 405, "GET, HEAD"},
+        {"PATCH", API "jobs/x", 405, "GET, HEAD, DELETE"},
+        {"BREW", "/", 405, "GET, HEAD"},
+        {"HEAD", "/health", 200, ""},
+        {"OPTIONS", API "execute", 204, "POST"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++) {
+        struct answer a;
+        char allow[256];
+
+        web_ask(&web, &a, asked[i].method, asked[i].path, NULL, NULL);
+        web_expect(&a, asked[i].status);
+        assert_string_equal(answer_header(&a, "Allow", allow), asked[i].allow);
+        if (asked[i].status >= 400)
+            assert_non_null(stage_text(a.json, "error.code"));
+        answer_free(&a);
+    }
+}
+
+static void a_body_must_be_json_and_of_a_size(void **state)
+{
+    static const char *const types[] = {
+        "Content-Type: text/plain", "Content-Type: application/jsonx",
+        "Content-Type: application/x-www-form-urlencoded", "Content-Type:"};
+    size_t size = (5u << 20);
+    AUTO_FREE char *body = malloc(size + 1);
+    struct answer a;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+        web_ask(&web, &a, "POST", API "execute", "{\"code\":\"1\"}", types[i],
+                NULL);
+        web_expect_error(&a, 415, "unsupported_media_type", NULL);
+        answer_free(&a);
+    }
+    web_ask(&web, &a, "POST", API "execute", "{\"code\":\"1\"}",
+            "Content-Type: application/json; charset=utf-8", NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    memset(body, ' ', size);
+    body[size] = '\0';
+    ask(&a, API "execute", body);
+    web_expect_error(&a, 413, "too_large", NULL);
+    answer_free(&a);
+    web_ask(&web, &a, "POST", API "execute", body, "Transfer-Encoding: chunked",
+            NULL);
+    web_expect_error(&a, 413, "too_large", NULL);
+    answer_free(&a);
+}
+
+/* ---- pages -------------------------------------------------------------- */
+
+static void pages_allow_no_script_but_their_own(void **state)
+{
+    static const char *const pages[] = {"/", "/app.js", "/style.css"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pages) / sizeof(*pages); i++) {
+        struct answer a;
+        char text[256], match[300];
+
+        ask(&a, pages[i], NULL);
+        web_expect(&a, 200);
+        assert_true(a.size > 0);
+        answer_header(&a, "Content-Security-Policy", text);
+        assert_int_equal(
+            strncmp(text, "default-src 'none'; script-src 'self';", 38), 0);
+        assert_null(strstr(text, "unsafe"));
+        if (i == 0) {
+            assert_null(strstr(a.body, "<script>"));
+            assert_null(strstr(a.body, "<style"));
+            assert_null(strstr(a.body, " onclick="));
+        }
+        answer_header(&a, "ETag", text);
+        snprintf(match, sizeof(match), "If-None-Match: %s", text);
+        answer_free(&a);
+        web_ask(&web, &a, "GET", pages[i], NULL, match, NULL);
+        web_expect(&a, 304);
+        assert_int_equal((int)a.size, 0);
+        answer_free(&a);
+    }
+}
+
+static void pages_of_others_are_kept_out(void **state)
+{
+    static const char JOB[] = "{\"code\":\"1\"}";
+    struct web listed = {0};
+    struct answer a;
+    char text[256];
+
+    (void)state;
+    web_ask(&web, &a, "POST", API "execute", JOB, "Origin: https://evil.test",
+            NULL);
+    web_expect_error(&a, 403, "origin_not_allowed", NULL);
+    assert_string_equal(answer_header(&a, "Access-Control-Allow-Origin", text),
+                        "");
+    answer_free(&a);
+    web_ask(&web, &a, "GET", API "stats", NULL, "Host: evil.test", NULL);
+    web_expect_error(&a, 421, "wrong_host", NULL);
+    answer_free(&a);
+    web_ask(&web, &a, "GET", API "stats", NULL, "Host: localhost:99", NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    web_start(&rig, &listed,
+              (const char *[]){"CAPIBOX_API_ORIGINS=https://a.test,"
+                               "https://b.test",
+                               NULL});
+    web_ask(&listed, &a, "POST", API "execute", JOB, "Origin: https://b.test",
+            NULL);
+    web_expect(&a, 200);
+    assert_string_equal(answer_header(&a, "Access-Control-Allow-Origin", text),
+                        "https://b.test");
+    answer_free(&a);
+    web_ask(&listed, &a, "OPTIONS", API "execute", NULL,
+            "Origin: https://a.test", "Access-Control-Request-Method: POST",
+            "Access-Control-Request-Headers: content-type", NULL);
+    web_expect(&a, 204);
+    assert_string_equal(answer_header(&a, "Access-Control-Allow-Methods", text),
+                        "POST");
+    answer_header(&a, "Access-Control-Allow-Headers", text);
+    assert_non_null(strstr(text, "Content-Type"));
+    answer_free(&a);
+    web_ask(&listed, &a, "POST", API "execute", JOB, "Origin: https://c.test",
+            NULL);
+    web_expect_error(&a, 403, "origin_not_allowed", NULL);
+    answer_free(&a);
+    assert_int_equal(web_stop(&listed), 0);
+}
+
+/* ---- keys --------------------------------------------------------------- */
+
+static char keys_file[300];
+
+static void write_keys(const char *text)
+{
+    FILE *file;
+
+    snprintf(keys_file, sizeof(keys_file), "%s/keys", rig.server.dir);
+    file = fopen(keys_file, "w");
+    MUST(file);
+    fputs(text, file);
+    fclose(file);
+    chmod(keys_file, 0600);
+}
+
+static void start_keyed(struct web *keyed, const char *more)
+{
+    char setting[400];
+
+    snprintf(setting, sizeof(setting), "CAPIBOX_API_KEYS=%s", keys_file);
+    web_start(&rig, keyed, (const char *[]){setting, more, NULL});
+}
+
+static long status_with(struct web *w, const char *header, const char *path)
+{
+    struct answer a;
+    long status;
+
+    web_ask(w, &a, "GET", path, NULL, header, NULL);
+    status = a.status;
+    answer_free(&a);
+    return status;
+}
+
+static void a_key_is_needed_where_keys_are_set(void **state)
+{
+    static const char *const wrong[] = {
+        NULL,
+        "X-API-Key: ",
+        "X-API-Key: alice",
+        "X-API-Key: " ALICE "x",
+        "Authorization: " ALICE,
+        "Authorization: Basic " ALICE,
+        "Authorization: Bearer wrong-key-0123456789"};
+    struct web keyed = {0};
+    struct answer a;
+    char text[256];
+
+    (void)state;
+    write_keys("# who may\nalice:" ALICE "\n\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        web_ask(&keyed, &a, "GET", API "stats", NULL, wrong[i], NULL);
+        web_expect_error(&a, 401, "unauthorized", NULL);
+        assert_string_equal(answer_header(&a, "WWW-Authenticate", text),
+                            "Bearer");
+        answer_free(&a);
+    }
+    assert_int_equal(status_with(&keyed, "X-API-Key: " ALICE, API "stats"),
+                     200);
+    assert_int_equal(
+        status_with(&keyed, "Authorization: Bearer " BOB, "/metrics"), 200);
+    assert_int_equal(status_with(&keyed, NULL, "/health"), 200);
+    assert_int_equal(status_with(&keyed, NULL, "/"), 200);
+    AUTO_FREE char *said = proc_err(&keyed.proc);
+    assert_null(strstr(said, ALICE));
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+static void a_key_sees_its_own_jobs_only(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"hers\",\"code\":\"1\",\"tenant\":\"bob\"}", A, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    assert_string_equal(rig_job(&rig, "hers", "tenant"), "alice");
+    assert_int_equal(status_with(&keyed, A, API "jobs/hers"), 200);
+    assert_int_equal(status_with(&keyed, B, API "jobs/hers"), 404);
+    assert_int_equal(status_with(&keyed, B, API "jobs/hers/events"), 404);
+    assert_int_equal(status_with(&keyed, B, API "jobs/hers/files/x"), 404);
+    web_ask(&keyed, &a, "DELETE", API "jobs/hers", NULL, B, NULL);
+    web_expect_error(&a, 404, "no_such_job", NULL);
+    answer_free(&a);
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"hers\",\"code\":\"2\"}", B, NULL);
+    web_expect_error(&a, 409, "id_taken", "id");
+    answer_free(&a);
+    web_ask(&keyed, &a, "GET", API "jobs?limit=500", NULL, B, NULL);
+    assert_null(strstr(a.body, "\"hers\""));
+    answer_free(&a);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+static void keys_are_replaced_without_a_restart(void **state)
+{
+    struct web keyed = {0};
+
+    (void)state;
+    write_keys("alice:" ALICE "\n");
+    start_keyed(&keyed, NULL);
+    write_keys("alice:" ALICE2 "\n");
+    proc_signal(&keyed.proc, SIGHUP);
+    assert_true(proc_says(&keyed.proc, "keys read again", RIG_WAIT_MS));
+    assert_int_equal(status_with(&keyed, "X-API-Key: " ALICE, API "stats"),
+                     401);
+    assert_int_equal(status_with(&keyed, "X-API-Key: " ALICE2, API "stats"),
+                     200);
+    write_keys("alice " ALICE "\n");
+    proc_signal(&keyed.proc, SIGHUP);
+    assert_true(
+        proc_says(&keyed.proc, "the keys stay as they were", RIG_WAIT_MS));
+    assert_int_equal(status_with(&keyed, "X-API-Key: " ALICE2, API "stats"),
+                     200);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE;
+    struct web keyed = {0};
+    struct answer a;
+    char after[256];
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, "CAPIBOX_API_RATE=3");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(status_with(&keyed, A, API "templates"), 200);
+    web_ask(&keyed, &a, "GET", API "templates", NULL, A, NULL);
+    web_expect_error(&a, 429, "rate_limited", NULL);
+    assert_string_equal(answer_header(&a, "Retry-After", after), "1");
+    answer_free(&a);
+    assert_int_equal(status_with(&keyed, "X-API-Key: " BOB, API "templates"),
+                     200);
+    assert_int_equal(web_stop(&keyed), 0);
+
+    start_keyed(&keyed, "CAPIBOX_API_JOBS_PER_KEY=1");
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"slot\",\"async\":true,\"code\":\"import time; "
+            "time.sleep(1.5)\"}",
+            A, NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
+    web_ask(&keyed, &a, "POST", API "execute", "{\"code\":\"1\"}", A, NULL);
+    web_expect_error(&a, 429, "too_many_jobs", NULL);
+    assert_string_equal(answer_header(&a, "Retry-After", after), "1");
+    answer_free(&a);
+    expect_end("slot", "ok");
+    usleep(100000); /* the message goes to both gateways */
+    web_ask(&keyed, &a, "POST", API "execute", "{\"code\":\"1\"}", A, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+/* ---- settings ----------------------------------------------------------- */
+
+static void a_wrong_setting_is_named_in_one_line(void **state)
+{
+    static const char *const settings[][2] = {
+        {"CAPIBOX_API_LISTEN=nowhere", "CAPIBOX_API_LISTEN"},
+        {"CAPIBOX_API_LISTEN=127.0.0.1:99999", "CAPIBOX_API_LISTEN"},
+        {"CAPIBOX_API_LISTEN=0.0.0.0:0", "CAPIBOX_API_KEYS"},
+        {"CAPIBOX_API_LISTEN=:0", "CAPIBOX_API_KEYS"},
+        {"CAPIBOX_API_KEYS=/no/such/file", "CAPIBOX_API_KEYS"},
+        {"CAPIBOX_API_KEYS=/dev/null", "CAPIBOX_API_KEYS"},
+        {"CAPIBOX_API_RATE=fast", "CAPIBOX_API_RATE"},
+        {"CAPIBOX_API_CERT=/no/such/file", "CAPIBOX_API_CERT"},
+        {"CAPIBOX_TEMPLATES=/no/such/folder", "CAPIBOX_TEMPLATES"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
+        const char *argv[] = {proc_program("capibox-api"), NULL};
+        const char *env[] = {"CAPIBOX_REDIS_URL=unix:///nowhere",
+                             settings[i][0], NULL};
+        AUTO_FREE char *out = NULL, *err = NULL;
+        int code = proc_run(&(struct proc_start){.argv = argv, .env = env},
+                            RIG_WAIT_MS, &out, &err);
+        char *end = strchr(err, '\n');
+
+        if (code != 2 || !end || end[1] || !strstr(err, settings[i][1]))
+            fail_msg("%s: %d, %s", settings[i][0], code, err);
+        assert_string_equal(out, "");
+    }
+}
+
+static void it_speaks_tls_with_a_certificate(void **state)
+{
+    char cert[300], key[300], with_cert[340], with_key[340];
+    struct web tls = {0};
+    struct answer a;
+
+    (void)state;
+    snprintf(cert, sizeof(cert), "%s/api.pem", rig.server.dir);
+    snprintf(key, sizeof(key), "%s/api.key", rig.server.dir);
+    const char *argv[] = {
+        "openssl", "req",   "-x509", "-newkey", "rsa:2048",
+        "-nodes",  "-days", "2",     "-subj",   "/CN=localhost",
+        "-keyout", key,     "-out",  cert,      NULL};
+    assert_int_equal(
+        proc_run(&(struct proc_start){.argv = argv}, RIG_WAIT_MS, NULL, NULL),
+        0);
+    snprintf(with_cert, sizeof(with_cert), "CAPIBOX_API_CERT=%s", cert);
+    snprintf(with_key, sizeof(with_key), "CAPIBOX_API_CERT_KEY=%s", key);
+    web_start(&rig, &tls, (const char *[]){with_cert, with_key, NULL});
+    assert_int_equal(strncmp(tls.base, "https:", 6), 0);
+    web_ask(&tls, &a, "POST", API "execute", "{\"code\":\"print(1)\"}", NULL);
+    web_expect(&a, 200);
+    stage_expect(a.json, "logs.stdout.0", "1\n");
+    answer_free(&a);
+    assert_int_equal(web_stop(&tls), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_capibara6_sends_is_run_and_answered),
+        cmocka_unit_test(code_that_fails_is_a_result),
+        cmocka_unit_test(metadata_comes_back_untouched),
+        cmocka_unit_test(a_dynamic_spec_runs_with_what_it_asks_for),
+        cmocka_unit_test(an_async_job_is_answered_at_once_and_found_by_its_id),
+        cmocka_unit_test(a_wait_that_is_over_answers_with_the_id),
+        cmocka_unit_test(the_same_id_is_run_once),
+        cmocka_unit_test(a_batch_counts_up_to_its_end),
+        cmocka_unit_test(what_is_wrong_with_a_job_is_named),
+        cmocka_unit_test(a_full_queue_turns_jobs_away),
+        cmocka_unit_test(files_and_pictures_are_served_but_never_live),
+        cmocka_unit_test(tricks_in_file_names_find_nothing),
+        cmocka_unit_test(
+            events_come_as_they_happen_and_go_on_where_they_broke_off),
+        cmocka_unit_test(a_job_that_does_not_stream_has_its_end),
+        cmocka_unit_test(a_running_job_is_cancelled),
+        cmocka_unit_test(who_leaves_takes_the_job_along_only_if_they_said_so),
+        cmocka_unit_test(stats_say_what_the_hashes_say),
+        cmocka_unit_test(a_queue_shows_its_depth_and_its_age),
+        cmocka_unit_test(metrics_have_both_families_and_please_promtool),
+        cmocka_unit_test(health_runs_a_job),
+        cmocka_unit_test(templates_are_listed),
+        cmocka_unit_test(jobs_that_ended_last_are_listed),
+        cmocka_unit_test(the_dead_are_listed_retried_and_dropped),
+        cmocka_unit_test(unknown_paths_and_methods_are_refused),
+        cmocka_unit_test(a_body_must_be_json_and_of_a_size),
+        cmocka_unit_test(pages_allow_no_script_but_their_own),
+        cmocka_unit_test(pages_of_others_are_kept_out),
+        cmocka_unit_test(a_key_is_needed_where_keys_are_set),
+        cmocka_unit_test(a_key_sees_its_own_jobs_only),
+        cmocka_unit_test(keys_are_replaced_without_a_restart),
+        cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(a_wrong_setting_is_named_in_one_line),
+        cmocka_unit_test(it_speaks_tls_with_a_certificate),
+    };
+
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}

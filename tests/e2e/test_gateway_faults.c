@@ -1,0 +1,439 @@
+/* The gateway among clients that misbehave, and with a Redis that goes away. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+#include "common/scope.h"
+#include "producer/gateway/peers.h"
+#include "tests/support/stage.h"
+#include "tests/support/web.h"
+
+#define API     "/api/v1/e2b/"
+#define IDLE    10000
+#define LEAVERS 300
+#define WAITERS 8
+#define AWAY_MS 12000 /* within this time waiting requests are given up */
+
+static struct rig rig;
+static struct proc worker;
+static struct web web;
+
+static int open_all(void **state)
+{
+    static const char *const words[] = {"--appendonly", "yes", "--appendfsync",
+                                        "always", NULL};
+
+    (void)state;
+    stage_open(&rig, words);
+    stage_worker(&rig, &worker, NULL);
+    web_start(&rig, &web, NULL);
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    assert_int_equal(web_stop(&web), 0);
+    assert_int_equal(stage_end_worker(&worker), 0);
+    rig_close(&rig);
+    return 0;
+}
+
+static bool is_healthy(void *ctx)
+{
+    struct answer a;
+    bool healthy;
+
+    web_ask(ctx, &a, "GET", "/health", NULL, NULL);
+    healthy = a.status == 200;
+    answer_free(&a);
+    return healthy;
+}
+
+static void expect_healthy(void)
+{
+    assert_true(wait_until(is_healthy, &web, RIG_WAIT_MS));
+}
+
+static void begin_job(struct web_call *call, char body[200], const char *id,
+                      double seconds)
+{
+    snprintf(body, 200,
+             "{\"id\":\"%s\",\"code\":\"import time; time.sleep(%g); "
+             "print('done')\"}",
+             id, seconds);
+    *call = (struct web_call){
+        .web = &web, .method = "POST", .path = API "execute", .body = body};
+    web_begin(call);
+}
+
+static bool is_running(void *ctx)
+{
+    return !strcmp(rig_job(&rig, ctx, "status"), "running");
+}
+
+static void expect_running(const char *id)
+{
+    assert_true(wait_until(is_running, (void *)(uintptr_t)id, RIG_WAIT_MS));
+}
+
+static double gauge(const char *name)
+{
+    struct answer a;
+    const char *at;
+    char line[80];
+    double value;
+
+    web_ask(&web, &a, "GET", "/metrics", NULL, NULL);
+    web_expect(&a, 200);
+    snprintf(line, sizeof(line), "\n%s ", name);
+    at = strstr(a.body, line);
+    value = at ? strtod(at + strlen(line), NULL) : -1;
+    answer_free(&a);
+    return value;
+}
+
+/* ---- Redis goes away ---------------------------------------------------- */
+
+static void a_short_absence_of_redis_is_not_noticed_by_who_waits(void **state)
+{
+    struct web_call call;
+    char body[200];
+
+    (void)state;
+    begin_job(&call, body, "rides-on", 3);
+    expect_running("rides-on");
+    redis_server_restart(&rig.server);
+    web_wait(&call);
+    web_expect(&call.answer, 200);
+    stage_expect(call.answer.json, "logs.stdout.0", "done\n");
+    answer_free(&call.answer);
+    expect_healthy();
+}
+
+static void a_long_absence_is_told_and_then_forgotten(void **state)
+{
+    struct web_call call;
+    struct answer a;
+    char body[200], after[256];
+    cJSON *result;
+
+    (void)state;
+    begin_job(&call, body, "gives-up", 2);
+    expect_running("gives-up");
+    redis_server_kill(&rig.server);
+    web_wait(&call);
+    web_expect(&call.answer, 503);
+    stage_expect(call.answer.json, "error.code", "redis_unavailable");
+    stage_expect(call.answer.json, "job_id", "gives-up");
+    assert_string_equal(answer_header(&call.answer, "Retry-After", after), "1");
+    assert_true(call.answer.seconds < AWAY_MS / 1000.0);
+    answer_free(&call.answer);
+    web_ask(&web, &a, "POST", API "execute", "{\"code\":\"1\"}", NULL);
+    web_expect_error(&a, 503, "redis_unavailable", NULL);
+    assert_string_equal(answer_header(&a, "Retry-After", after), "1");
+    assert_true(a.seconds < 1);
+    answer_free(&a);
+    web_ask(&web, &a, "GET", "/health", NULL, NULL);
+    web_expect(&a, 503);
+    answer_free(&a);
+    web_ask(&web, &a, "GET", API "stats", NULL, NULL);
+    web_expect(&a, 503);
+    answer_free(&a);
+    redis_server_restart(&rig.server);
+    expect_healthy();
+    result = stage_result(&rig, "gives-up");
+    stage_expect(result, "verdict", "ok");
+    cJSON_Delete(result);
+    web_ask(&web, &a, "POST", API "execute", "{\"code\":\"print(1)\"}", NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+}
+
+static void a_redis_that_hangs_is_given_up(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    kill(rig.server.pid, SIGSTOP);
+    web_ask(&web, &a, "GET", API "stats", NULL, NULL);
+    kill(rig.server.pid, SIGCONT);
+    web_expect(&a, 503);
+    assert_true(a.seconds < 10);
+    answer_free(&a);
+    expect_healthy();
+}
+
+/* ---- the gateway goes away ---------------------------------------------- */
+
+static void a_killed_gateway_leaves_its_jobs_to_be_found(void **state)
+{
+    struct web_call call;
+    struct answer a;
+    char body[200];
+    cJSON *result;
+
+    (void)state;
+    begin_job(&call, body, "orphan", 1.5);
+    expect_running("orphan");
+    proc_signal(&web.proc, SIGKILL);
+    web_wait(&call);
+    assert_int_equal(call.answer.status, 0);
+    answer_free(&call.answer);
+    proc_stop(&web.proc);
+    web_start(&rig, &web, NULL);
+    result = stage_result(&rig, "orphan");
+    cJSON_Delete(result);
+    web_ask(&web, &a, "GET", API "jobs/orphan", NULL, NULL);
+    web_expect(&a, 200);
+    stage_expect(a.json, "logs.stdout.0", "done\n");
+    answer_free(&a);
+}
+
+static void a_sigterm_lets_who_waits_have_the_result(void **state)
+{
+    struct web_call call;
+    char body[200];
+    int fd;
+
+    (void)state;
+    begin_job(&call, body, "drains", 2);
+    expect_running("drains");
+    proc_signal(&web.proc, SIGTERM);
+    assert_true(proc_says(&web.proc, "ending", RIG_WAIT_MS));
+    fd = web_connect(&web);
+    assert_int_equal(fd, -1);
+    web_wait(&call);
+    web_expect(&call.answer, 200);
+    stage_expect(call.answer.json, "verdict", "ok");
+    answer_free(&call.answer);
+    assert_int_equal(proc_wait(&web.proc, RIG_WAIT_MS), 0);
+    proc_stop(&web.proc);
+    web_start(&rig, &web, NULL);
+}
+
+static void after_the_grace_they_are_told_where_to_look(void **state)
+{
+    struct web hasty = {0};
+    struct web_call call = {.web = &hasty,
+                            .method = "POST",
+                            .path = API "execute",
+                            .body = "{\"id\":\"late\",\"code\":\"import time; "
+                                    "time.sleep(5)\"}"};
+    char after[256];
+
+    (void)state;
+    web_start(&rig, &hasty, (const char *[]){"CAPIBOX_SHUTDOWN_GRACE=1", NULL});
+    web_begin(&call);
+    expect_running("late");
+    proc_signal(&hasty.proc, SIGTERM);
+    web_wait(&call);
+    web_expect(&call.answer, 503);
+    stage_expect(call.answer.json, "error.code", "shutting_down");
+    stage_expect(call.answer.json, "job_id", "late");
+    assert_string_equal(answer_header(&call.answer, "Retry-After", after), "1");
+    answer_free(&call.answer);
+    assert_int_equal(proc_wait(&hasty.proc, RIG_WAIT_MS), 0);
+    proc_stop(&hasty.proc);
+}
+
+/* ---- clients that misbehave --------------------------------------------- */
+
+static void send_text(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL),
+                     (ssize_t)strlen(text));
+}
+
+static bool hung_up(int fd, int timeout_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    char c;
+
+    return poll(&p, 1, timeout_ms) == 1 && read(fd, &c, 1) <= 0;
+}
+
+static void who_dawdles_over_a_request_is_hung_up_on(void **state)
+{
+    AUTO_FD int fd = web_connect(&web);
+    int64_t began = clock_ms();
+    bool over = false;
+
+    (void)state;
+    send_text(fd, "GET /health HTTP/1.1\r\nHost: localhost\r\n");
+    /* A byte a second is no silence, and still too slow. */
+    while (!over && clock_ms() - began < (PEERS_HEAD_S + 10) * 1000) {
+        if (send(fd, "X", 1, MSG_NOSIGNAL) < 0)
+            break;
+        over = hung_up(fd, 1000);
+    }
+    assert_true(clock_ms() - began > (PEERS_HEAD_S - 5) * 1000);
+    assert_true(clock_ms() - began < (PEERS_HEAD_S + 8) * 1000);
+    expect_healthy();
+}
+
+static void requests_that_are_none_do_no_harm(void **state)
+{
+    static const char *const raw[] = {
+        "\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+        "chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        "POST " API "execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+        "application/json\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "POST " API "execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+        "application/json\r\nContent-Length: -1\r\n\r\n{}",
+        "POST " API "execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+        "application/json\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        "GET " API "jobs/%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET " API "jobs/a\x01 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(raw) / sizeof(*raw); i++) {
+        AUTO_FREE char *said = web_raw(&web, raw[i], strlen(raw[i]), 300);
+
+        assert_null(strstr(said, "200 OK"));
+        assert_null(strstr(said, "/root"));
+        assert_null(strstr(said, ".c:"));
+    }
+    expect_healthy();
+}
+
+static void a_flood_of_headers_is_refused(void **state)
+{
+    static char flood[1 << 20];
+    size_t n = (size_t)sprintf(flood, "GET /health HTTP/1.1\r\nHost: "
+                                      "localhost\r\n");
+
+    (void)state;
+    while (n < sizeof(flood) - 64)
+        n += (size_t)sprintf(flood + n, "X-%zu: aaaaaaaaaaaaaaaa\r\n", n);
+    n += (size_t)sprintf(flood + n, "\r\n");
+    AUTO_FREE char *said = web_raw(&web, flood, n, 2000);
+    assert_null(strstr(said, "200 OK"));
+    expect_healthy();
+}
+
+static void ten_thousand_idle_connections_are_no_hindrance(void **state)
+{
+    struct rlimit limit, was;
+    int *fds = calloc(IDLE, sizeof(int));
+    struct answer a;
+    int n = 0;
+
+    (void)state;
+    MUST(fds);
+    getrlimit(RLIMIT_NOFILE, &was);
+    limit = was;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < IDLE + 200) {
+        printf("SKIP: only %lu descriptors\n", (unsigned long)limit.rlim_cur);
+        free(fds);
+        return;
+    }
+    while (n < IDLE && (fds[n] = web_connect(&web)) >= 0)
+        n++;
+    assert_int_equal(n, IDLE);
+    web_ask(&web, &a, "POST", API "execute", "{\"code\":\"print(1)\"}", NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    assert_true(gauge("capibox_gateway_connections") >= IDLE);
+    while (n > 0)
+        close(fds[--n]);
+    free(fds);
+    setrlimit(RLIMIT_NOFILE, &was);
+    expect_healthy();
+}
+
+static bool nobody_waits(void *ctx)
+{
+    (void)ctx;
+    return gauge("capibox_gateway_waiting") <= 1; /* who asks waits, too */
+}
+
+static bool all_wait(void *ctx)
+{
+    return gauge("capibox_gateway_waiting") >= *(int *)ctx;
+}
+
+static void who_goes_away_frees_a_place(void **state)
+{
+    static const char BODY[] = "{\"code\":\"1\",\"delay\":600,"
+                               "\"cancel_on_disconnect\":true}";
+    int fds[LEAVERS], count = LEAVERS;
+    char request[400];
+
+    (void)state;
+    snprintf(request, sizeof(request),
+             "POST " API "execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+             "application/json\r\nContent-Length: %zu\r\n\r\n%s",
+             sizeof(BODY) - 1, BODY);
+    for (int i = 0; i < LEAVERS; i++) {
+        fds[i] = web_connect(&web);
+        assert_true(fds[i] >= 0);
+        send_text(fds[i], request);
+    }
+    assert_true(wait_until(all_wait, &count, RIG_WAIT_MS));
+    for (int i = 0; i < LEAVERS; i++)
+        close(fds[i]);
+    assert_true(wait_until(nobody_waits, NULL, RIG_WAIT_MS));
+}
+
+static void many_wait_at_once_and_each_gets_its_own(void **state)
+{
+    struct web_call calls[WAITERS];
+    char bodies[WAITERS][200];
+
+    (void)state;
+    for (int i = 0; i < WAITERS; i++) {
+        snprintf(bodies[i], sizeof(bodies[i]), "{\"code\":\"print(%d)\"}", i);
+        calls[i] = (struct web_call){.web = &web,
+                                     .method = "POST",
+                                     .path = API "execute",
+                                     .body = bodies[i]};
+        web_begin(&calls[i]);
+    }
+    for (int i = 0; i < WAITERS; i++) {
+        char line[16];
+
+        web_wait(&calls[i]);
+        web_expect(&calls[i].answer, 200);
+        snprintf(line, sizeof(line), "%d\n", i);
+        stage_expect(calls[i].answer.json, "logs.stdout.0", line);
+        answer_free(&calls[i].answer);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_wait_at_once_and_each_gets_its_own),
+        cmocka_unit_test(a_short_absence_of_redis_is_not_noticed_by_who_waits),
+        cmocka_unit_test(a_long_absence_is_told_and_then_forgotten),
+        cmocka_unit_test(a_redis_that_hangs_is_given_up),
+        cmocka_unit_test(a_killed_gateway_leaves_its_jobs_to_be_found),
+        cmocka_unit_test(a_sigterm_lets_who_waits_have_the_result),
+        cmocka_unit_test(after_the_grace_they_are_told_where_to_look),
+        cmocka_unit_test(requests_that_are_none_do_no_harm),
+        cmocka_unit_test(a_flood_of_headers_is_refused),
+        cmocka_unit_test(who_goes_away_frees_a_place),
+        cmocka_unit_test(ten_thousand_idle_connections_are_no_hindrance),
+        cmocka_unit_test(who_dawdles_over_a_request_is_hung_up_on),
+    };
+
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}

@@ -1,0 +1,341 @@
+/* What the gateway decides by itself: routes, keys, rates, addresses,
+ * percentiles. */
+#include "tests/support/cmocka_all.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <math.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/must.h"
+#include "producer/gateway/keys.h"
+#include "producer/gateway/lookup.h"
+#include "producer/gateway/peers.h"
+#include "producer/gateway/routes.h"
+#include "producer/gateway/snapshot.h"
+
+/* ---- routes ------------------------------------------------------------- */
+
+static const struct route table[] = {
+    {"GET", "/api/v1/e2b/jobs/{id}", 0, NULL},
+    {"DELETE", "/api/v1/e2b/jobs/{id}", 0, NULL},
+    {"GET", "/api/v1/e2b/jobs/{id}/files/{path}", 0, NULL},
+    {"GET", "/health", 0, NULL},
+    {"GET", "/", 0, NULL},
+};
+
+static const char *match(const char *method, const char *path,
+                         struct route_match *out)
+{
+    routes_match(table, sizeof(table) / sizeof(*table), method, path, out);
+    return out->route ? out->route->path : "";
+}
+
+static void a_path_is_taken_apart_before_it_is_decoded(void **state)
+{
+    struct route_match m;
+
+    (void)state;
+    assert_string_equal(match("GET", "/api/v1/e2b/jobs/a%2Fb", &m),
+                        "/api/v1/e2b/jobs/{id}");
+    assert_string_equal(m.id, "a/b");
+    assert_string_equal(match("GET", "/api/e2b/jobs/x/files/a/b%20c", &m),
+                        "/api/v1/e2b/jobs/{id}/files/{path}");
+    assert_string_equal(m.id, "x");
+    assert_string_equal(m.rest, "a/b c");
+    assert_string_equal(match("HEAD", "/", &m), "/");
+}
+
+static void what_is_near_a_path_is_not_it(void **state)
+{
+    static const char *const paths[] = {
+        "",          "/healthy",          "/health/",
+        "//health",  "/api/v1/e2b/jobs/", "/api/v1/e2b/jobs//files/x",
+        "/e2b/jobs", "/api/v1/e2b/health"};
+    struct route_match m;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+        assert_string_equal(match("GET", paths[i], &m), "");
+        assert_string_equal(m.allow, "");
+    }
+}
+
+static void a_path_says_which_methods_it_takes(void **state)
+{
+    struct route_match m;
+
+    (void)state;
+    assert_string_equal(match("PUT", "/api/v1/e2b/jobs/x", &m), "");
+    assert_string_equal(m.allow, "GET, HEAD, DELETE");
+}
+
+static void a_malformed_encoding_is_noticed(void **state)
+{
+    static const char *const bad[] = {"%", "%a", "%zz", "%00", "a%0"};
+    char path[ROUTES_ID_MAX + 64] = "/api/v1/e2b/jobs/";
+    struct route_match m;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        strcpy(path + 17, bad[i]);
+        match("GET", path, &m);
+        assert_true(m.malformed);
+    }
+    memset(path + 17, 'a', ROUTES_ID_MAX + 1);
+    path[17 + ROUTES_ID_MAX + 1] = '\0';
+    match("GET", path, &m);
+    assert_true(m.malformed);
+    path[17 + ROUTES_ID_MAX] = '\0';
+    match("GET", path, &m);
+    assert_false(m.malformed);
+}
+
+/* ---- keys --------------------------------------------------------------- */
+
+static int load(struct keys *keys, const char *text, struct complaint *why)
+{
+    char file[] = "/tmp/capibox-keys-XXXXXX";
+    int fd = mkstemp(file);
+    bool open;
+    int rc;
+
+    MUST(fd >= 0);
+    MUST(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    close(fd);
+    *why = (struct complaint){0};
+    rc = keys_load(keys, file, &open, why);
+    if (rc == 0)
+        assert_false(open);
+    unlink(file);
+    return rc;
+}
+
+static struct holder *find(const struct keys *keys, const char *key)
+{
+    return keys_find(keys, key, strlen(key));
+}
+
+static void a_key_belongs_to_its_name(void **state)
+{
+    struct complaint why;
+    struct keys keys = {0};
+
+    (void)state;
+    assert_int_equal(load(&keys,
+                          "# ours\n\nalice:0123456789abcdef\r\n"
+                          "alice:fedcba9876543210\nbob:with:a:colon:in:it\n",
+                          &why),
+                     0);
+    assert_string_equal(find(&keys, "0123456789abcdef")->name, "alice");
+    assert_ptr_equal(find(&keys, "0123456789abcdef"),
+                     find(&keys, "fedcba9876543210"));
+    assert_string_equal(find(&keys, "with:a:colon:in:it")->name, "bob");
+    assert_null(find(&keys, "0123456789abcde"));
+    assert_null(find(&keys, ""));
+    keys_fini(&keys);
+}
+
+static void a_bad_line_changes_nothing_and_shows_no_key(void **state)
+{
+    static const char *const bad[] = {
+        "alice 0123456789abcdef\n",  "alice:short\n",
+        "a b:0123456789abcdef\n",    ":0123456789abcdef\n",
+        "alice:0123456789 abcdef\n", "\n# nothing\n"};
+    struct complaint why;
+    struct keys keys = {0};
+
+    (void)state;
+    assert_int_equal(load(&keys, "carol:carols-own-key-1\n", &why), 0);
+    find(&keys, "carols-own-key-1")->jobs = 7;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        assert_int_equal(load(&keys, bad[i], &why), -EINVAL);
+        assert_null(strstr(why.text, "0123456789"));
+        assert_null(strstr(why.text, "short"));
+    }
+    /* Nor does a good one forget what was counted. */
+    assert_int_equal(load(&keys, "carol:carols-new-key-2\n", &why), 0);
+    assert_null(find(&keys, "carols-own-key-1"));
+    assert_int_equal((int)find(&keys, "carols-new-key-2")->jobs, 7);
+    keys_fini(&keys);
+}
+
+static void a_bucket_fills_with_time(void **state)
+{
+    struct bucket b = {0};
+
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        assert_true(bucket_take(&b, 10, 1000) == 0);
+    assert_true(bucket_take(&b, 10, 1000) > 0.09);
+    assert_true(bucket_take(&b, 10, 1050) > 0);
+    assert_true(bucket_take(&b, 10, 1100) == 0);
+    assert_true(bucket_take(&b, 10, 999000) == 0);
+    for (int i = 0; i < 9; i++)
+        assert_true(bucket_take(&b, 10, 999000) == 0);
+    assert_true(bucket_take(&b, 10, 999000) > 0);
+    assert_true(bucket_take(&b, 0, 999000) == 0);
+}
+
+/* ---- peers -------------------------------------------------------------- */
+
+static struct sockaddr_storage address(int family, const char *text)
+{
+    struct sockaddr_storage at = {.ss_family = (sa_family_t)family};
+
+    MUST(inet_pton(family, text,
+                   family == AF_INET
+                       ? (void *)&((struct sockaddr_in *)&at)->sin_addr
+                       : (void *)&((struct sockaddr_in6 *)&at)->sin6_addr) ==
+         1);
+    return at;
+}
+
+static void an_address_has_so_many_connections(void **state)
+{
+    struct peers set = {.per_address = 2};
+    struct sockaddr_storage a = address(AF_INET, "192.0.2.1");
+    struct sockaddr_storage b = address(AF_INET6, "::ffff:192.0.2.1");
+    struct sockaddr_storage c = address(AF_INET, "192.0.2.2");
+    struct peer *first, *second;
+
+    (void)state;
+    first = peers_add(&set, (void *)&a, 100);
+    assert_true(peers_let_in(&set, (void *)&b));
+    second = peers_add(&set, (void *)&b, 101);
+    assert_false(peers_let_in(&set, (void *)&a));
+    assert_true(peers_let_in(&set, (void *)&c));
+    peers_remove(&set, first);
+    assert_true(peers_let_in(&set, (void *)&a));
+    peers_remove(&set, second);
+    assert_int_equal((int)set.count, 0);
+}
+
+static void a_network_of_ipv6_is_one_address_and_loopback_none(void **state)
+{
+    struct peers set = {.per_address = 1};
+    struct sockaddr_storage a = address(AF_INET6, "2001:db8:1:2::1");
+    struct sockaddr_storage b = address(AF_INET6, "2001:db8:1:2:ffff::9");
+    struct sockaddr_storage c = address(AF_INET6, "2001:db8:1:3::1");
+    struct sockaddr_storage loops[] = {address(AF_INET6, "::1"),
+                                       address(AF_INET, "127.1.2.3")};
+    struct peer *peer = peers_add(&set, (void *)&a, 100);
+
+    (void)state;
+    assert_false(peers_let_in(&set, (void *)&b));
+    assert_true(peers_let_in(&set, (void *)&c));
+    peers_remove(&set, peer);
+    for (int i = 0; i < 2; i++) {
+        struct peer *one = peers_add(&set, (void *)&loops[i], 100);
+
+        assert_true(peers_let_in(&set, (void *)&loops[i]));
+        peers_remove(&set, one);
+    }
+}
+
+/* ---- figures ------------------------------------------------------------ */
+
+static redisReply *text_reply(const char *text)
+{
+    redisReply *reply = calloc(1, sizeof(*reply));
+
+    MUST(reply);
+    reply->type = REDIS_REPLY_STRING;
+    reply->str = strdup(text);
+    reply->len = strlen(text);
+    return reply;
+}
+
+/* The buckets 0.1, 0.25 and inf with these counts. */
+static redisReply *hash_of(const char *counts[3])
+{
+    static const char *const names[] = {"bucket:0.1", "bucket:0.25",
+                                        "bucket:inf"};
+    redisReply *hash = calloc(1, sizeof(*hash));
+
+    MUST(hash);
+    hash->type = REDIS_REPLY_ARRAY;
+    hash->elements = 6;
+    hash->element = calloc(6, sizeof(redisReply *));
+    for (int i = 0; i < 3; i++) {
+        hash->element[2 * i] = text_reply(names[i]);
+        hash->element[2 * i + 1] = text_reply(counts[i]);
+    }
+    return hash;
+}
+
+static void quantiles_are_interpolated_within_buckets(void **state)
+{
+    redisReply *hash = hash_of((const char *[]){"10", "10", "0"});
+
+    (void)state;
+    /* Ten between 0.05 and 0.1, ten between 0.1 and 0.25. */
+    assert_true(fabs(view_quantile(hash, 0.25) - 0.075) < 1e-9);
+    assert_true(fabs(view_quantile(hash, 0.5) - 0.1) < 1e-9);
+    assert_true(fabs(view_quantile(hash, 0.75) - 0.175) < 1e-9);
+    assert_true(fabs(view_quantile(hash, 1) - 0.25) < 1e-9);
+    freeReplyObject(hash);
+    hash = hash_of((const char *[]){"0", "0", "5"});
+    assert_true(view_quantile(hash, 0.5) == 1800);
+    freeReplyObject(hash);
+    hash = hash_of((const char *[]){"0", "0", "0"});
+    assert_true(view_quantile(hash, 0.5) < 0);
+    freeReplyObject(hash);
+    assert_true(view_quantile(NULL, 0.5) < 0);
+}
+
+/* ---- files -------------------------------------------------------------- */
+
+static void a_file_of_a_result_is_found_by_its_name_alone(void **state)
+{
+    static const char RESULT[] =
+        "{\"files\":[{\"path\":\"a.txt\",\"mime\":\"text/plain\","
+        "\"content_base64\":\"aGk=\"},{\"path\":\"big\",\"skipped\":\"too "
+        "large\"},{\"path\":\"odd\",\"mime\":\"text/html\\r\\nX: y\","
+        "\"content_base64\":\"aGk=\"},{\"path\":\"bad\",\"content_base64\":"
+        "\"!\"}],\"results\":[{\"png\":null},{\"html\":\"<b>\"}]}";
+    cJSON *result = cJSON_Parse(RESULT);
+    struct lookup_found found;
+
+    (void)state;
+    assert_true(lookup_in_result(result, "/home/user/a.txt", &found));
+    assert_string_equal(found.type, "text/plain; charset=utf-8");
+    assert_memory_equal(found.data, "hi", 2);
+    free(found.data);
+    assert_true(lookup_in_result(result, "big", &found));
+    assert_string_equal(found.skipped, "too large");
+    assert_true(lookup_in_result(result, "odd", &found));
+    assert_string_equal(found.type, "application/octet-stream");
+    free(found.data);
+    assert_true(lookup_in_result(result, "result-2.html", &found));
+    free(found.data);
+    assert_false(lookup_in_result(result, "bad", &found));
+    assert_false(lookup_in_result(result, "result-1.png", &found));
+    assert_false(lookup_in_result(result, "result-3.html", &found));
+    assert_false(lookup_in_result(result, "../a.txt", &found));
+    cJSON_Delete(result);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_path_is_taken_apart_before_it_is_decoded),
+        cmocka_unit_test(what_is_near_a_path_is_not_it),
+        cmocka_unit_test(a_path_says_which_methods_it_takes),
+        cmocka_unit_test(a_malformed_encoding_is_noticed),
+        cmocka_unit_test(a_key_belongs_to_its_name),
+        cmocka_unit_test(a_bad_line_changes_nothing_and_shows_no_key),
+        cmocka_unit_test(a_bucket_fills_with_time),
+        cmocka_unit_test(an_address_has_so_many_connections),
+        cmocka_unit_test(a_network_of_ipv6_is_one_address_and_loopback_none),
+        cmocka_unit_test(quantiles_are_interpolated_within_buckets),
+        cmocka_unit_test(a_file_of_a_result_is_found_by_its_name_alone),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -71,7 +71,7 @@ function lines(series, x, y, { gap, dots, format }) {
         svg("title", {}, `${clock(t, false)}: ${name} ${format(v)}`)))));
 }
 
-function axes(scale, x, y, width, from, to, what.ticks || format) {
+function axes(scale, x, y, width, from, to, format) {
   const across = scale.ticks.map((tick) => svg("g", { class: "tick" },
     svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(tick).toFixed(1), y2: y(tick).toFixed(1) }),
     svg("text", { x: EDGE.left - 6, y: (y(tick) + 3.5).toFixed(1), "text-anchor": "end" }, format(tick))));
@@ -93,7 +93,7 @@ function asTable(title, series, format) {
   const cell = (v) => (v === undefined || v === null ? "–" : format(v));
   return h("details", {}, h("summary", {}, "Figures", h("span", { class: "unseen" }, ` of ${title}`)),
     times.length === 0 ? h("p", { class: "empty" }, "None yet.")
-      : h("div", { class: "scroll short", tabindex: "0", role: "region", "aria-label": `${title}, figures` },
+      : h("div", { class: "scroll short", tabindex: "0", role: "group", "aria-label": `${title}, figures` },
         h("table", {},
           h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Time"),
             series.map(({ name }) => h("th", { scope: "col", class: "num" }, name)))),

@@ -9,7 +9,7 @@ const PAGE = 50;
 const row = (one) => ({ key: `${one.job_id} ${one.at}`, cells: [
   h("a", { href: `#/dead/${encodeURIComponent(one.job_id)}`, class: "id", title: one.job_id }, one.job_id),
   badge(one.verdict), h("span", { class: "clip", title: plain(one.error || "") }, plain(one.error || "–")),
-  one.queue || "–", one.attempts === undefined ? "–" : count(one.attempts), one.at ? moment(one.at) : "–",
+  one.queue || "–", one.deliveries === undefined ? "–" : count(one.deliveries), one.at ? moment(one.at) : "–",
   h("span", { class: "row" }, act("retry", one.job_id, "Retry", `Retry job ${one.job_id}`),
     act("drop", one.job_id, "Drop", `Drop job ${one.job_id}`, { class: "danger" }))] });
 
@@ -31,7 +31,7 @@ export function deadPage(root, query) {
       const ids = [...new Set(list.dead.map((one) => one.job_id))];
       show(root, h("h1", { "data-key": "h1" }, "Dead letters"),
         h("p", { class: "dim", "data-key": "why" }, "Jobs whose attempts are used up, and jobs that were rejected. Retry puts one back into its queue, with all its attempts."),
-        h("div", { "data-key": "list" }, card(`${count(list.total)} dead`, table("Dead letters", ["Job", "Verdict", "-Error", "-Queue", "-Attempts#", "-Since#", ""],
+        h("div", { "data-key": "list" }, card(`${count(list.total)} dead`, table("Dead letters", ["Job", "Verdict", "-Error", "-Queue", "-Tries#", "-Since#", ""],
           list.dead.map(row), "No dead letters."))),
         ids.length > 1 ? h("p", { class: "row", "data-key": "all" },
           act("retry-many", ids.join(" "), `Retry these ${ids.length}`, `Retry all ${ids.length} jobs on this page`),
@@ -73,7 +73,7 @@ export function deadJobPage(root, query, { id }) {
       show(root, h("div", { class: "jobhead" }, h("h1", { class: "id" }, id), badge(about.verdict), h("span", { class: "row" },
         act("retry", id, "Retry", `Retry job ${id}`), act("drop", id, "Drop", `Drop job ${id}`, { class: "danger" }), h("a", { href: `#/jobs/${encodeURIComponent(id)}` }, "Its result"))),
       h("section", { class: "card error", "aria-label": "Error" }, h("h2", {}, "Error"), h("p", {}, plain(about.error || "–"))),
-      card("About", facts([["Queue", about.queue], ["Attempts", about.attempts], ["Deliveries", about.deliveries], ["Worker", about.worker], ["Since", about.at && moment(about.at)], ["Bytes", about.bytes]])),
+      card("About", facts([["Queue", about.queue], ["Times taken", about.deliveries], ["Attempts charged", about.attempts], ["Worker", about.worker], ["Since", about.at && moment(about.at)], ["Bytes", about.bytes]])),
       code ? card("Code", block(code, "Code")) : null,
       h("details", { open: !code }, h("summary", {}, "The job as it came"), block(text, "The job as it came")));
     },

@@ -170,7 +170,7 @@ export function table(label, heads, rows, empty) {
   const number = heads.map((head) => (head.endsWith("#") ? "num" : null));
   const classes = (i) => [narrow[i], number[i]].filter(Boolean).join(" ") || null;
   const title = (head) => head.replace(/^-|#$/g, "");
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
     h("table", {},
       h("thead", {}, h("tr", {}, heads.map((head, i) =>
         title(head) ? h("th", { scope: "col", class: classes(i) }, title(head))

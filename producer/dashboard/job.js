@@ -32,7 +32,7 @@ function error(job) {
   if (!job.error && !detail) return null;
   return h("section", { class: "card error", "aria-label": "Error", "data-key": "error" }, h("h2", {}, "Error"),
     job.error && h("p", {}, plain(job.error)),
-    detail && detail.name && detail.name !== job.error && h("p", {}, h("strong", {}, plain(detail.name)), detail.value ? `: ${plain(detail.value)}` : ""),
+    detail && detail.name && !(job.error || "").includes(detail.name) && h("p", {}, h("strong", {}, plain(detail.name)), detail.value ? `: ${plain(detail.value)}` : ""),
     detail?.traceback && block(Array.isArray(detail.traceback) ? detail.traceback.join("\n") : detail.traceback, "Traceback"));
 }
 

@@ -4,7 +4,7 @@ import { h, plain } from "./dom.js";
 const KEPT = 400000; // characters; above it the oldest go
 
 export function outputBox() {
-  const box = h("pre", { class: "output", tabindex: "0", role: "region", "aria-label": "Output" });
+  const box = h("pre", { class: "output", tabindex: "0", role: "group", "aria-label": "Output" });
   const note = h("p", { class: "note", hidden: true });
   const element = h("div", {}, note, box);
   let size = 0, carriage = "";

@@ -6,7 +6,7 @@ const FRAME_ROWS_MAX = 14;
 const SHOWN_MAX = 256 * 1024; // characters of one text
 
 const cut = (text) => (text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}\n… ${text.length - SHOWN_MAX} more characters` : text);
-export const block = (text, label) => h("pre", { tabindex: "0", role: "region", "aria-label": label }, cut(plain(text)));
+export const block = (text, label) => h("pre", { tabindex: "0", role: "group", "aria-label": label }, cut(plain(text)));
 const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 const clean = (base64) => String(base64).replace(/[^A-Za-z0-9+/=]/g, "");
 
@@ -22,9 +22,19 @@ function frame(markup, label, rows) {
     height: Math.min(Math.max(rows, 3), FRAME_ROWS_MAX) * 28 + 24 });
 }
 
+// The browser complains of styles and handlers while it parses, though nothing
+// of them can act: they are renamed before. Only for the console's peace; what
+// keeps a frame quiet is its sandbox and the policy.
+function hush(html) {
+  const attribute = /(<[a-z][^<>]*?\s)(?=(?:style|on[a-z]+)\s*=)/gi;
+  let quiet = html.replace(/<(style|script)\b[\s\S]*?(<\/\1\s*>|$)/gi, "");
+  for (let i = 0; i < 16 && attribute.test(quiet); i++) quiet = quiet.replace(attribute, "$1data-was-");
+  return quiet;
+}
+
 const REMOVED = "script, style, link, meta, base, iframe, frame, object, embed, form, template, noscript";
 export function tame(html) {
-  const parsed = new DOMParser().parseFromString(html, "text/html");
+  const parsed = new DOMParser().parseFromString(hush(html), "text/html");
   const rows = parsed.querySelectorAll("tr, p, li").length;
   for (const element of parsed.querySelectorAll(REMOVED)) element.remove();
   for (const element of parsed.querySelectorAll("*"))

@@ -121,7 +121,7 @@ export function runPage(root, query, { say, source }) {
       view = jobView(place, id, { say, level: "h2" });
       view.done.then(() => { if (running === id) busy(""); });
     } catch (fault) {
-      problem(fault.message, CONTROLS[fault.field]);
+      problem(fault.message, CONTROLS[fault.field.replace(/\[.*/, "")]);
     } finally {
       button.disabled = false;
     }

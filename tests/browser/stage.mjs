@@ -124,6 +124,10 @@ export class Stage {
     }
   }
 
+  log(name) {
+    return readFileSync(join(this.folder, `${name}.log`), "utf8");
+  }
+
   logs() {
     return ["redis", "worker", "gateway", "keyed"].map((name) => {
       try {

@@ -14,8 +14,8 @@ export function skipAll(name, why) {
   console.log(`1..1\nSKIP: ${why}\nok 1 - ${name}`);
 }
 
-// One after the other; how many failed. after(error) may add to a report.
-export async function runAll({ only, timeoutMs, onFailure }) {
+// One after the other; how many failed.
+export async function runAll({ only, timeoutMs }) {
   const chosen = tests.filter(({ name }) => !only || name.includes(only));
   let failed = 0;
   console.log(`1..${chosen.length}`);
@@ -28,7 +28,6 @@ export async function runAll({ only, timeoutMs, onFailure }) {
       failed++;
       console.log(`not ok ${i + 1} - ${name}`);
       for (const line of String(fault.stack || fault).split("\n")) console.log(`# ${line}`);
-      await onFailure?.(name);
     }
     if (process.env.BROWSER_TIMES) console.log(`# ${name}: ${Date.now() - begun} ms`);
   }

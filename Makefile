@@ -64,6 +64,7 @@ INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wil
 BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 ATTACKS     := $(patsubst tests/attacks/%.c,$(OUT)/tests/attacks/%,$(wildcard tests/attacks/test_*.c))
 SOAK        := $(OUT)/tests/soak/soak
+BROWSER     := tests/browser/test_dashboard.mjs
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -164,13 +165,17 @@ bench: $(PROGRAMS) $(BENCH)
 test:
 	@sh deploy/packages.sh
 	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
-	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
+	@sh tests/run.sh $(BROWSER) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
 check-unit: $(UNIT)
 	@sh tests/run.sh $(UNIT)
 check-integration: $(PROGRAMS) $(INTEGRATION)
 	@sh tests/run.sh $(INTEGRATION)
 check-e2e: $(PROGRAMS) $(E2E)
 	@sh tests/run.sh $(E2E)
+# Pictures for people: build/screenshots.
+check-browser: $(PROGRAMS)
+	@sh tests/browser/install.sh
+	@sh tests/run.sh $(BROWSER)
 check-attacks: $(PROGRAMS) $(ATTACKS)
 	@sh tests/run.sh $(ATTACKS)
 
@@ -227,6 +232,7 @@ help:
 	@echo 'make check-unit         tests of single modules'
 	@echo 'make check-integration  with a real redis-server and real sandboxes'
 	@echo 'make check-e2e          with the built programs'
+	@echo 'make check-browser      the dashboard in Chromium, which it installs'
 	@echo 'make check-attacks      with hostile programs, as root and as a user'
 	@echo 'make check-san          unit and integration under ASan+UBSan and TSan'
 	@echo 'make soak               SOAK_JOBS=5000 honest and hostile ones, mixed'
@@ -242,6 +248,7 @@ clean:
 	rm -rf build bin
 
 .PHONY: all run up test check-unit check-integration check-e2e check-attacks check-san
+.PHONY: check-browser
 .PHONY: soak san-programs lint fuzz bench install help clean
 .SECONDARY:
 -include $(shell find $(OUT) build/pic -name '*.d' 2>/dev/null)

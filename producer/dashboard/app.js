@@ -228,13 +228,13 @@ const actions = {
 };
 
 async function perform(action, id, button) {
-  if (button) button.disabled = true;
+  button.disabled = true;
   try {
     await actions[action](id);
   } catch (fault) {
     say(fault.message, true);
   } finally {
-    if (button) button.disabled = false;
+    button.disabled = false;
     lookNow();
   }
 }
@@ -248,7 +248,6 @@ document.addEventListener("click", (event) => {
     view.focus();
   }
 });
-document.addEventListener("capibox:act", ({ detail }) => perform(detail.action, detail.id));
 document.addEventListener("submit", (event) => {
   if (event.target.dataset.act !== "find") return;
   event.preventDefault();

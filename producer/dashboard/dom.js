@@ -82,15 +82,14 @@ export function show(root, ...children) {
 
 // ---- texts ----------------------------------------------------------------
 
-// What a terminal would obey is shown instead: escapes and other controls as
-// their pictures, marks that turn the direction of writing as their numbers.
+// What a terminal or a line of text would obey is shown by its number instead:
+// escapes and other controls, marks that turn the direction of writing.
+const hex = (c, digits) => c.charCodeAt(0).toString(16).padStart(digits, "0");
 export function plain(text) {
   return String(text)
     .replace(/\r\n?/g, "\n")
-    .replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/\u007f/g, "\u2421")
-    .replace(/[\u0080-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-      (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+    .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (c) => `\\x${hex(c, 2)}`)
+    .replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (c) => `\\u${hex(c, 4)}`);
 }
 
 const whole = new Intl.NumberFormat("en");

@@ -65,7 +65,7 @@ function limits(job) {
     pids: usage.peak_processes && count(usage.peak_processes) };
   const names = [...new Set([...Object.keys(set), ...Object.keys(enforced)])].filter((name) => enforced[name] || set[name]);
   const how = (text) => (/^no\b/i.test(text) ? h("span", { class: "warntext" }, `⚠ ${plain(text)}`) : plain(text));
-  return card("Limits and what held them", table("Limits", ["Limit", "Set#", "Used#", "Enforced by"], names.map((name) => ({ key: name,
+  return card("Limits and what held them", table("Limits", ["Limit", "Set#", "-Used#", "Enforced by"], names.map((name) => ({ key: name,
     cells: [name, set[name] || "–", used[name] || "–", enforced[name] ? how(String(enforced[name])) : "–"] })), "Nothing was run, so nothing had to be enforced."));
 }
 
@@ -101,7 +101,7 @@ async function sourceOf(id, job) {
 }
 
 const code = (source) => card("Code", source ? block(source.code, "Code")
-  : h("p", { class: "empty" }, "The gateway does not keep the code of jobs; it is shown for those run from this page and for dead ones."));
+  : h("p", { class: "empty" }, "Not kept. The code is shown of jobs that were run from this page, and of dead ones."));
 
 const raw = (job) => h("details", {}, h("summary", {}, "Result as JSON"), block(JSON.stringify(job, (name, value) =>
   (typeof value === "string" && value.length > 2000 ? `${value.slice(0, 200)}… (${value.length} characters)` : value), 2), "Result as JSON"));
@@ -144,7 +144,7 @@ export function jobView(root, id, { say, level = "h1" }) {
     drawTop(false);
     parts.trouble.replaceChildren(...[error(job), warnings(job)].filter(Boolean));
     parts.results.replaceChildren(...displayed(job).filter(Boolean));
-    parts.rest.replaceChildren(h("div", { class: "columns even" }, times(job), limits(job)), code(source), about(job), raw(job));
+    parts.rest.replaceChildren(h("div", { class: "columns even" }, h("div", {}, times(job), about(job)), limits(job)), code(source), raw(job));
   }
 
   function missing(fault) {

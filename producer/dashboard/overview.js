@@ -40,7 +40,7 @@ function tiles(stats) {
     tile("Throughput", `${count(lately)}/min`, `${count(ended)} in the last hour`),
     tile("Success", rate === null ? "–" : `${rate.toFixed(1)} %`, ended ? `${count(ended - good)} failed in the last hour` : "nothing ran in the last hour",
       rate !== null && rate < 50 ? "warn" : ""),
-    tile("Latency p95", latest ? seconds(latest.latency.p95) : "–", latest ? `p50 ${seconds(latest.latency.p50)}, minute of ${new Date(latest.minute * 1000).toTimeString().slice(0, 5)}` : "nothing ran in the last hour"),
+    tile("Latency p95", latest ? seconds(latest.latency.p95) : "–", latest ? `p50 ${seconds(latest.latency.p50)} at ${new Date(latest.minute * 1000).toTimeString().slice(0, 5)}` : "nothing ran in the last hour"),
     tile("Sandboxes", `${count(stats.active_sandboxes)} / ${count(stats.max_concurrent_sandboxes)}`, alive === 1 ? "on 1 worker" : `on ${count(alive)} workers`,
       stats.max_concurrent_sandboxes === 0 ? "crit" : ""),
     tile("Waiting", count(waiting), waiting ? `the oldest for ${age(oldest)}` : `${count(stats.delayed)} delayed`),
@@ -116,7 +116,7 @@ export function overviewPage(root) {
       show(root, h("h1", { class: "unseen", "data-key": "h1" }, "Overview"), troubleList(stats), tiles(stats),
         h("div", { class: "charts", "data-key": "charts" }, charts(stats, Math.max(width, 240))),
         h("div", { class: "columns", "data-key": "columns" }, queues(stats), workers(stats)),
-        h("div", { "data-key": "recent" }, card("Recent jobs", jobTable(jobs, stats.now), h("p", {}, h("a", { href: "#/jobs" }, "All recent jobs")))),
+        h("div", { "data-key": "recent" }, card("Recent jobs", jobTable(jobs, stats.now), h("p", { class: "more" }, h("a", { href: "#/jobs" }, "All recent jobs")))),
         h("div", { class: "columns even", "data-key": "more" }, verdicts(stats), templates(stats)));
     },
   };

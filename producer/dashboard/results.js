@@ -2,7 +2,8 @@
 // live: pictures are data, HTML and SVG lie in frames that may do nothing.
 import { bytes, h, plain, table } from "./dom.js";
 
-const FRAME_ROWS_MAX = 14;
+const FRAME_MAX = 420; // pixels; the reader may pull it larger
+const ROW = 28;
 const SHOWN_MAX = 256 * 1024; // characters of one text
 
 const cut = (text) => (text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}\n… ${text.length - SHOWN_MAX} more characters` : text);
@@ -17,9 +18,9 @@ function picture(type, base64, alt) {
 // An empty sandbox: no scripts, no forms, no origin; the page's own policy holds
 // in it, too. What those would stop anyway is taken out beforehand, so that a
 // harmless table does not fill the console with complaints.
-function frame(markup, label, rows) {
+function frame(markup, label, height) {
   return h("iframe", { class: "frame", sandbox: "", referrerpolicy: "no-referrer", title: label, srcdoc: markup,
-    height: Math.min(Math.max(rows, 3), FRAME_ROWS_MAX) * 28 + 24 });
+    height: Math.min(Math.max(height, 90), FRAME_MAX) });
 }
 
 // The browser complains of styles and handlers while it parses, though nothing
@@ -52,14 +53,15 @@ export function tame(html) {
 
 function framedHtml(html, label) {
   const { markup, rows } = tame(html);
-  return frame(markup, label, rows);
+  return frame(markup, label, rows * ROW + 24);
 }
 
 // As a picture within the frame: an SVG in an img runs nothing and loads nothing.
 function framedSvg(text, label) {
   const data = btoa(utf8Chunks(text).join(""));
   const image = h("img", { src: `data:image/svg+xml;base64,${data}`, alt: label });
-  return frame(tame(image.outerHTML).markup, label, FRAME_ROWS_MAX);
+  const [, height] = /^[^<]*(?:<[?!][^>]*>\s*)*<svg[^>]*?\sheight\s*=\s*["']?([\d.]+)(?:px|pt)?["'\s>]/i.exec(text) || [];
+  return frame(tame(image.outerHTML).markup, label, height ? height * 1.34 + 24 : FRAME_MAX);
 }
 
 function utf8Chunks(text) {

@@ -46,7 +46,7 @@ function form(templates) {
       field("outputs", "Files to keep", h("input", { id: "outputs", name: "outputs", spellcheck: "false", autocomplete: "off", "aria-describedby": "outputs-help" }), "names or globs, by spaces")),
     field("stdin", "Standard input", h("textarea", { id: "stdin", name: "stdin", rows: "3", spellcheck: "false" }))),
     h("p", { class: "problem", role: "alert", hidden: true }),
-    h("div", { class: "row" }, h("button", { class: "primary" }, "Run"), h("button", { type: "button", "data-run": "cancel", hidden: true }, "Cancel")));
+    h("div", { class: "row" }, h("button", { class: "primary" }, "Run")));
 }
 
 function jobOf(data) {
@@ -70,7 +70,7 @@ let draft = null; // survives a look at another page
 
 export function runPage(root, query, { say, source }) {
   const place = h("div", { class: "ran" });
-  let view = null, element = null, templates = [], running = "";
+  let view = null, element = null, templates = [];
 
   function languages() {
     const select = element.elements.language, before = select.value;
@@ -99,13 +99,6 @@ export function runPage(root, query, { say, source }) {
     control.focus();
   }
 
-  function busy(id) {
-    running = id;
-    const cancel = element.querySelector("[data-run=cancel]");
-    cancel.hidden = !id;
-    element.querySelector(".primary").textContent = id ? "Run anew" : "Run";
-  }
-
   async function run() {
     if (!element.reportValidity()) return;
     const job = jobOf(new FormData(element));
@@ -117,9 +110,7 @@ export function runPage(root, query, { say, source }) {
       rememberSource(id, job);
       view?.stop();
       say(`Job ${id} is queued`);
-      busy(id);
       view = jobView(place, id, { say, level: "h2" });
-      view.done.then(() => { if (running === id) busy(""); });
     } catch (fault) {
       problem(fault.message, CONTROLS[fault.field.replace(/\[.*/, "")]);
     } finally {
@@ -138,9 +129,6 @@ export function runPage(root, query, { say, source }) {
         const [template, language, code] = EXAMPLES[event.target.value];
         fillIn({ template, language, code });
       }
-    });
-    element.querySelector("[data-run=cancel]").addEventListener("click", () => {
-      if (running) document.dispatchEvent(new CustomEvent("capibox:act", { detail: { action: "cancel", id: running } }));
     });
   }
 

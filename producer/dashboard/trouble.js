@@ -26,7 +26,7 @@ function ofWorkers({ workers, queues, active_sandboxes: active, max_concurrent_s
 }
 
 const ofQueues = ({ queues }) => queues.filter((q) => q.depth > 0 && q.served_by === 0)
-  .map((q) => ({ level: "crit", key: `q-${q.name}`, text: `Queue “${q.name}” holds ${count(q.depth)} jobs and no worker serves it.` }));
+  .map((q) => ({ level: "crit", key: `q-${q.name}`, text: `Queue “${q.name}” holds ${count(q.depth)} ${q.depth === 1 ? "job" : "jobs"} and no worker serves it.` }));
 
 function verdictsOf(minutes) {
   const all = {};

@@ -54,7 +54,7 @@ export class Browser {
       if (!/^(data|blob|about):/.test(request.url()) && !request.url().startsWith(url))
         faults.push(`asked elsewhere: ${request.url()}`);
     });
-    page.setDefaultTimeout(8000);
+    page.setDefaultTimeout(15000);
     try {
       await page.goto(`${url}${options.hash || ""}`);
       await use(page);
@@ -72,12 +72,12 @@ export class Browser {
   }
 
   // Everything axe-core knows, its advice included.
-  async accessible(page, what, part = "body") {
+  async accessible(page, what, { part = "body", rules = null } = {}) {
     await page.evaluate(this.axe); // addScriptTag would need a laxer policy
-    const found = await page.evaluate(async (root) => {
-      const { violations } = await globalThis.axe.run(root, { resultTypes: ["violations"], preload: false, iframes: false, runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
+    const found = await page.evaluate(async ([root, only]) => {
+      const { violations } = await globalThis.axe.run(root, { resultTypes: ["violations"], preload: false, iframes: false, runOnly: only || ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
       return violations.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map((n) => `${n.html} (${n.failureSummary})`).join("\n  ")}`);
-    }, part);
+    }, [part, rules]);
     if (found.length) throw new Error(`${what} is not accessible:\n${found.join("\n")}`);
   }
 

@@ -17,16 +17,25 @@ export class Failure extends Error {
 }
 
 // asker(wrong) shows the dialog and answers a key, or null.
-export const setAsker = (asker) => { ask = asker; };
+export const setAsker = (asker) => {
+  ask = asker;
+};
 export const hasKey = () => key !== "";
-export const forgetKey = () => { key = ""; declined = true; };
-export const wantKey = () => { declined = false; };
+export const forgetKey = () => {
+  key = "";
+  declined = true;
+};
+export const wantKey = () => {
+  declined = false;
+};
 
 // One dialog for all requests that found the door shut. True: try again.
 async function newKey(used) {
   if (key !== used) return true; // somebody else was given one meanwhile
   if (declined) return false;
-  asking ||= ask(used !== "").finally(() => { asking = null; });
+  asking ||= ask(used !== "").finally(() => {
+    asking = null;
+  });
   const given = await asking;
   if (given === null) declined = true;
   else key = given;
@@ -37,7 +46,9 @@ async function failureOf(response) {
   let error = {};
   try {
     error = (await response.json()).error || {};
-  } catch { /* no JSON: a proxy's page, maybe */ }
+  } catch {
+    /* no JSON: a proxy's page, maybe */
+  }
   return new Failure(response.status, error, Number(response.headers.get("Retry-After")) || 0);
 }
 
@@ -50,7 +61,10 @@ async function request(method, path, { body, signal, headers } = {}) {
     let response;
     try {
       response = await fetch(ROOT + path, {
-        method, headers: all, signal, cache: "no-store",
+        method,
+        headers: all,
+        signal,
+        cache: "no-store",
         body: body === undefined ? undefined : JSON.stringify(body),
       });
     } catch (fault) {
@@ -80,10 +94,18 @@ export const submit = (body) => json("POST", body.task_type ? "dynamic" : "execu
 // ---- server-sent events ---------------------------------------------------
 // EventSource can send no key, so the stream is read by hand.
 
-export const pause = (ms, signal) => new Promise((resolve) => {
-  const timer = setTimeout(resolve, ms);
-  signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
-});
+export const pause = (ms, signal) =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
 
 function takeLine(event, line) {
   const [, field, value] = /^([^:]*):? ?(.*)$/s.exec(line);
@@ -102,7 +124,10 @@ async function* eventsOf(body) {
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      if (line !== "") { takeLine(event, line); continue; }
+      if (line !== "") {
+        takeLine(event, line);
+        continue;
+      }
       if (event.data.length) yield { ...event, data: JSON.parse(event.data.join("\n")) };
       event = { type: "message", data: [] };
     }
@@ -115,8 +140,10 @@ export async function follow(id, { take, away, signal }) {
   let last = "";
   for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 8000)) {
     try {
-      const response = await request("GET", `${job(id)}/events`,
-        { signal, headers: last ? { "Last-Event-ID": last } : {} });
+      const response = await request("GET", `${job(id)}/events`, {
+        signal,
+        headers: last ? { "Last-Event-ID": last } : {},
+      });
       away?.(false);
       for await (const event of eventsOf(response.body)) {
         wait = 500;

@@ -23,7 +23,9 @@ function say(text, bad) {
   at("say").textContent = text;
   at("say").classList.toggle("bad", Boolean(bad));
   clearTimeout(quiet);
-  quiet = setTimeout(() => { at("say").textContent = ""; }, 6000);
+  quiet = setTimeout(() => {
+    at("say").textContent = "";
+  }, 6000);
 }
 
 function linkState(kind, text) {
@@ -73,7 +75,11 @@ function route() {
   const [path, words] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, raw] = path.split("/");
   let id = "";
-  try { id = decodeURIComponent(raw || ""); } catch { /* no id then */ }
+  try {
+    id = decodeURIComponent(raw || "");
+  } catch {
+    /* no id then */
+  }
   return { name, id, query: new URLSearchParams(words || "") };
 }
 
@@ -116,11 +122,18 @@ function draw() {
 
 // ---- asking again and again -------------------------------------------------
 
-let timer = 0, looking = false, again = false, failures = 0, away = false;
+let timer = 0,
+  looking = false,
+  again = false,
+  failures = 0,
+  away = false;
 
 async function fetchAll() {
   const mine = page;
-  const [fresh] = await Promise.all([api.getStats(), mine.load && !(mine.once && mine.shown) ? mine.load() : null]);
+  const [fresh] = await Promise.all([
+    api.getStats(),
+    mine.load && !(mine.once && mine.shown) ? mine.load() : null,
+  ]);
   stats = fresh;
   noteDepths(stats);
   if (mine === page) draw();
@@ -143,8 +156,12 @@ function tellFailure(fault, waitMs) {
   const since = stats ? ` Figures are of ${new Date(stats.now * 1000).toTimeString().slice(0, 8)}.` : "";
   document.body.classList.add("stale");
   linkState("crit", fault.status === 401 ? "no key" : "disconnected");
-  if (fault.status === 401) banner("A key is needed. ", h("button", { type: "button", "data-act": "key" }, "Enter key"));
-  else banner(`${reason}${fault.status === 503 && fault.message && !/reached/.test(fault.message) ? `: ${fault.message}` : ""}. Trying again ${waitMs < 2500 ? "in a moment" : `every ${Math.round(waitMs / 1000)} s`}.${since}`);
+  if (fault.status === 401)
+    banner("A key is needed. ", h("button", { type: "button", "data-act": "key" }, "Enter key"));
+  else
+    banner(
+      `${reason}${fault.status === 503 && fault.message && !/reached/.test(fault.message) ? `: ${fault.message}` : ""}. Trying again ${waitMs < 2500 ? "in a moment" : `every ${Math.round(waitMs / 1000)} s`}.${since}`,
+    );
   away = true;
 }
 
@@ -158,7 +175,10 @@ function tellSuccess() {
 }
 
 async function look() {
-  if (looking) { again = true; return; }
+  if (looking) {
+    again = true;
+    return;
+  }
   looking = true;
   clearTimeout(timer);
   let wait = document.hidden ? HIDDEN_MS : CALM_MS;
@@ -181,9 +201,13 @@ function lookNow() {
   look();
 }
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) lookNow(); });
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) lookNow();
+});
 window.addEventListener("online", lookNow);
-window.addEventListener("resize", () => { if (stats && page.shown && page.render) page.render(stats); });
+window.addEventListener("resize", () => {
+  if (stats && page.shown && page.render) page.render(stats);
+});
 window.addEventListener("hashchange", go);
 
 // ---- buttons ----------------------------------------------------------------
@@ -193,7 +217,12 @@ const tell = (name, id) => document.dispatchEvent(new CustomEvent(`capibox:${nam
 async function many(ids, what, word) {
   let done = 0;
   for (const id of ids) {
-    try { await what(id); done++; } catch (fault) { if (fault.status === 0 || fault.status === 503) throw fault; }
+    try {
+      await what(id);
+      done++;
+    } catch (fault) {
+      if (fault.status === 0 || fault.status === 503) throw fault;
+    }
   }
   say(`${done} of ${ids.length} ${word}`);
 }
@@ -218,13 +247,17 @@ const actions = {
   },
   async "retry-many"(ids) {
     const list = ids.split(" ");
-    if (await sure(`Retry these ${list.length} jobs?`, "Retry")) await many(list, api.retryDead, "queued again");
+    if (await sure(`Retry these ${list.length} jobs?`, "Retry"))
+      await many(list, api.retryDead, "queued again");
   },
   async "drop-many"(ids) {
     const list = ids.split(" ");
-    if (await sure(`Drop these ${list.length} jobs for good?`, "Drop")) await many(list, api.dropDead, "dropped");
+    if (await sure(`Drop these ${list.length} jobs for good?`, "Drop"))
+      await many(list, api.dropDead, "dropped");
   },
-  async key() { api.wantKey(); },
+  async key() {
+    api.wantKey();
+  },
 };
 
 async function perform(action, id, button) {
@@ -254,6 +287,10 @@ document.addEventListener("submit", (event) => {
   const id = event.target.elements.id.value.trim();
   if (id) location.hash = `#/jobs/${encodeURIComponent(id)}`;
 });
-at("forget").addEventListener("click", () => { api.forgetKey(); say("The key is forgotten"); lookNow(); });
+at("forget").addEventListener("click", () => {
+  api.forgetKey();
+  say("The key is forgotten");
+  lookNow();
+});
 
 go();

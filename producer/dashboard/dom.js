@@ -14,8 +14,7 @@ function fill(node, attributes, children) {
   return node;
 }
 
-export const h = (tag, attributes, ...children) =>
-  fill(document.createElement(tag), attributes, children);
+export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 export const svg = (tag, attributes, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
@@ -24,8 +23,7 @@ export const svg = (tag, attributes, ...children) =>
 const keyOf = (node) => (node.nodeType === 1 ? node.getAttribute("data-key") : null);
 
 // What the reader did to an element is the reader's.
-const kept = (node, name) =>
-  (name === "open" && node.localName === "details") || name === "data-busy";
+const kept = (node, name) => (name === "open" && node.localName === "details") || name === "data-busy";
 
 function morphAttributes(live, fresh) {
   for (const { name } of [...live.attributes])
@@ -34,8 +32,7 @@ function morphAttributes(live, fresh) {
     if (live.getAttribute(name) !== value && !kept(live, name)) live.setAttribute(name, value);
 }
 
-const alike = (a, b) =>
-  a.nodeType === b.nodeType && a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
+const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
 
 // Makes `live` look like `fresh` and keeps its nodes, so that focus, selection
 // and scrolling survive. Children with a data-key are found again wherever they
@@ -52,8 +49,7 @@ export function morph(live, fresh) {
 
 function morphChildren(live, wanted) {
   const keys = new Set(wanted.map(keyOf).filter(Boolean));
-  for (const child of [...live.childNodes])
-    if (keyOf(child) && !keys.has(keyOf(child))) child.remove();
+  for (const child of [...live.childNodes]) if (keyOf(child) && !keys.has(keyOf(child))) child.remove();
   const byKey = new Map();
   for (const child of live.childNodes) if (keyOf(child)) byKey.set(keyOf(child), child);
 
@@ -77,7 +73,10 @@ function morphChildren(live, wanted) {
 }
 
 export function show(root, ...children) {
-  morphChildren(root, children.flat(Infinity).filter((child) => child instanceof Node));
+  morphChildren(
+    root,
+    children.flat(Infinity).filter((child) => child instanceof Node),
+  );
 }
 
 // ---- texts ----------------------------------------------------------------
@@ -116,7 +115,10 @@ export function bytes(n) {
   if (!Number.isFinite(n)) return "–";
   const units = ["B", "KiB", "MiB", "GiB"];
   let unit = 0;
-  while (n >= 1024 && unit < units.length - 1) { n /= 1024; unit++; }
+  while (n >= 1024 && unit < units.length - 1) {
+    n /= 1024;
+    unit++;
+  }
   return `${unit && n < 10 ? n.toFixed(1) : Math.round(n)} ${units[unit]}`;
 }
 
@@ -132,17 +134,28 @@ export function moment(unix) {
   const d = new Date(unix * 1000);
   const day = `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
   const today = d.toDateString() === new Date().toDateString();
-  return h("time", { datetime: d.toISOString(), title: `${day} ${clock(unix)}` },
-    today ? clock(unix) : `${day} ${clock(unix)}`);
+  return h(
+    "time",
+    { datetime: d.toISOString(), title: `${day} ${clock(unix)}` },
+    today ? clock(unix) : `${day} ${clock(unix)}`,
+  );
 }
 
 // ---- pieces that many pages have -------------------------------------------
 
 const KINDS = {
-  ok: "good", succeeded: "good",
-  running: "busy", queued: "wait", delayed: "wait", cancelling: "wait",
-  cancelled: "idle", expired: "idle",
-  dead: "crit", lost: "crit", setup_failed: "crit", backend_error: "crit",
+  ok: "good",
+  succeeded: "good",
+  running: "busy",
+  queued: "wait",
+  delayed: "wait",
+  cancelling: "wait",
+  cancelled: "idle",
+  expired: "idle",
+  dead: "crit",
+  lost: "crit",
+  setup_failed: "crit",
+  backend_error: "crit",
 };
 const MARKS = { good: "✓", busy: "▶", wait: "…", idle: "–", crit: "✖", bad: "✕" };
 
@@ -151,12 +164,15 @@ export const kindOf = (word) => KINDS[word] || "bad";
 // A verdict, or a status where there is none yet. Never by colour alone.
 export function badge(word) {
   const kind = kindOf(word);
-  return h("span", { class: `badge ${kind}` },
-    h("span", { "aria-hidden": "true" }, MARKS[kind]), String(word).replaceAll("_", " "));
+  return h(
+    "span",
+    { class: `badge ${kind}` },
+    h("span", { "aria-hidden": "true" }, MARKS[kind]),
+    String(word).replaceAll("_", " "),
+  );
 }
 
-export const jobLink = (id) =>
-  h("a", { href: `#/jobs/${encodeURIComponent(id)}`, class: "id", title: id }, id);
+export const jobLink = (id) => h("a", { href: `#/jobs/${encodeURIComponent(id)}`, class: "id", title: id }, id);
 
 // Buttons say what they are for by data-act and data-id; app.js listens.
 export const act = (action, id, text, label, more) =>
@@ -169,19 +185,48 @@ export function table(label, heads, rows, empty) {
   const number = heads.map((head) => (head.endsWith("#") ? "num" : null));
   const classes = (i) => [narrow[i], number[i]].filter(Boolean).join(" ") || null;
   const title = (head) => head.replace(/^-|#$/g, "");
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
-    h("table", {},
-      h("thead", {}, h("tr", {}, heads.map((head, i) =>
-        title(head) ? h("th", { scope: "col", class: classes(i) }, title(head))
-          : h("td", { class: classes(i) })))),
-      h("tbody", {}, rows.map((row) =>
-        h("tr", { "data-key": row.key }, row.cells.map((cell, i) =>
-          h("td", { class: classes(i) }, cell)))))));
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map((head, i) =>
+            title(head)
+              ? h("th", { scope: "col", class: classes(i) }, title(head))
+              : h("td", { class: classes(i) }),
+          ),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map((row) =>
+          h(
+            "tr",
+            { "data-key": row.key },
+            row.cells.map((cell, i) => h("td", { class: classes(i) }, cell)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 export const card = (title, ...children) =>
   h("section", { class: "card", "aria-label": title }, h("h2", {}, title), children);
 
 export const facts = (pairs) =>
-  h("dl", { class: "facts" }, pairs.filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== "")
-    .map(([name, value]) => h("div", { "data-key": name }, h("dt", {}, name), h("dd", {}, value))));
+  h(
+    "dl",
+    { class: "facts" },
+    pairs
+      .filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== "")
+      .map(([name, value]) => h("div", { "data-key": name }, h("dt", {}, name), h("dd", {}, value))),
+  );

@@ -7,7 +7,8 @@ export function outputBox() {
   const box = h("pre", { class: "output", tabindex: "0", role: "group", "aria-label": "Output" });
   const note = h("p", { class: "note", hidden: true });
   const element = h("div", {}, note, box);
-  let size = 0, carriage = "";
+  let size = 0,
+    carriage = "";
 
   function trim() {
     while (size > KEPT && box.childNodes.length > 1) {
@@ -21,8 +22,11 @@ export function outputBox() {
     note.hidden = !text;
   }
   return {
-    element, remark,
-    get empty() { return size === 0; },
+    element,
+    remark,
+    get empty() {
+      return size === 0;
+    },
     add(stream, text) {
       if (!text) return;
       // The two halves of a CR LF may come in two events.

@@ -5,7 +5,10 @@ import { jobView, rememberSource } from "./job.js";
 
 const EXAMPLES = {
   hello: ["default", "python", 'print("hello from a sandbox")\n6 * 7'],
-  plot: ["visualization", "python", `import numpy as np
+  plot: [
+    "visualization",
+    "python",
+    `import numpy as np
 import matplotlib.pyplot as plt
 
 x = np.linspace(0, 4 * np.pi, 400)
@@ -14,39 +17,128 @@ plt.plot(x, np.sin(x) * np.exp(-x / 8), label="damped")
 plt.plot(x, np.sin(x), alpha=.4, label="free")
 plt.legend()
 plt.title("Two oscillators")
-plt.show()`],
-  table: ["data_analysis", "python", `import pandas as pd
+plt.show()`,
+  ],
+  table: [
+    "data_analysis",
+    "python",
+    `import pandas as pd
 
 frame = pd.DataFrame({"city": ["Bilbao", "Donostia", "Gasteiz"],
                       "people": [346096, 188743, 255886]})
-frame`],
-  stream: ["quick_script", "bash", `for i in 1 2 3 4 5 6 7 8; do
+frame`,
+  ],
+  stream: [
+    "quick_script",
+    "bash",
+    `for i in 1 2 3 4 5 6 7 8; do
     echo "step $i of 8"
     sleep 0.5
-done`],
+done`,
+  ],
 };
 
-const field = (id, label, control, help) => h("div", { class: "field" }, h("label", { for: id }, label), control,
-  help && h("small", { id: `${id}-help` }, help));
-const number = (id, name, min, max) => h("input", { id, name, type: "number", min, max, step: "any", inputmode: "decimal", "aria-describedby": `${id}-help` });
+const field = (id, label, control, help) =>
+  h(
+    "div",
+    { class: "field" },
+    h("label", { for: id }, label),
+    control,
+    help && h("small", { id: `${id}-help` }, help),
+  );
+const number = (id, name, min, max) =>
+  h("input", {
+    id,
+    name,
+    type: "number",
+    min,
+    max,
+    step: "any",
+    inputmode: "decimal",
+    "aria-describedby": `${id}-help`,
+  });
 const option = (value, text) => h("option", { value }, text || value);
 
 function form(templates) {
-  return h("form", { class: "card run", "data-own": "form", "aria-label": "Run code" },
-    h("div", { class: "fields" },
-      field("template", "Template", h("select", { id: "template", name: "template" },
-        templates.map(({ id, name }) => option(id, `${name || id} (${id})`)), option("auto", "Chosen by what the code imports"))),
+  return h(
+    "form",
+    { class: "card run", "data-own": "form", "aria-label": "Run code" },
+    h(
+      "div",
+      { class: "fields" },
+      field(
+        "template",
+        "Template",
+        h(
+          "select",
+          { id: "template", name: "template" },
+          templates.map(({ id, name }) => option(id, `${name || id} (${id})`)),
+          option("auto", "Chosen by what the code imports"),
+        ),
+      ),
       field("language", "Language", h("select", { id: "language", name: "language" })),
-      field("example", "Example", h("select", { id: "example" }, option("", "–"), Object.keys(EXAMPLES).map((name) => option(name))))),
-    field("code", "Code", h("textarea", { id: "code", name: "code", rows: "14", spellcheck: "false", autocapitalize: "off", autocomplete: "off",
-      required: true, "aria-describedby": "code-help" }), "Ctrl+Enter runs it."),
-    h("details", {}, h("summary", {}, "Limits and input"), h("div", { class: "fields" },
-      field("timeout", "Timeout", number("timeout", "timeout", "0.1", "86400"), "seconds; empty: the template's"),
-      field("memory", "Memory", number("memory", "memory", "16", "1048576"), "MB; empty: the template's"),
-      field("outputs", "Files to keep", h("input", { id: "outputs", name: "outputs", spellcheck: "false", autocomplete: "off", "aria-describedby": "outputs-help" }), "names or globs, by spaces")),
-    field("stdin", "Standard input", h("textarea", { id: "stdin", name: "stdin", rows: "3", spellcheck: "false" }))),
+      field(
+        "example",
+        "Example",
+        h(
+          "select",
+          { id: "example" },
+          option("", "–"),
+          Object.keys(EXAMPLES).map((name) => option(name)),
+        ),
+      ),
+    ),
+    field(
+      "code",
+      "Code",
+      h("textarea", {
+        id: "code",
+        name: "code",
+        rows: "14",
+        spellcheck: "false",
+        autocapitalize: "off",
+        autocomplete: "off",
+        required: true,
+        "aria-describedby": "code-help",
+      }),
+      "Ctrl+Enter runs it.",
+    ),
+    h(
+      "details",
+      {},
+      h("summary", {}, "Limits and input"),
+      h(
+        "div",
+        { class: "fields" },
+        field(
+          "timeout",
+          "Timeout",
+          number("timeout", "timeout", "0.1", "86400"),
+          "seconds; empty: the template's",
+        ),
+        field("memory", "Memory", number("memory", "memory", "16", "1048576"), "MB; empty: the template's"),
+        field(
+          "outputs",
+          "Files to keep",
+          h("input", {
+            id: "outputs",
+            name: "outputs",
+            spellcheck: "false",
+            autocomplete: "off",
+            "aria-describedby": "outputs-help",
+          }),
+          "names or globs, by spaces",
+        ),
+      ),
+      field(
+        "stdin",
+        "Standard input",
+        h("textarea", { id: "stdin", name: "stdin", rows: "3", spellcheck: "false" }),
+      ),
+    ),
     h("p", { class: "problem", role: "alert", hidden: true }),
-    h("div", { class: "row" }, h("button", { class: "primary" }, "Run")));
+    h("div", { class: "row" }, h("button", { class: "primary" }, "Run")),
+  );
 }
 
 function jobOf(data) {
@@ -63,19 +155,32 @@ function jobOf(data) {
 }
 
 // Where a complaint of the gateway belongs.
-const CONTROLS = { code: "code", language: "language", template: "template", timeout: "timeout", "requirements.timeout": "timeout",
-  "requirements.memory_limit_mb": "memory", output_files: "outputs", stdin: "stdin" };
+const CONTROLS = {
+  code: "code",
+  language: "language",
+  template: "template",
+  timeout: "timeout",
+  "requirements.timeout": "timeout",
+  "requirements.memory_limit_mb": "memory",
+  output_files: "outputs",
+  stdin: "stdin",
+};
 
 let draft = null; // survives a look at another page
 
 export function runPage(root, query, { say, source }) {
   const place = h("div", { class: "ran" });
-  let view = null, element = null, templates = [];
+  let view = null,
+    element = null,
+    templates = [];
 
   function languages() {
-    const select = element.elements.language, before = select.value;
+    const select = element.elements.language,
+      before = select.value;
     const chosen = templates.find(({ id }) => id === element.elements.template.value);
-    const list = chosen ? chosen.supported_languages : [...new Set(templates.flatMap((t) => t.supported_languages))];
+    const list = chosen
+      ? chosen.supported_languages
+      : [...new Set(templates.flatMap((t) => t.supported_languages))];
     select.replaceChildren(...list.map((name) => option(name)));
     if (list.includes(before)) select.value = before;
   }
@@ -119,9 +224,15 @@ export function runPage(root, query, { say, source }) {
   }
 
   function wire() {
-    element.addEventListener("submit", (event) => { event.preventDefault(); run(); });
+    element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      run();
+    });
     element.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); run(); }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        run();
+      }
     });
     element.addEventListener("change", (event) => {
       if (event.target.name === "template") languages();
@@ -135,7 +246,9 @@ export function runPage(root, query, { say, source }) {
   return {
     title: "Run code",
     once: true,
-    load: async () => { if (!element) templates = await api.getTemplates(); },
+    load: async () => {
+      if (!element) templates = await api.getTemplates();
+    },
     render() {
       if (element) return;
       element = form(templates);
@@ -146,7 +259,12 @@ export function runPage(root, query, { say, source }) {
     },
     stop() {
       view?.stop();
-      if (element) draft = { template: element.elements.template.value, language: element.elements.language.value, code: element.elements.code.value };
+      if (element)
+        draft = {
+          template: element.elements.template.value,
+          language: element.elements.language.value,
+          code: element.elements.code.value,
+        };
     },
   };
 }

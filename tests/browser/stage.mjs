@@ -15,7 +15,11 @@ export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export async function until(what, holds, timeoutMs = 15000) {
   for (const end = Date.now() + timeoutMs; ;) {
     let found = false;
-    try { found = await holds(); } catch { /* not yet */ }
+    try {
+      found = await holds();
+    } catch {
+      /* not yet */
+    }
     if (found) return found;
     if (Date.now() > end) throw new Error(`within ${timeoutMs} ms not: ${what}`);
     await sleep(25);
@@ -43,7 +47,13 @@ export class Stage {
 
   start(name, program, args, settings = {}) {
     const log = openSync(join(this.folder, `${name}.log`), "a");
-    const env = { PATH: process.env.PATH, HOME: process.env.HOME || "/", CAPIBOX_REDIS_URL: `unix://${this.socket}`, CAPIBOX_TEMPLATES: this.templates, ...settings };
+    const env = {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME || "/",
+      CAPIBOX_REDIS_URL: `unix://${this.socket}`,
+      CAPIBOX_TEMPLATES: this.templates,
+      ...settings,
+    };
     const child = spawn(program, args, { env, stdio: ["ignore", log, log] });
     child.ended = new Promise((resolve) => child.once("exit", resolve));
     this.children.set(name, child);
@@ -61,18 +71,37 @@ export class Stage {
   }
 
   redis(...words) {
-    return execFileSync("redis-cli", ["-s", this.socket, ...words], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+    return execFileSync("redis-cli", ["-s", this.socket, ...words], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
   }
 
   async startRedis() {
-    this.start("redis", "redis-server", ["--port", "0", "--unixsocket", this.socket, "--unixsocketperm", "700",
-      "--dir", this.folder, "--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
+    this.start("redis", "redis-server", [
+      "--port",
+      "0",
+      "--unixsocket",
+      this.socket,
+      "--unixsocketperm",
+      "700",
+      "--dir",
+      this.folder,
+      "--appendonly",
+      "yes",
+      "--appendfsync",
+      "always",
+      "--save",
+      "",
+    ]);
     await until("redis answers", () => this.redis("ping") === "PONG");
   }
 
   async startWorker() {
-    this.start("worker", join(BIN, "capibox-worker"), ["--warm", "demand", "--concurrency", "4"],
-      { CAPIBOX_SHUTDOWN_GRACE: "1", CAPIBOX_LEASE_MS: "4000" });
+    this.start("worker", join(BIN, "capibox-worker"), ["--warm", "demand", "--concurrency", "4"], {
+      CAPIBOX_SHUTDOWN_GRACE: "1",
+      CAPIBOX_LEASE_MS: "4000",
+    });
     await until("a worker is there", () => this.redis("zcard", "{capibox}:wk") === "1", 30000);
   }
 
@@ -88,12 +117,20 @@ export class Stage {
 
   async open() {
     await this.startRedis();
-    const [url, keyedUrl] = await Promise.all([this.startGateway("gateway"), this.startGateway("keyed", { keyed: true }), this.startWorker()]);
+    const [url, keyedUrl] = await Promise.all([
+      this.startGateway("gateway"),
+      this.startGateway("keyed", { keyed: true }),
+      this.startWorker(),
+    ]);
     Object.assign(this, { url, keyedUrl });
   }
 
   async ask(method, path, body) {
-    const answer = await fetch(`${this.url}api/v1/e2b/${path}`, { method, headers: { "Content-Type": "application/json" }, body: body && JSON.stringify(body) });
+    const answer = await fetch(`${this.url}api/v1/e2b/${path}`, {
+      method,
+      headers: { "Content-Type": "application/json" },
+      body: body && JSON.stringify(body),
+    });
     return answer.json();
   }
 
@@ -105,10 +142,14 @@ export class Stage {
   }
 
   async ended(id) {
-    return until(`job ${id} ends`, async () => {
-      const job = await this.ask("GET", `jobs/${id}`);
-      return !["queued", "running", "delayed"].includes(job.status) && job;
-    }, 20000);
+    return until(
+      `job ${id} ends`,
+      async () => {
+        const job = await this.ask("GET", `jobs/${id}`);
+        return !["queued", "running", "delayed"].includes(job.status) && job;
+      },
+      20000,
+    );
   }
 
   // An hour of figures as a busy fleet leaves them: for pictures of the charts.
@@ -118,9 +159,30 @@ export class Stage {
       const busy = 20 + Math.round(14 * Math.sin(i / 9) + 6 * Math.sin(i * 1.7));
       const failed = i > 22 && i < 27 ? Math.round(busy * 0.6) : Math.round(busy * 0.06);
       const slow = i > 22 && i < 27 ? 6 : 1;
-      this.redis("hset", `{capibox}:stats:minute:${now - i}`, "total_executions", busy, "successful_executions", busy - failed,
-        "failed_executions", failed, "total_execution_time", busy * 0.4, "bucket:0.05", busy - 6 * slow > 0 ? busy - 6 * slow : 1,
-        "bucket:0.25", 3 * slow, "bucket:1", 2 * slow, "bucket:5", slow, "verdict:ok", busy - failed, "verdict:user_error", failed);
+      this.redis(
+        "hset",
+        `{capibox}:stats:minute:${now - i}`,
+        "total_executions",
+        busy,
+        "successful_executions",
+        busy - failed,
+        "failed_executions",
+        failed,
+        "total_execution_time",
+        busy * 0.4,
+        "bucket:0.05",
+        busy - 6 * slow > 0 ? busy - 6 * slow : 1,
+        "bucket:0.25",
+        3 * slow,
+        "bucket:1",
+        2 * slow,
+        "bucket:5",
+        slow,
+        "verdict:ok",
+        busy - failed,
+        "verdict:user_error",
+        failed,
+      );
     }
   }
 
@@ -129,11 +191,18 @@ export class Stage {
   }
 
   logs() {
-    return ["redis", "worker", "gateway", "keyed"].map((name) => {
-      try {
-        return `---- ${name}\n${readFileSync(join(this.folder, `${name}.log`), "utf8").split("\n").slice(-15).join("\n")}`;
-      } catch { return ""; }
-    }).join("\n");
+    return ["redis", "worker", "gateway", "keyed"]
+      .map((name) => {
+        try {
+          return `---- ${name}\n${readFileSync(join(this.folder, `${name}.log`), "utf8")
+            .split("\n")
+            .slice(-15)
+            .join("\n")}`;
+        } catch {
+          return "";
+        }
+      })
+      .join("\n");
   }
 
   async close() {

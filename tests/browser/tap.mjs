@@ -1,13 +1,18 @@
 // tap.mjs -- tests as tests/run.sh counts them. A name is a sentence about
 // behaviour, with underscores, as in the C tests.
 const tests = [];
-export const test = (name, run) => { tests.push({ name, run }); };
+export const test = (name, run) => {
+  tests.push({ name, run });
+};
 
 const within = (promise, ms) => {
   let timer;
-  return Promise.race([promise, new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no end after ${ms} ms`)), ms);
-  })]).finally(() => clearTimeout(timer));
+  return Promise.race([
+    promise,
+    new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`no end after ${ms} ms`)), ms);
+    }),
+  ]).finally(() => clearTimeout(timer));
 };
 
 export function skipAll(name, why) {

@@ -223,6 +223,7 @@ install: $(PROGRAMS)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/doc/capibox
 	$(INSTALL) -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/capibox
 	sed 's|@PREFIX@|$(PREFIX)|g' deploy/capibox-worker.service > $(UNITS)/capibox-worker.service
+	sed 's|@PREFIX@|$(PREFIX)|g' deploy/capibox-api.service > $(UNITS)/capibox-api.service
 
 help:
 	@echo 'make                    build the programs into bin/'

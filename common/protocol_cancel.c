@@ -33,7 +33,7 @@ struct settling {
     char token[TOKEN_MAX + 1];
     struct {
         const char *name;
-        char value[40];
+        char value[JOB_NAME_MAX + 1];
     } fields[SETTLE_FIELDS_MAX];
     int nfields;
 };
@@ -154,25 +154,45 @@ static int make_result(struct settling *s)
     add_time(s, "enqueued_at", since);
     add_time(s, "finished_at", now);
     add_field(s, "error", s->outcome.error);
+    add_field(s, "task_type", s->job->task_type);
+    add_field(s, "batch_id", s->job->batch_id);
     return result_encode(&context, s->job, NULL, &s->outcome, &s->result);
+}
+
+static void settle_keys(struct words *w, const struct protocol *p,
+                        const struct settling *s)
+{
+    const char *batch = s->job->batch_id;
+    bool queued = s->at->kind == 'q';
+
+    words_key(w, p, "cx", NULL);
+    words_key(w, p, queued ? "queue" : "delayed", queued ? s->at->queue : NULL);
+    words_key(w, p, "job", s->job_id);
+    words_key(w, p, "stats", NULL);
+    words_minute_key(w, p);
+    words_key(w, p, "batch", batch ? batch : "");
+    words_key(w, p, "events", s->job_id);
+}
+
+static void settle_hash(struct words *w, const struct settling *s)
+{
+    for (int i = 0; i < s->nfields; i++) {
+        words_adds(w, s->fields[i].name);
+        words_adds(w, s->fields[i].value);
+    }
+    words_adds(w, "result");
+    words_add(w, s->result.text, s->result.len);
 }
 
 static void settle_words(struct words *w, const struct protocol *p,
                          const struct settling *s)
 {
     const struct job *job = s->job;
-    bool queued = s->at->kind == 'q';
 
     words_script(w, p, SCRIPT_SETTLE, false);
-    words_key(w, p, "cx", NULL);
-    words_key(w, p, queued ? "queue" : "delayed", queued ? s->at->queue : NULL);
-    words_key(w, p, "job", s->job_id);
-    words_key(w, p, "stats", NULL);
-    words_minute_key(w, p);
-    words_key(w, p, "batch", job->batch_id ? job->batch_id : "");
-    words_key(w, p, "events", s->job_id);
+    settle_keys(w, p, s);
     words_keys_end(w);
-    words_adds(w, queued ? "q" : "d");
+    words_adds(w, s->at->kind == 'q' ? "q" : "d");
     words_add(w, s->at->element, s->at->element_len);
     words_adds(w, s->envelope.parent);
     words_adds(w, s->token);
@@ -182,20 +202,7 @@ static void settle_words(struct words *w, const struct protocol *p,
     words_key(w, p, "done", NULL);
     words_addi(w, MINUTE_TTL_S);
     words_addf(w, "%s%s", job->batch_id ? "b" : "", job->stream ? "e" : "");
-    for (int i = 0; i < s->nfields; i++) {
-        words_adds(w, s->fields[i].name);
-        words_adds(w, s->fields[i].value);
-    }
-    if (job->task_type) {
-        words_adds(w, "task_type");
-        words_adds(w, job->task_type);
-    }
-    if (job->batch_id) {
-        words_adds(w, "batch_id");
-        words_adds(w, job->batch_id);
-    }
-    words_adds(w, "result");
-    words_add(w, s->result.text, s->result.len);
+    settle_hash(w, s);
 }
 
 /* 1: the job has ended. 0: it is no longer there, or not to be ended here. */

@@ -164,36 +164,48 @@ static void add_head(struct words *w, const char *token, const struct finish *f,
     words_pack_end(w);
 }
 
-/* The job hash's words, and what the kind adds to them. */
+#define KIND_WORDS_MAX 4
+
+/* What the kind of a finish adds to the job hash's words. */
+static int kind_words(const char *token, const struct finish *f,
+                      char due_at[32], const char *words[KIND_WORDS_MAX])
+{
+    if (f->kind == FINISH_END) {
+        words[0] = "token", words[1] = token;
+        return 2;
+    }
+    words[0] = "status", words[1] = "queued";
+    if (f->kind == FINISH_RELEASE)
+        return 2;
+    snprintf(due_at, 32, "%lld.%03d", (long long)(f->due_ms / 1000),
+             (int)(f->due_ms % 1000));
+    words[1] = "delayed";
+    words[2] = "due_at", words[3] = due_at;
+    return 4;
+}
+
 static void add_hash(struct words *w, const char *token, const struct finish *f,
                      int large)
 {
-    bool end = f->kind == FINISH_END;
-    bool due = f->kind == FINISH_RETRY || f->kind == FINISH_DELAY;
-    const char *name = end ? "token" : "status";
-    const char *value = due ? "delayed" : end ? token : "queued";
+    const char *more[KIND_WORDS_MAX];
     char due_at[32];
-    size_t bytes = sizeof("due_at") + sizeof(due_at);
+    int nmore = kind_words(token, f, due_at, more);
+    size_t bytes = 0;
 
-    snprintf(due_at, sizeof(due_at), "%lld.%03d", (long long)(f->due_ms / 1000),
-             (int)(f->due_ms % 1000));
+    for (int i = 0; i < nmore; i++)
+        bytes += strlen(more[i]);
     for (int i = 0; i < f->nfields; i++)
         if (i != large)
             bytes += strlen(f->names[i]) + f->value_lens[i];
-    words_pack_begin(w, bytes + strlen(name) + strlen(value),
-                     2 * f->nfields + 4);
+    words_pack_begin(w, bytes, 2 * f->nfields + nmore);
     for (int i = 0; i < f->nfields; i++) {
         if (i == large)
             continue;
         words_packs(w, f->names[i]);
         words_pack(w, f->values[i], f->value_lens[i]);
     }
-    words_packs(w, name);
-    words_packs(w, value);
-    if (due) {
-        words_packs(w, "due_at");
-        words_packs(w, due_at);
-    }
+    for (int i = 0; i < nmore; i++)
+        words_packs(w, more[i]);
     words_pack_end(w);
 }
 

@@ -118,34 +118,46 @@ static bool passed(int64_t deadline_ms)
     return deadline_ms > 0 && clock_ms() >= deadline_ms;
 }
 
+/* May this job still say something? A running one that streams has a stream. */
+static bool may_go_on(const struct reading *r, const struct client_job *job)
+{
+    if (!r->follow || job->ended)
+        return false;
+    return strcmp(job->status, "running") != 0 || has_stream(r->client, r->id);
+}
+
+/* 0: there is such a job, or it may yet appear. */
+static int check_found(const struct reading *r, const struct client_job *job)
+{
+    if (job->found || (r->follow && r->deadline_ms && !passed(r->deadline_ms)))
+        return EXITS_OK;
+    text_say("no such job: %s", r->id);
+    return EXITS_NO_JOB;
+}
+
 /* Nothing came: will anything? -1: go on reading. */
 static int look(struct reading *r)
 {
     struct client_job job;
-    bool waits;
+    int rc;
 
     if (client_job(r->client, r->id, false, &job) < 0) {
         text_say("%s", r->client->why);
         return EXITS_CAPIBOX;
     }
-    if (!job.found &&
-        (!r->follow || !r->deadline_ms || passed(r->deadline_ms))) {
-        text_say("no such job: %s", r->id);
-        return EXITS_NO_JOB;
-    }
-    waits = !job.ended && strcmp(job.status, "running") != 0;
-    if (r->follow && !r->over && passed(r->deadline_ms)) {
+    rc = check_found(r, &job);
+    if (rc != EXITS_OK)
+        return rc;
+    if (r->over)
+        return has_stream(r->client, r->id) ? EXITS_OK : no_stream(r, &job);
+    if (may_go_on(r, &job)) {
+        if (!passed(r->deadline_ms))
+            return -1;
         text_say("%s has not ended yet", r->id);
         return EXITS_CAPIBOX;
     }
-    if (r->follow && !r->over && !job.ended &&
-        (waits || has_stream(r->client, r->id)))
-        return -1;
-    if (!r->over) { /* it may have come in between */
-        r->over = true;
-        return -1;
-    }
-    return has_stream(r->client, r->id) ? EXITS_OK : no_stream(r, &job);
+    r->over = true; /* but something may have come in between */
+    return -1;
 }
 
 static int read_all(struct reading *r)

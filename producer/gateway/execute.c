@@ -146,10 +146,10 @@ static void begin_waiting(struct execution *x)
 
     strbuf_fini(&x->job.text);
     job_destroy(TAKE(x->job.job));
+    request_release_body(r);
     r->abandon = on_abandon;
     r->tick = on_tick;
-    if (r->gone)
-        on_abandon(r, ABANDON_GONE);
+    request_watch(r);
 }
 
 /* ---- submitting --------------------------------------------------------- */

@@ -41,6 +41,8 @@ struct gateway {
     struct http *http;
     struct health *health;
     bool draining;
+    char nonce_base[JOB_ID_MAX + 1]; /* submit.c */
+    uint64_t nonces;
     struct recent recent;
     struct stream *stream_list;
     int streams; /* open event streams */
@@ -49,8 +51,5 @@ struct gateway {
     int64_t requests[6]; /* by the first digit of the status; 0: unused */
     int64_t asleep;      /* requests that wait */
 };
-
-/* How long Redis has been away (0: it is there): of either connection. */
-int64_t gateway_away_ms(const struct gateway *g);
 
 #endif

@@ -202,14 +202,8 @@ static void on_tick(struct request *r, int64_t now_ms)
 void health_get(struct request *r)
 {
     struct health *h = r->gateway->health;
-    struct asker *a;
-    int rc = h->running ? 0 : begin(h);
+    struct asker *a = calloc(1, sizeof(*a));
 
-    if (rc < 0) {
-        request_answer_redis(r, rc);
-        return;
-    }
-    a = calloc(1, sizeof(*a));
     if (!a) {
         request_answer_redis(r, -ENOMEM);
         return;
@@ -220,4 +214,6 @@ void health_get(struct request *r)
     r->state = a;
     r->free_state = free;
     r->tick = on_tick;
+    if (!h->running && begin(h) < 0)
+        finish_bad(h, "Redis cannot be reached");
 }

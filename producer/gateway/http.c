@@ -316,6 +316,32 @@ static struct request *make_request(struct http *h, struct MHD_Connection *c)
     return r;
 }
 
+/* Is there a body that is better read to its end than cut off? */
+static bool body_follows(const struct request *r)
+{
+    const char *length = request_header(r, "Content-Length");
+    unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
+
+    if (request_header(r, "Expect"))
+        return false;
+    return (bytes > 0 && bytes <= HTTP_DISCARD_MAX) ||
+           request_header(r, "Transfer-Encoding");
+}
+
+static void check(struct request *r, const char *method)
+{
+    r->deferring = body_follows(r);
+    if (length_fits(r) && route_fits(r, method)) {
+        r->head_only = !strcmp(method, "HEAD");
+        r->body_max = r->match.route->flags & ROUTE_BATCH
+                          ? APIJOB_BATCH_BYTES_MAX
+                          : JOB_BYTES_MAX + APIJOB_OWN_BYTES;
+        if (let_in(r))
+            body_fits(r);
+    }
+    r->deferring = false;
+}
+
 static enum MHD_Result begin(struct http *h, struct MHD_Connection *c,
                              const char *path, const char *method, void **state)
 {
@@ -326,15 +352,37 @@ static enum MHD_Result begin(struct http *h, struct MHD_Connection *c,
     *state = r;
     peer_enter(r->peer, PEER_BODY);
     routes_match(h->routes, h->nroutes, method, path, &r->match);
-    if (!length_fits(r) || !route_fits(r, method))
-        return r->dropped ? MHD_NO : MHD_YES;
-    r->head_only = !strcmp(method, "HEAD");
-    r->body_max = r->match.route->flags & ROUTE_BATCH
-                      ? APIJOB_BATCH_BYTES_MAX
-                      : JOB_BYTES_MAX + APIJOB_OWN_BYTES;
-    if (let_in(r))
-        body_fits(r);
+    check(r, method);
     return r->dropped ? MHD_NO : MHD_YES;
+}
+
+void request_release_body(struct request *r)
+{
+    r->gateway->http->body_bytes -= r->body_held;
+    r->body_held = 0;
+}
+
+/* Or does without, and is told so at its end. */
+static void keep_body(struct request *r, const char *data, size_t size)
+{
+    struct http *h = r->gateway->http;
+
+    if (h->body_bytes + size > HTTP_BODIES_BYTES_MAX) {
+        strbuf_fini(&r->body);
+        request_release_body(r);
+        r->body.failed = true;
+        return;
+    }
+    h->body_bytes += size;
+    r->body_held += size;
+    strbuf_add(&r->body, data, size);
+}
+
+static enum MHD_Result discard(struct request *r, size_t *size)
+{
+    r->discarded += *size;
+    *size = 0;
+    return r->discarded > HTTP_DISCARD_MAX ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result take_body(struct request *r, const char *data,
@@ -342,19 +390,27 @@ static enum MHD_Result take_body(struct request *r, const char *data,
 {
     bool wanted = r->match.route && (r->match.route->flags & ROUTE_BODY);
 
+    if (r->answered || r->oversized || !wanted)
+        return discard(r, size);
     if (r->body.len + *size > r->body_max) {
-        /* One whose length was not told. It gets its answer at its end, but
-         * is not listened to for ever. */
+        /* One whose length was not told. */
         r->oversized = true;
         strbuf_fini(&r->body);
-        r->body_max = r->body_max > *size ? r->body_max - *size : 0;
-        if (r->body_max == 0)
-            return MHD_NO;
-    } else if (wanted && !r->oversized) {
-        strbuf_add(&r->body, data, *size);
+        request_release_body(r);
+        return discard(r, size);
     }
+    keep_body(r, data, *size);
     *size = 0;
     return MHD_YES;
+}
+
+static void send_deferred(struct request *r)
+{
+    struct MHD_Response *response = r->deferred;
+
+    r->deferred = NULL;
+    http_send(r, r->deferred_status, response);
+    MHD_destroy_response(response);
 }
 
 static void run(struct request *r)
@@ -367,10 +423,8 @@ static void run(struct request *r)
         request_answer_redis(r, -ENOMEM);
     else
         r->match.route->handle(r);
-    if (!r->answered) {
+    if (!r->answered)
         http_sleep(r);
-        request_watch(r);
-    }
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection,
@@ -385,7 +439,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection,
         return begin(cls, connection, url, method, state);
     if (*size > 0)
         return take_body(r, data, size);
-    if (!r->answered && !r->asleep)
+    if (r->deferred)
+        send_deferred(r);
+    else if (!r->answered && !r->asleep)
         run(r);
     return r->dropped ? MHD_NO : MHD_YES;
 }
@@ -406,6 +462,9 @@ static void on_completed(void *cls, struct MHD_Connection *connection,
     if (r->free_state)
         r->free_state(r->state);
     strbuf_fini(&r->body);
+    request_release_body(r);
+    if (r->deferred)
+        MHD_destroy_response(r->deferred);
     free(r);
 }
 

@@ -22,8 +22,10 @@
 #define HTTP_CONNECTION_BYTES                       \
     8192 /* of memory each: bounds the headers, too \
           */
-#define HTTP_BACKLOG  4096
-#define HTTP_FDS_KEPT 64 /* descriptors that are not connections */
+#define HTTP_BODIES_BYTES_MAX (256u << 20) /* of all requests under way */
+#define HTTP_DISCARD_MAX      (32u << 20) /* read of a body that is not wanted */
+#define HTTP_BACKLOG          4096
+#define HTTP_FDS_KEPT         64 /* descriptors that are not connections */
 
 struct gateway;
 
@@ -36,6 +38,7 @@ struct http {
     struct loop_watch watch;
     char *cert, *cert_key; /* PEM texts, or NULL: plain HTTP */
     struct request *sleeping;
+    size_t body_bytes; /* of bodies that are held */
     bool loopback;
     bool woken;        /* somebody was, since the daemon had its turn */
     char address[128]; /* "127.0.0.1:8080", as bound */

@@ -332,6 +332,15 @@ void link_check(struct link *link)
         lose(link, -ETIMEDOUT);
 }
 
+void link_hurry(struct link *link)
+{
+    if (link->up || !link->has_connector)
+        return;
+    MUST0(pthread_mutex_lock(&link->lock));
+    MUST0(pthread_cond_broadcast(&link->changed));
+    MUST0(pthread_mutex_unlock(&link->lock));
+}
+
 const char *link_why(struct link *link)
 {
     return link->why;

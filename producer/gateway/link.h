@@ -89,6 +89,9 @@ void link_turn(struct link *link);
 /* Once a second or so: gives up a connection that does not answer. */
 void link_check(struct link *link);
 
+/* Tries at once instead of after its pause: another link just came up. */
+void link_hurry(struct link *link);
+
 /* Why it is away, for people, without secrets. */
 const char *link_why(struct link *link);
 

@@ -149,15 +149,10 @@ static void reload_keys(struct gateway *g)
 
 /* ---- Redis -------------------------------------------------------------- */
 
-int64_t gateway_away_ms(const struct gateway *g)
+/* Without news results can still be looked for. */
+static int64_t away_ms(const struct gateway *g)
 {
-    int64_t now = clock_ms(), away = 0;
-
-    if (!g->link.up)
-        away = now - g->link.away_since_ms;
-    if (!g->news.up && now - g->news.away_since_ms > away)
-        away = now - g->news.away_since_ms;
-    return away;
+    return g->link.up ? 0 : clock_ms() - g->link.away_since_ms + 1;
 }
 
 static void turned(struct gateway *g, const struct link *link, bool up)
@@ -168,6 +163,8 @@ static void turned(struct gateway *g, const struct link *link, bool up)
         log_info("connected to Redis", LOG_S("for", what), LOG_END);
         /* What was said meanwhile is in the hashes. */
         waiters_look_all(&g->waiters);
+        link_hurry(&g->link);
+        link_hurry(&g->news);
         snapshot_forget(&g->snapshot);
     } else {
         log_warn("Redis is away", LOG_S("for", what), LOG_S("why", link->why),
@@ -334,7 +331,7 @@ static void tick(struct program *p)
     p->ticked_ms = clock_ms();
     link_check(&g->link);
     peers_sweep(&g->peers);
-    waiters_check(&g->waiters, gateway_away_ms(g));
+    waiters_check(&g->waiters, away_ms(g), !g->news.up);
     each_sleeping(&p->http, tick_one);
 }
 

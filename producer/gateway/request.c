@@ -105,6 +105,11 @@ void request_answer(struct request *r, unsigned status,
     peer_enter(r->peer, PEER_ANSWER);
     if (response)
         add_headers(r, response, policy);
+    if (r->deferring && response) {
+        r->deferred = response;
+        r->deferred_status = status;
+        return;
+    }
     http_send(r, status, response);
     if (response)
         MHD_destroy_response(response);

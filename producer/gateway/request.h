@@ -2,8 +2,8 @@
  *
  * A handler answers at once, or returns without an answer: then the connection
  * sleeps until somebody calls one of the request_answer functions, once. While
- * it sleeps the request stays where it is; a client that goes away, or the end
- * of the program, is told to the handler's abandon().
+ * it sleeps the request stays where it is; the end of the program, and after
+ * request_watch() a client that goes away, is told to the handler's abandon().
  *
  * Memory:   a request is http.c's, which frees it after the answer went out,
  *           with free_state(state).
@@ -42,12 +42,19 @@ struct request {
     struct route_match match;
     struct holder *holder; /* NULL: no keys are set, or the route is open */
     struct strbuf body;
-    size_t body_max;
+    size_t body_max, body_held; /* held: counted in http->body_bytes */
     int64_t begun_us;
     int retry_after_s; /* set before answering: the header */
     bool head_only, oversized;
     bool asleep, answered, gone;
     bool dropped; /* the answer: to hang up */
+
+    /* A refusal that waits for the end of the body: to answer and hang up in
+     * the middle of it would reset the connection, and the answer with it. */
+    bool deferring;
+    unsigned deferred_status;
+    struct MHD_Response *deferred;
+    size_t discarded;
 
     void *state; /* the handler's */
     void (*free_state)(void *state);
@@ -80,8 +87,12 @@ void request_answer_redis(struct request *r, int rc);
 void request_answer(struct request *r, unsigned status,
                     struct MHD_Response *response, const char *policy);
 
-/* Watches the socket of a request that sleeps: http.c does, too. */
+/* Tells abandon() when the client of a request that sleeps goes away. For those
+ * that wait long: answers of Redis are not worth two system calls each. */
 void request_watch(struct request *r);
+
+/* Its body is let go of; http.c does so at the end. */
+void request_release_body(struct request *r);
 
 /* May this client see a job with that `tenant` (a reply's string or nil)? What
  * came without a key is everybody's. */

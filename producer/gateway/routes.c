@@ -17,6 +17,12 @@ static int hex(char c)
     return -1;
 }
 
+static bool spoilt(char *out)
+{
+    out[0] = '\0';
+    return false;
+}
+
 bool routes_decode(const char *text, size_t size, char *out, size_t max)
 {
     size_t n = 0;
@@ -25,18 +31,18 @@ bool routes_decode(const char *text, size_t size, char *out, size_t max)
         int c = (unsigned char)text[i];
 
         if (n >= max)
-            return false;
+            return spoilt(out);
         if (c == '%') {
             int high = i + 2 < size ? hex(text[i + 1]) : -1;
             int low = i + 2 < size ? hex(text[i + 2]) : -1;
 
             if (high < 0 || low < 0)
-                return false;
+                return spoilt(out);
             c = high * 16 + low;
             i += 2;
         }
         if (c == 0)
-            return false;
+            return spoilt(out);
         out[n] = (char)c;
     }
     out[n] = '\0';

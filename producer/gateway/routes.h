@@ -43,8 +43,8 @@ struct route_match {
 void routes_match(const struct route *table, size_t count, const char *method,
                   const char *path, struct route_match *out);
 
-/* Undoes percent-encoding. False if it is malformed, holds a NUL, or is longer
- * than max. */
+/* Undoes percent-encoding. False, and "" in out (max + 1 bytes), if it is
+ * malformed, holds a NUL, or is longer than max. */
 bool routes_decode(const char *text, size_t size, char *out, size_t max);
 
 #endif

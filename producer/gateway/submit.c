@@ -1,6 +1,7 @@
 #include "producer/gateway/submit.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 static int fields_of(const struct submission *s, const char *names[4],
                      const char *values[4])
@@ -57,6 +58,7 @@ static int send_call(struct submission *s)
         .nfields = fields_of(s, names, values),
         .queue_max = s->gateway->settings->api_queue_max,
         .nonce = s->nonce,
+        .stream = s->job->job->stream,
     };
     int rc;
 
@@ -70,8 +72,17 @@ static int send_call(struct submission *s)
 
 int submit_send(struct submission *s)
 {
-    int rc = protocol_make_job_id(s->nonce);
+    struct gateway *g = s->gateway;
 
+    /* Made once for this process, and a number that no other gets. */
+    if (!g->nonce_base[0]) {
+        int rc = protocol_make_job_id(g->nonce_base);
+
+        if (rc < 0)
+            return rc;
+    }
+    snprintf(s->nonce, sizeof(s->nonce), "%.40s.%llx", g->nonce_base,
+             (unsigned long long)g->nonces++);
     s->by_text = false;
-    return rc < 0 ? rc : send_call(s);
+    return send_call(s);
 }

@@ -232,10 +232,10 @@ static void give_up(struct awaited *job)
     drop_if_idle(job);
 }
 
-void waiters_check(struct waiters *set, int64_t away_ms)
+void waiters_check(struct waiters *set, int64_t away_ms, bool deaf)
 {
     if (away_ms == 0)
-        for_each(set, look_if_due);
+        for_each(set, deaf ? look : look_if_due);
     else if (away_ms >= WAITERS_AWAY_MS)
         for_each(set, give_up);
 }

@@ -86,8 +86,9 @@ void waiters_look(struct waiter *w);
 void waiters_ended(struct waiters *set, const char *id, size_t size);
 /* Reads the hashes of all: a connection came back. */
 void waiters_look_all(struct waiters *set);
-/* Once a second or so: looks without a reason, and who has waited for Redis for
- * too long (away_ms: how long it has been away, 0: it is there). */
-void waiters_check(struct waiters *set, int64_t away_ms);
+/* Once a second or so: looks without a reason (at all, if deaf: no messages
+ * come for now), and at who has waited for Redis for too long (away_ms: how
+ * long it has been away, 0: it is there). */
+void waiters_check(struct waiters *set, int64_t away_ms, bool deaf);
 
 #endif

@@ -28,7 +28,8 @@ static int open_all(void **state)
 {
     (void)state;
     stage_open(&rig, NULL);
-    stage_worker(&rig, &worker, NULL);
+    stage_worker(&rig, &worker,
+                 (const char *[]){"CAPIBOX_TEMPLATES=templates", NULL});
     web_start(&rig, &web, NULL);
     return 0;
 }
@@ -777,6 +778,14 @@ static void a_body_must_be_json_and_of_a_size(void **state)
             NULL);
     web_expect_error(&a, 413, "too_large", NULL);
     answer_free(&a);
+    /* Nor is a refusal lost because it came before the end of the body. */
+    web_ask(&web, &a, "POST", API "nope", body, NULL);
+    web_expect_error(&a, 404, "not_found", NULL);
+    answer_free(&a);
+    web_ask(&web, &a, "POST", API "execute", body, "Content-Type: text/plain",
+            NULL);
+    web_expect_error(&a, 415, "unsupported_media_type", NULL);
+    answer_free(&a);
 }
 
 /* ---- pages -------------------------------------------------------------- */
@@ -952,6 +961,22 @@ static void a_key_sees_its_own_jobs_only(void **state)
     web_ask(&keyed, &a, "POST", API "execute",
             "{\"id\":\"hers\",\"code\":\"2\"}", B, NULL);
     web_expect_error(&a, 409, "id_taken", "id");
+    answer_free(&a);
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"her-dead\",\"code\":\"2\",\"template\":\"nope\"}", A,
+            NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    assert_int_equal(status_with(&keyed, B, API "dead/her-dead"), 404);
+    assert_int_equal(status_with(&keyed, A, API "dead/her-dead"), 200);
+    web_ask(&keyed, &a, "GET", API "dead", NULL, B, NULL);
+    assert_null(strstr(a.body, "her-dead"));
+    answer_free(&a);
+    web_ask(&keyed, &a, "DELETE", API "dead/her-dead", NULL, B, NULL);
+    web_expect_error(&a, 404, "no_such_job", NULL);
+    answer_free(&a);
+    web_ask(&keyed, &a, "DELETE", API "dead/her-dead", NULL, A, NULL);
+    web_expect(&a, 200);
     answer_free(&a);
     web_ask(&keyed, &a, "GET", API "jobs?limit=500", NULL, B, NULL);
     assert_null(strstr(a.body, "\"hers\""));

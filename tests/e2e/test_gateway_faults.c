@@ -35,7 +35,8 @@ static int open_all(void **state)
 
     (void)state;
     stage_open(&rig, words);
-    stage_worker(&rig, &worker, NULL);
+    stage_worker(&rig, &worker,
+                 (const char *[]){"CAPIBOX_TEMPLATES=templates", NULL});
     web_start(&rig, &web, NULL);
     return 0;
 }
@@ -121,6 +122,22 @@ static void a_short_absence_of_redis_is_not_noticed_by_who_waits(void **state)
     expect_healthy();
 }
 
+static void who_waits_survives_the_loss_of_the_news(void **state)
+{
+    struct web_call call;
+    char body[200];
+
+    (void)state;
+    begin_job(&call, body, "no-news", 1.5);
+    expect_running("no-news");
+    assert_true(rig_number(&rig, "CLIENT", "KILL", "TYPE", "pubsub", NULL) >=
+                1);
+    web_wait(&call);
+    web_expect(&call.answer, 200);
+    assert_true(call.answer.seconds < 4);
+    answer_free(&call.answer);
+}
+
 static void a_long_absence_is_told_and_then_forgotten(void **state)
 {
     struct web_call call;
@@ -150,6 +167,10 @@ static void a_long_absence_is_told_and_then_forgotten(void **state)
     web_ask(&web, &a, "GET", API "stats", NULL, NULL);
     web_expect(&a, 503);
     answer_free(&a);
+    web_ask(&web, &a, "GET", API "health", NULL, NULL);
+    web_expect(&a, 503);
+    stage_expect(a.json, "status", "unhealthy");
+    answer_free(&a);
     redis_server_restart(&rig.server);
     expect_healthy();
     result = stage_result(&rig, "gives-up");
@@ -165,6 +186,7 @@ static void a_redis_that_hangs_is_given_up(void **state)
     struct answer a;
 
     (void)state;
+    assert_true(rig.server.pid > 0); /* 0 would be all of us */
     kill(rig.server.pid, SIGSTOP);
     web_ask(&web, &a, "GET", API "stats", NULL, NULL);
     kill(rig.server.pid, SIGCONT);
@@ -423,6 +445,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_wait_at_once_and_each_gets_its_own),
         cmocka_unit_test(a_short_absence_of_redis_is_not_noticed_by_who_waits),
+        cmocka_unit_test(who_waits_survives_the_loss_of_the_news),
         cmocka_unit_test(a_long_absence_is_told_and_then_forgotten),
         cmocka_unit_test(a_redis_that_hangs_is_given_up),
         cmocka_unit_test(a_killed_gateway_leaves_its_jobs_to_be_found),

@@ -22,7 +22,8 @@ static int open_all(void **state)
 {
     (void)state;
     stage_open(&rig, NULL);
-    stage_worker(&rig, &worker, NULL);
+    stage_worker(&rig, &worker,
+                 (const char *[]){"CAPIBOX_TEMPLATES=templates", NULL});
     web_start(&rig, &web, NULL);
     web_ask(&web, &document, "GET", "/openapi.json", NULL, NULL);
     web_expect(&document, 200);

@@ -1372,6 +1372,17 @@ static void a_bare_push_is_found_by_its_id(void **state)
     assert_cancelled_unstarted("j");
 }
 
+static void the_owner_of_the_id_is_found_behind_a_duplicate(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+
+    (void)state;
+    say("LPUSH {t}:queue:default " BODY("j"));
+    enqueue(&job);
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    assert_string_equal(text("LINDEX {t}:queue:default 0"), BODY("j"));
+}
+
 /* The first entry that has the word in it is not always the job. */
 static void what_only_mentions_an_id_is_left_alone(void **state)
 {
@@ -1514,25 +1525,29 @@ static void two_plain_commands_cancel(void **state)
     assert_int_equal(start_plain(&w, 2, "bare", ""), START_CANCELLED);
 }
 
+/* 10500 of them. */
+static void leave_tombstones(const char *score)
+{
+    AUTO_REPLY redisReply *left = NULL;
+    char script[256];
+
+    snprintf(script, sizeof(script),
+             "local now = redis.call('TIME')[1] * 1000 "
+             "for i = 1, 10500 do redis.call('ZADD', '{t}:cx', %s, i) end",
+             score);
+    MUST0(redis_callv(redis, soon(), &left, "EVAL", script, "0", NULL));
+}
+
 static void tombstones_are_bounded_in_time_and_number(void **state)
 {
     struct worker w;
-    AUTO_REPLY redisReply *filled = NULL;
 
     (void)state;
     worker_begin(&w, "w1");
-    MUST0(redis_callv(redis, soon(), &filled, "EVAL",
-                      "local now = redis.call('TIME')[1] * 1000 "
-                      "for i = 1, 10500 do redis.call('ZADD', '{t}:cx', "
-                      "now - (i % 2) * 3700000, i) end",
-                      "0", NULL));
+    leave_tombstones("now - (i % 2) * 3700000");
     beat(&w);
     assert_int_equal(number("ZCARD {t}:cx"), 5250);
-    MUST0(redis_callv(redis, soon(), &filled, "EVAL",
-                      "local now = redis.call('TIME')[1] * 1000 "
-                      "for i = 1, 10500 do redis.call('ZADD', '{t}:cx', "
-                      "now + 99999999, i) end",
-                      "0", NULL));
+    leave_tombstones("now + 99999999");
     beat(&w);
     assert_int_equal(number("ZCARD {t}:cx"), TOMBSTONES_MAX);
     assert_int_equal(cancel("unknown"), CANCEL_UNKNOWN);
@@ -2019,6 +2034,7 @@ int main(void)
         TEST(a_job_costs_few_calls),
         TEST(a_queued_job_is_cancelled_at_once),
         TEST(a_bare_push_is_found_by_its_id),
+        TEST(the_owner_of_the_id_is_found_behind_a_duplicate),
         TEST(what_only_mentions_an_id_is_left_alone),
         TEST(a_delayed_job_is_cancelled_at_once),
         TEST(a_job_between_two_tries_is_cancelled_at_once),

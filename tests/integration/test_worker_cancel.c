@@ -56,6 +56,12 @@ static void push(const char *id, const char *code, const char *more)
     rig_push(&rig, "default", job);
 }
 
+static void push_running(const char *id, const char *code)
+{
+    push(id, code, "");
+    assert_true(rig_wait_job(&rig, id, "status", "running"));
+}
+
 static enum cancel_answer cancel(const char *id)
 {
     struct cancel got = {.answer = CANCEL_UNKNOWN};
@@ -96,8 +102,7 @@ static void a_running_job_ends_at_once(void **state)
 
     (void)state;
     wait_listening();
-    push("j", "sleep 60000", "");
-    assert_true(rig_wait_job(&rig, "j", "status", "running"));
+    push_running("j", "sleep 60000");
     start = clock_ms();
     assert_int_equal(cancel("j"), CANCEL_SENT);
     assert_true(rig_wait_job(&rig, "j", "status", "cancelled"));
@@ -138,8 +143,7 @@ static void a_lost_message_only_delays(void **state)
     (void)state;
     rig.settings.lease_ms = 2000;
     pid = start_worker();
-    push("j", "sleep 60000", "");
-    assert_true(rig_wait_job(&rig, "j", "status", "running"));
+    push_running("j", "sleep 60000");
     rig_number(&rig, "ZADD", "{capibox}:cx", "0", "j", NULL);
     assert_true(rig_wait_job(&rig, "j", "status", "cancelled"));
     end_worker(pid);
@@ -152,8 +156,7 @@ static void two_plain_commands_cancel_at_once(void **state)
 
     (void)state;
     wait_listening();
-    push("j", "sleep 60000", "");
-    assert_true(rig_wait_job(&rig, "j", "status", "running"));
+    push_running("j", "sleep 60000");
     start = clock_ms();
     rig_number(&rig, "ZADD", "{capibox}:cx", "0", "j", NULL);
     assert_int_equal(
@@ -168,12 +171,11 @@ static void the_channel_is_found_again_after_a_cut(void **state)
     pid_t pid;
 
     (void)state;
-    rig.settings.lease_ms = 60000; /* no heartbeat helps */
+    rig.settings.lease_ms = 200000; /* no heartbeat helps */
     pid = start_worker();
     wait_listening();
     rig_number(&rig, "CLIENT", "KILL", "TYPE", "pubsub", NULL);
-    push("j", "sleep 60000", "");
-    assert_true(rig_wait_job(&rig, "j", "status", "running"));
+    push_running("j", "sleep 60000");
     wait_listening();
     cancel("j");
     assert_true(rig_wait_job(&rig, "j", "status", "cancelled"));
@@ -188,13 +190,13 @@ static void what_is_being_created_is_not_run(void **state)
 
     (void)state;
     wait_listening();
-    push("j", "create 500", "");
-    assert_true(rig_wait_job(&rig, "j", "status", "running"));
+    push_running("j", "create 500");
     assert_int_equal(cancel("j"), CANCEL_SENT);
     assert_unstarted_end("j");
     assert_int_equal(null_backend_runs(), 0);
     assert_int_equal(rig_stat(&rig, "total_executions"), 0);
     assert_int_equal(rig_stat(&rig, "sandbox_destroyed"), 1);
+    assert_int_equal(rig_stat(&rig, "released"), 0); /* no second look */
     end_worker(pid);
 }
 
@@ -204,14 +206,13 @@ static void what_waits_for_memory_is_not_run(void **state)
 
     (void)state;
     rig.settings.memory_budget_mb = 600; /* room for one */
+    rig.settings.lease_ms = 200000;      /* no heartbeat helps */
     rig.settings.concurrency = 3;
     pid = start_worker();
     wait_listening();
-    push("runs", "sleep 60000", "");
-    assert_true(rig_wait_job(&rig, "runs", "status", "running"));
+    push_running("runs", "sleep 60000");
     push("first", "x", "");
-    push("second", "x", "");
-    assert_true(rig_wait_job(&rig, "second", "status", "running"));
+    push_running("second", "x");
     assert_int_equal(cancel("second"), CANCEL_SENT);
     assert_unstarted_end("second");
     assert_string_equal(rig_job(&rig, "first", "status"), "running");
@@ -242,8 +243,7 @@ static void what_waits_in_the_queue_ends_although_all_are_busy(void **state)
     (void)state;
     rig.settings.concurrency = 1;
     pid = start_worker();
-    push("long", "sleep 60000", "");
-    assert_true(rig_wait_job(&rig, "long", "status", "running"));
+    push_running("long", "sleep 60000");
     push("j", "x", ",\"batch_id\":\"b\"");
     /* A blocked move or a claim ahead may still have it in hand. */
     while (rig_number(&rig, "LLEN", "{capibox}:queue:default", NULL) != 1)
@@ -284,8 +284,7 @@ static void a_cancelled_jobs_id_can_be_used_again(void **state)
 
     (void)state;
     wait_listening();
-    push("j", "sleep 60000", "");
-    assert_true(rig_wait_job(&rig, "j", "status", "running"));
+    push_running("j", "sleep 60000");
     cancel("j");
     assert_true(rig_wait_job(&rig, "j", "status", "cancelled"));
     rig_number(&rig, "DEL", "{capibox}:job:j", NULL); /* its time is over */

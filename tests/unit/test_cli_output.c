@@ -133,6 +133,19 @@ static void a_gap_is_said(void **state)
     assert_non_null(strstr(seen(s, 1), "10 bytes of output were not kept"));
 }
 
+static void what_was_seen_elsewhere_is_no_gap(void **state)
+{
+    struct screen *s = *state;
+
+    follow_resume(&s->f);
+    piece(s, "abc", 10);
+    piece(s, "bcd", 11);
+    assert_string_equal(seen(s, 0), "abcd");
+    assert_string_equal(seen(s, 1), "");
+    piece(s, "x", 99);
+    assert_non_null(strstr(seen(s, 1), "85 bytes of output were not kept"));
+}
+
 static void a_second_start_shows_the_output_anew(void **state)
 {
     struct screen *s = *state;
@@ -263,6 +276,7 @@ int main(void)
         cmocka_unit_test(columns_line_up_whatever_the_alphabet),
         ON_SCREEN(pieces_that_overlap_are_shown_once),
         ON_SCREEN(a_gap_is_said),
+        ON_SCREEN(what_was_seen_elsewhere_is_no_gap),
         ON_SCREEN(a_second_start_shows_the_output_anew),
         ON_SCREEN(the_end_is_seen),
         ON_SCREEN(logs_fill_in_what_the_stream_did_not_bring),

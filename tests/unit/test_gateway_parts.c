@@ -86,6 +86,7 @@ static void a_malformed_encoding_is_noticed(void **state)
         strcpy(path + 17, bad[i]);
         match("GET", path, &m);
         assert_true(m.malformed);
+        assert_string_equal(m.id, "");
     }
     memset(path + 17, 'a', ROUTES_ID_MAX + 1);
     path[17 + ROUTES_ID_MAX + 1] = '\0';
@@ -238,6 +239,35 @@ static void a_network_of_ipv6_is_one_address_and_loopback_none(void **state)
     }
 }
 
+static void who_had_their_time_is_shut_down(void **state)
+{
+    struct peers set = {0};
+    struct peer *late, *waiting;
+    int late_fds[2], waiting_fds[2];
+    char c;
+
+    (void)state;
+    MUST0(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, late_fds));
+    MUST0(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, waiting_fds));
+    late = peers_add(&set, NULL, late_fds[0]);
+    waiting = peers_add(&set, NULL, waiting_fds[0]);
+    peer_enter(late, PEER_BODY);
+    assert_true(late->deadline_ms > 0);
+    peer_enter(waiting, PEER_WAITING);
+    peers_sweep(&set);
+    assert_int_equal(read(late_fds[1], &c, 1), -1);
+    late->deadline_ms = 1;
+    peers_sweep(&set);
+    assert_int_equal(read(late_fds[1], &c, 1), 0);
+    assert_int_equal(read(waiting_fds[1], &c, 1), -1);
+    peers_remove(&set, late);
+    peers_remove(&set, waiting);
+    for (int i = 0; i < 2; i++) {
+        close(late_fds[i]);
+        close(waiting_fds[i]);
+    }
+}
+
 /* ---- figures ------------------------------------------------------------ */
 
 static redisReply *text_reply(const char *text)
@@ -333,6 +363,7 @@ int main(void)
         cmocka_unit_test(a_bucket_fills_with_time),
         cmocka_unit_test(an_address_has_so_many_connections),
         cmocka_unit_test(a_network_of_ipv6_is_one_address_and_loopback_none),
+        cmocka_unit_test(who_had_their_time_is_shut_down),
         cmocka_unit_test(quantiles_are_interpolated_within_buckets),
         cmocka_unit_test(a_file_of_a_result_is_found_by_its_name_alone),
     };

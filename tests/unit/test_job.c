@@ -587,6 +587,36 @@ static void run_at_may_be_past_or_near(void **state)
     job_destroy(parse("{\"code\":\"x\",\"run_at\":1}"));
 }
 
+struct gleaned {
+    char id[JOB_ID_MAX + 1], batch[JOB_NAME_MAX + 1];
+    bool stream;
+};
+
+static struct gleaned glean(const char *text)
+{
+    struct gleaned g;
+
+    job_glean(text, strlen(text), g.id, g.batch, &g.stream);
+    return g;
+}
+
+static void a_bad_job_still_says_its_batch(void **state)
+{
+    struct gleaned g = glean("{\"id\":\"i\",\"code\":7,\"batch_id\":\"b:1\","
+                             "\"stream\":true}");
+
+    (void)state;
+    assert_string_equal(g.id, "i");
+    assert_string_equal(g.batch, "b:1");
+    assert_true(g.stream);
+    g = glean("{\"id\":\"not one\",\"batch_id\":[\"b\"],\"stream\":\"true\"}");
+    assert_string_equal(g.id, "");
+    assert_string_equal(g.batch, "");
+    assert_false(g.stream);
+    g = glean("{\"batch_id\":\"b\"");
+    assert_string_equal(g.batch, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -618,6 +648,7 @@ int main(void)
         cmocka_unit_test(values_in_complaints_are_short_and_escaped),
         cmocka_unit_test(metadata_keeps_its_digits_and_its_text),
         cmocka_unit_test(run_at_may_be_past_or_near),
+        cmocka_unit_test(a_bad_job_still_says_its_batch),
     };
 
     return cmocka_run_group_tests_name("job", tests, NULL, NULL);

@@ -61,6 +61,7 @@ void box_kill(struct box *b, int32_t reason)
     if (b->init.fd < 0)
         return;
     syscall(SYS_pidfd_send_signal, b->init.fd, SIGKILL, NULL, 0);
+    cgroup_let_die(&b->cgroup);
     b->wake_ms = clock_ms() + KILL_RETRY_MS;
 }
 

@@ -270,6 +270,19 @@ static int limit_cpu(const struct cgroup *cg, int percent, struct step *why)
     return rc;
 }
 
+void cgroup_let_die(const struct cgroup *cg)
+{
+    struct step ignored;
+
+    if (!cg->made || cg->cpu_percent == 0)
+        return;
+    if (cg->host->places[CONTROLLER_CPU].version == 2)
+        set_value(cg, CONTROLLER_CPU, "cpu.max", &ignored, "max %d",
+                  CPU_PERIOD_US);
+    else
+        set_value(cg, CONTROLLER_CPU, "cpu.cfs_quota_us", &ignored, "-1");
+}
+
 static int set_limits(struct cgroup *cg, const struct wire_create *want,
                       struct step *why)
 {

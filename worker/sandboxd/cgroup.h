@@ -98,6 +98,9 @@ int cgroup_watch_oom(const struct cgroup *cg);
 void cgroup_read(const struct cgroup *cg, struct cgroup_facts *facts_out);
 /* CPU time used so far, microseconds; 0 if that is not counted. */
 int64_t cgroup_cpu_us(const struct cgroup *cg);
+/* Lifts the CPU quota, for what was told to die: while it is throttled it does
+ * not even do that. */
+void cgroup_let_die(const struct cgroup *cg);
 /* Kills what is in there (a pid namespace normally did). */
 void cgroup_kill(const struct cgroup *cg);
 /* Returns how many folders are still there (busy), 0 when all are gone. */

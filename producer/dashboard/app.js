@@ -237,12 +237,13 @@ const actions = {
     await api.retryDead(id);
     say(`Job ${id} is queued again`);
     if (route().name === "dead" && route().id) location.hash = `#/jobs/${encodeURIComponent(id)}`;
-    tell("retried", id);
+    tell("moved", id);
   },
   async drop(id) {
     if (!(await sure(`Drop job ${id} for good?`, "Drop"))) return;
     await api.dropDead(id);
     say(`Job ${id} is dropped`);
+    tell("moved", id);
     if (route().name === "dead" && route().id) location.hash = "#/dead";
   },
   async "retry-many"(ids) {

@@ -13,19 +13,23 @@ export function rememberSource(id, source) {
   if (sources.size > 50) sources.delete(sources.keys().next().value);
 }
 
-async function sourceOf(id, job) {
-  if (job.code) return { code: job.code };
-  if (sources.has(id)) return sources.get(id);
+// The text of a job that lies in the dead list, or null.
+async function deadText(id, job) {
   if (job.status !== "dead" && job.verdict !== "rejected") return null;
   try {
-    const { text } = await api.getDeadOne(id);
-    try {
-      return { code: JSON.parse(text.slice(text.indexOf("{"))).code || text };
-    } catch {
-      return { code: text };
-    }
+    return (await api.getDeadOne(id)).text;
   } catch {
-    return null;
+    return null; // dropped, or retried by somebody meanwhile
+  }
+}
+
+function sourceOf(id, job, text) {
+  if (job.code) return { code: job.code };
+  if (sources.has(id) || text === null) return sources.get(id);
+  try {
+    return { code: JSON.parse(text.slice(text.indexOf("{"))).code || text };
+  } catch {
+    return { code: text };
   }
 }
 
@@ -40,7 +44,8 @@ export function jobView(root, id, { say, level = "h1" }) {
   );
   const output = outputBox();
   let job = null,
-    ended = false;
+    ended = false,
+    lies = false;
 
   root.replaceChildren(...Object.values(parts));
 
@@ -48,7 +53,7 @@ export function jobView(root, id, { say, level = "h1" }) {
     if (job)
       show(
         parts.top,
-        head(id, job, level, sources.has(id)),
+        head(id, job, level, { mine: sources.has(id), lies }),
         away
           ? h("p", { class: "banner warn", "data-key": "away" }, "The stream broke off; trying again …")
           : null,
@@ -81,14 +86,15 @@ export function jobView(root, id, { say, level = "h1" }) {
       logs();
     }
     parts.output.hidden = output.empty;
-    const source = await sourceOf(id, job);
+    const text = await deadText(id, job);
     if (stop.signal.aborted) return;
+    lies = text !== null;
     drawTop(false);
     parts.trouble.replaceChildren(...[error(job), warnings(job)].filter(Boolean));
     parts.results.replaceChildren(...displayed(job).filter(Boolean));
     parts.rest.replaceChildren(
       h("div", { class: "columns even" }, h("div", {}, times(job), about(job)), limits(job)),
-      code(source),
+      code(sourceOf(id, job, text)),
       raw(job),
     );
   }
@@ -187,18 +193,18 @@ export function jobView(root, id, { say, level = "h1" }) {
 
 export function jobPage(root, query, { say, id }) {
   let view = jobView(root, id, { say });
-  // A dead job that is retried lives again.
+  // A dead job that was retried lives again, one that was dropped is gone.
   const again = (event) => {
     if (event.detail !== id) return;
     view.stop();
     view = jobView(root, id, { say });
   };
-  document.addEventListener("capibox:retried", again);
+  document.addEventListener("capibox:moved", again);
   return {
     title: `Job ${id}`,
     stop() {
       view.stop();
-      document.removeEventListener("capibox:retried", again);
+      document.removeEventListener("capibox:moved", again);
     },
   };
 }

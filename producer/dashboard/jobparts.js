@@ -3,8 +3,8 @@ import { act, badge, bytes, card, count, facts, h, moment, plain, seconds, svg, 
 import { isOpen } from "./jobs.js";
 import { block, fileTable, resultItem } from "./results.js";
 
-// mine: it was run from this page, so its code is known.
-export function head(id, job, level, mine) {
+// mine: it was run from this page, so its code is known. lies: in the dead list.
+export function head(id, job, level, { mine, lies }) {
   const word = isOpen(job.status) ? job.status : job.verdict || job.status;
   return h(
     "div",
@@ -16,7 +16,7 @@ export function head(id, job, level, mine) {
       "span",
       { class: "row" },
       isOpen(job.status) && act("cancel", id, "Cancel", `Cancel job ${id}`, { class: "danger" }),
-      job.status === "dead" && [
+      lies && [
         act("retry", id, "Retry", `Retry job ${id}`),
         act("drop", id, "Drop", `Drop dead job ${id}`, { class: "danger" }),
       ],

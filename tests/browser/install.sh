@@ -19,6 +19,6 @@ if [ -n "$missing" ]; then
 fi
 # npm leaves a copy of the lock where it installed.
 if [ ! -e node_modules/.package-lock.json ] ||
-    [ package-lock.json -nt node_modules/.package-lock.json ]; then
+    [ -n "$(find package-lock.json -newer node_modules/.package-lock.json)" ]; then
     npm ci --no-audit --no-fund
 fi

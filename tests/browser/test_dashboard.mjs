@@ -305,10 +305,7 @@ test("a_dead_job_is_retried_and_another_dropped", async () => {
 
     breakTemplate(true);
     stage.children.get("worker").kill("SIGHUP");
-    await until(
-      "the template is mended",
-      async () => (await stage.log("worker")).includes("reloaded") || sleep(400).then(() => true),
-    );
+    await until("the template is mended", () => stage.log("worker").includes("templates reloaded"));
     await page.getByRole("button", { name: `Retry job ${keep}` }).click();
     await page.getByRole("link", { name: keep }).waitFor({ state: "detached" });
     await page.goto(`${stage.url}${jobUrl(keep)}`);
@@ -335,7 +332,7 @@ test("the_key_is_asked_once_and_a_wrong_one_refused", () =>
     await page.keyboard.press("Enter");
     await live(page);
     for (const name of ["Jobs", "Dead letters", "Run code"]) {
-      await page.getByRole("link", { name, exact: true }).click();
+      await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name }).click();
       await page.getByRole("heading", { level: 1, name }).waitFor();
       await live(page);
       assert.equal(await dialog.isVisible(), false);
@@ -426,7 +423,13 @@ test("a_phone_shows_it_without_sideways_scrolling", async () => {
     .slice(0, 2)
     .map((job, i) => [`job-${i}`, jobUrl(job.job_id)]);
   await on(
-    { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
+    {
+      network: true,
+      viewport: { width: 360, height: 740 },
+      isMobile: true,
+      hasTouch: true,
+      deviceScaleFactor: 2,
+    },
     async (page) => {
       for (const [name, hash] of [...PAGES, ...ended]) {
         await page.goto(`${stage.url}${hash}`);

@@ -94,13 +94,15 @@ test("a_running_job_is_cancelled", () =>
     assert.equal(await page.getByRole("button", { name: /^Cancel/ }).count(), 0);
   }));
 
-test("a_job_is_cancelled_from_the_list", async () => {
+test("workers_show_what_they_run_and_a_job_is_cancelled_from_the_list", async () => {
   const id = await stage.submit({
     template: "quick_script",
     language: "python",
     code: "import time; time.sleep(50)",
   });
   await on({}, async (page) => {
+    await page.getByRole("group", { name: "Workers" }).getByRole("link", { name: id }).waitFor();
+    await browser.shot(page, "overview-busy");
     await page.getByRole("button", { name: `Cancel job ${id}` }).click();
     await page.locator("tr", { hasText: id }).locator(".badge", { hasText: "cancelled" }).waitFor();
   });
@@ -364,6 +366,26 @@ test("the_key_is_asked_once_and_a_wrong_one_refused", () =>
 // The gateway looks for queues that nobody serves every ten seconds: this one is
 // there from the start, so that its test need not wait.
 const orphanQueue = () => stage.redis("lpush", "{capibox}:queue:night", '{"code":"print(1)"}');
+
+test("a_hidden_page_asks_rarely", () =>
+  on({}, async (page) => {
+    await live(page);
+    await page.evaluate(() =>
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => true }),
+    );
+    await page.waitForResponse(/\/stats$/); // the one that was due
+    let asked = 0;
+    page.on("request", (request) => {
+      asked += /\/stats$/.test(request.url());
+    });
+    await sleep(4500);
+    assert.equal(asked, 0);
+    await page.evaluate(() => {
+      delete document.hidden;
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    await until("it asks at once when it is seen", () => asked === 1, 1500);
+  }));
 
 test("what_is_broken_comes_first", async () => {
   await on({}, async (page) => {

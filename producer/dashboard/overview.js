@@ -70,7 +70,11 @@ function tiles(stats) {
     tile(
       "Waiting",
       count(waiting),
-      waiting ? `the oldest for ${age(oldest)}` : `${count(stats.delayed)} delayed`,
+      waiting
+        ? oldest
+          ? `the oldest for ${age(oldest)}`
+          : "for how long is not known"
+        : `${count(stats.delayed)} delayed`,
     ),
     tile("Dead", count(stats.dead), stats.dead ? "to retry or drop" : "none", stats.dead ? "warn" : ""),
   );
@@ -142,6 +146,7 @@ function charts(stats, width) {
       kind: "lines",
       format: count,
       gap: 60,
+      dots: lines.every(({ points }) => points.length < 3),
       about: stats.queues.map((q) => `${q.name}: ${count(q.depth)} waiting`).join(", "),
       note: h("span", {}, "As seen by this page since ", moment(watchedSince), "."),
       series: lines,
@@ -162,7 +167,7 @@ const queues = (stats) =>
             q.name,
             count(q.depth),
             q.oldest_age === null ? "–" : age(q.oldest_age),
-            q.served_by === 0 && q.depth ? badge("dead") : count(q.served_by),
+            q.served_by === 0 && q.depth ? h("span", { class: "badge crit" }, "none") : count(q.served_by),
           ],
         })),
         { key: "-delayed", cells: [h("em", {}, "delayed"), count(stats.delayed), "–", "–"] },

@@ -5,8 +5,8 @@
 #include <string.h>
 
 /* Nothing inline, nothing from elsewhere. Pictures of jobs are data: URLs. What
- * they made as HTML lies in frames by srcdoc, with an empty sandbox; such a frame
- * is under this policy, too, and no other frame is allowed.
+ * they made as HTML lies in frames by srcdoc, with an empty sandbox; such a
+ * frame is under this policy, too, and no other frame is allowed.
  */
 #define POLICY_PAGE                                             \
     "default-src 'none'; script-src 'self'; style-src 'self'; " \

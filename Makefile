@@ -29,12 +29,13 @@ LDFLAGS  += -pie -Wl,-z,relro,-z,now -pthread $(SAN_$(SAN))
 COMMON_LIBS   := -lhiredis -lcjson -lssl -lcrypto -lm
 SANDBOXD_LIBS := -lseccomp
 GATEWAY_LIBS  := -lmicrohttpd
+WORKER_LIBS   := -lcurl
 TEST_LIBS     := -lcmocka
 
 CORES := $(shell nproc)
 
 COMMON_SRC   := $(wildcard common/*.c)
-WORKER_SRC   := $(filter-out worker/main.c,$(wildcard worker/*.c worker/local/*.c))
+WORKER_SRC   := $(filter-out worker/main.c,$(wildcard worker/*.c worker/local/*.c worker/e2b/*.c))
 SANDBOXD_SRC := $(filter-out worker/sandboxd/main.c,$(wildcard worker/sandboxd/*.c))
 PRODUCER_SRC := $(filter-out producer/main.c,$(wildcard producer/*.c))
 GATEWAY_SRC  := $(filter-out producer/gateway/main.c,$(wildcard producer/gateway/*.c))
@@ -65,6 +66,7 @@ BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/
 ATTACKS     := $(patsubst tests/attacks/%.c,$(OUT)/tests/attacks/%,$(wildcard tests/attacks/test_*.c))
 SOAK        := $(OUT)/tests/soak/soak
 BROWSER     := tests/browser/test_dashboard.mjs
+DOUBLE      := tests/e2b/selftest.py # is E2B's stand-in as the protocol says?
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -73,6 +75,11 @@ $(GEN)/lua/%.inc: common/lua/%.lua
 	@mkdir -p $(@D)
 	@sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$$/\\n"/' $< > $@
 
+$(GEN)/e2b/%.inc: worker/e2b/%.py
+	@mkdir -p $(@D)
+	@sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$$/\\n"/' $< > $@
+
+$(OUT)/worker/e2b/prelude.o: $(GEN)/e2b/prelude.inc
 $(OUT)/common/protocol.o: $(patsubst common/lua/%.lua,$(GEN)/lua/%.inc,$(LUA))
 
 $(OUT)/%.o: %.c
@@ -103,7 +110,7 @@ $(SUPPORT_A): $(call objects,$(SUPPORT_SRC))
 
 $(PROGRAM_DIR)/capibox-worker: $(OUT)/worker/main.o $(WORKER_A) $(COMMON_A)
 	@mkdir -p $(@D)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS) $(COMMON_LIBS)
 $(PROGRAM_DIR)/capibox-sandboxd: $(OUT)/worker/sandboxd/main.o $(SANDBOXD_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(SANDBOXD_LIBS)
@@ -126,9 +133,6 @@ $(ZYGOTE): $(patsubst %.c,build/pic/%.o,$(ZYGOTE_SRC))
 	@$(CC) -shared -Wl,-z,relro,-z,now -Wl,-z,defs -o $@ $^
 
 # A test may name link options of its own.
-WEB_LIBS_test_gateway := -lcurl
-WEB_LIBS_test_gateway_faults := -lcurl
-WEB_LIBS_test_gateway_openapi := -lcurl
 WRAP_test_io := -Wl,--wrap=read,--wrap=write,--wrap=realloc
 WRAP_test_job_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 WRAP_test_log := -Wl,--wrap=write
@@ -138,19 +142,19 @@ WRAP_test_settings := -Wl,--wrap=strdup,--wrap=readlink
 WRAP_test_strbuf := -Wl,--wrap=realloc
 WRAP_test_transport := -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(GATEWAY_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(GATEWAY_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) $(WRAP_$*) -o $@ $^ $(TEST_LIBS) $(GATEWAY_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/integration/%: $(OUT)/tests/integration/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/e2e/%: $(OUT)/tests/e2e/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WEB_LIBS_$*) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 $(OUT)/tests/attacks/%: $(OUT)/tests/attacks/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS) $(COMMON_LIBS)
 
 $(SOAK): $(call objects,$(wildcard tests/soak/*.c)) $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 # Honest and hostile jobs, mixed; ends with "N passed, N failed, N skipped".
 SOAK_JOBS ?= 5000
@@ -165,7 +169,7 @@ bench: $(PROGRAMS) $(BENCH)
 test:
 	@sh deploy/packages.sh
 	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
-	@sh tests/run.sh $(BROWSER) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
+	@sh tests/run.sh $(BROWSER) $(UNIT) $(INTEGRATION) $(DOUBLE) $(E2E) $(ATTACKS)
 check-unit: $(UNIT)
 	@sh tests/run.sh $(UNIT)
 check-integration: $(PROGRAMS) $(INTEGRATION)
@@ -198,7 +202,7 @@ FUZZ_SECONDS ?= 60
 WRAP_fuzz_unpack := -Wl,--wrap=mmap,--wrap=munmap
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(GATEWAY_A) $(PRODUCER_A) $(COMMON_A)
-	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(GATEWAY_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+	$(CC) $(LDFLAGS) $(WRAP_$*) -fsanitize=fuzzer -o $@ $^ $(GATEWAY_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 fuzz:
 	$(MAKE) CC=clang SAN=fuzz $(FUZZERS)
 	@printf '%s\n' $(FUZZERS) | xargs -P $(CORES) -I{} sh tests/fuzz/run.sh {} $(FUZZ_SECONDS)
@@ -218,6 +222,8 @@ install: $(PROGRAMS)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/lib/capibox
 	$(INSTALL) -m 755 $(ZYGOTE) $(DESTDIR)$(PREFIX)/lib/capibox
 	$(INSTALL) -m 644 $(wildcard templates/*.json) $(SHARE)/templates
+	$(INSTALL) -d $(SHARE)/templates/e2b
+	$(INSTALL) -m 755 templates/e2b/build.py $(SHARE)/templates/e2b
 	$(INSTALL) -m 644 $(wildcard worker/runtime/*) $(SHARE)/runtime
 	$(INSTALL) -m 644 $(wildcard worker/attacks/*) $(SHARE)/attacks
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/doc/capibox

@@ -33,6 +33,7 @@
 #define TEMPLATE_BYTES_MAX      (64u << 10)
 #define TEMPLATE_TEXT_MAX       1024 /* name, description, interpreter path */
 #define TEMPLATE_TASK_TYPES_MAX 64
+#define TEMPLATE_VARIANTS_MAX   16  /* sizes on E2B */
 #define IMPORTS_MAX             128 /* different modules noted of one code */
 
 /* What one run may hand back. */
@@ -46,6 +47,7 @@
 /* Delivery. */
 #define QUEUE_NAMES_MAX 16
 #define WORKER_ID_MAX   48
+#define FLEET_ID_MAX    32 /* names all workers of one Redis */
 #define TOKEN_MAX       (WORKER_ID_MAX + 16 + JOB_NAME_MAX)
 #define CLAIM_MAX       128 /* jobs one exchange may claim */
 #define FINISH_MAX      128 /* jobs one exchange may finish */

@@ -92,8 +92,9 @@ struct outcome {
     int exit_code; /* -1: none */
     int signal;    /* 0: none */
     char sandbox_id[64];
-    char start[32];    /* where its program came from, "": none */
-    double created_at; /* unix s of the sandbox; 0: none was made */
+    char start[32];     /* where its program came from, "": none */
+    double created_at;  /* unix s of the sandbox; 0: none was made */
+    int64_t put_off_ms; /* create() found no place: try again after so long */
     struct capture out, err;
     char *error; /* short message, or NULL */
     char *error_name, *error_value, *error_traceback; /* or all NULL */

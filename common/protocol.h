@@ -136,6 +136,16 @@ int protocol_heartbeat(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, const struct worker_card *card,
                        struct heartbeat *beat_out);
 
+/* The name of all workers of this Redis and prefix (P:conf fleet), made by the
+ * first who asks: what a backend marks its sandboxes with. */
+int protocol_fleet(const struct protocol *p, struct redis *r,
+                   int64_t deadline_ms, char out[FLEET_ID_MAX + 1]);
+
+/* Which of these incarnations hold a place in P:wk and are not fenced. */
+int protocol_alive(const struct protocol *p, struct redis *r,
+                   int64_t deadline_ms, char (*wids)[WORKER_ID_MAX + 1],
+                   int count, bool *alive_out);
+
 /* Leaves for good: only when nothing is in flight (else -EBUSY). */
 int protocol_leave(const struct protocol *p, struct redis *r,
                    int64_t deadline_ms, const char *wid);

@@ -256,6 +256,10 @@ int protocol_cancel(const struct protocol *p, struct redis *r,
     };
     AUTO_REPLY redisReply *reply = NULL;
     struct finding at;
+
+    *cancel_out = (struct cancel){.answer = CANCEL_UNKNOWN};
+    if (!job_id_valid(job_id))
+        return 0;
     int rc = ask(p, r, deadline_ms, job_id, queues, nqueues, &reply);
 
     if (rc == 0)

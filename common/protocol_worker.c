@@ -416,3 +416,63 @@ int protocol_probe_peers(const struct protocol *p, struct redis *r,
     free(peers);
     return rc;
 }
+
+/* ---- what marks sandboxes outside of this host -------------------------- */
+
+int protocol_fleet(const struct protocol *p, struct redis *r,
+                   int64_t deadline_ms, char out[FLEET_ID_MAX + 1])
+{
+    AUTO_REPLY redisReply *set = NULL, *get = NULL;
+    char key[KEY_MAX], made[JOB_ID_MAX + 1];
+    int rc = protocol_make_job_id(made);
+
+    if (rc < 0)
+        return rc;
+    made[FLEET_ID_MAX] = '\0';
+    protocol_key(p, key, "conf", NULL);
+    rc = redis_callv(r, deadline_ms, &set, "HSETNX", key, "fleet", made, NULL);
+    if (rc == 0)
+        rc = reply_failure(set);
+    if (rc == 0)
+        rc = redis_callv(r, deadline_ms, &get, "HGET", key, "fleet", NULL);
+    if (rc == 0)
+        rc = reply_failure(get);
+    if (rc < 0)
+        return rc;
+    if (get->type != REDIS_REPLY_STRING || get->len == 0 ||
+        get->len > FLEET_ID_MAX)
+        return -EPROTO;
+    memcpy(out, get->str, get->len + 1);
+    return 0;
+}
+
+int protocol_alive(const struct protocol *p, struct redis *r,
+                   int64_t deadline_ms, char (*wids)[WORKER_ID_MAX + 1],
+                   int count, bool *alive_out)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    AUTO_WORDS struct words w = {0};
+
+    words_adds(&w, "ZMSCORE");
+    words_key(&w, p, "wk", NULL);
+    for (int i = 0; i < count; i++)
+        words_adds(&w, wids[i]);
+    if (w.failed)
+        return -ENOMEM;
+    int rc = redis_call(r, deadline_ms, &reply, w.count, w.text, w.size);
+
+    if (rc == 0)
+        rc = reply_failure(reply);
+    if (rc < 0)
+        return rc;
+    if (!reply_is_array(reply, (size_t)count))
+        return -EPROTO;
+    /* A score of 0 is a fenced one that is not yet reaped to its end. */
+    for (int i = 0; i < count; i++) {
+        const redisReply *score = reply->element[i];
+
+        alive_out[i] =
+            score->type == REDIS_REPLY_STRING && atof(score->str) > 0;
+    }
+    return 0;
+}

@@ -19,6 +19,7 @@
 #define QUEUE_WEIGHT_MAX     100
 #define CONCURRENCY_MAX      1024
 #define CONCURRENCY_E2B      64
+#define DOMAIN_BYTES_MAX     200
 #define CONCURRENCY_PER_CORE 2
 
 enum kind {
@@ -105,6 +106,33 @@ static const struct row rows[] = {
      .who = FOR_ALL, .kind = KIND_CHOICE_INT, .offset = AT(log_level),
      .fallback = "info", .choices = "debug|info|warn|error", .takes = "LEVEL",
      .help = "least important line to write"},
+    {.env = "E2B_API_KEY",
+     .who = FOR_WORKER | FOR_CLI, .kind = KIND_TEXT, .offset = AT(e2b_key),
+     .fallback = "", .most = TEXT_BYTES_MAX, .secret = true,
+     .help = "key of the E2B team (no flag: argv is public)"},
+    {.env = "E2B_DOMAIN", .flag = "--e2b-domain",
+     .who = FOR_WORKER | FOR_CLI, .kind = KIND_TEXT, .offset = AT(e2b_domain),
+     .fallback = "e2b.app", .least = 1, .most = DOMAIN_BYTES_MAX,
+     .takes = "NAME",
+     .help = "domain of E2B or of a cluster of one's own"},
+    {.env = "E2B_API_URL", .flag = "--e2b-api-url",
+     .who = FOR_WORKER | FOR_CLI, .kind = KIND_TEXT, .offset = AT(e2b_api_url),
+     .fallback = "", .most = TEXT_BYTES_MAX, .takes = "URL",
+     .help = "E2B's API, if it is not https://api.DOMAIN"},
+    {.env = "E2B_SANDBOX_URL", .flag = "--e2b-sandbox-url",
+     .who = FOR_WORKER | FOR_CLI, .kind = KIND_TEXT,
+     .offset = AT(e2b_sandbox_url),
+     .fallback = "", .most = TEXT_BYTES_MAX, .takes = "URL",
+     .help = "one address for all sandboxes, if they have no names"},
+    {.env = "CAPIBOX_E2B_CA", .flag = "--e2b-ca",
+     .who = FOR_WORKER | FOR_CLI, .kind = KIND_TEXT, .offset = AT(e2b_ca),
+     .fallback = "", .most = TEXT_BYTES_MAX, .takes = "FILE",
+     .help = "PEM file of who may sign E2B's certificates"},
+    {.env = "CAPIBOX_E2B_SHARED", .flag = "--e2b-shared",
+     .who = FOR_WORKER | FOR_CLI, .kind = KIND_CHOICE,
+     .offset = AT(e2b_shared_host),
+     .fallback = "auto", .choices = "auto|always|never", .takes = "WHEN",
+     .help = "reach sandboxes as sandbox.DOMAIN: keeps connections"},
     {.env = "CAPIBOX_API_LISTEN", .flag = "--api-listen",
      .who = FOR_API, .kind = KIND_TEXT, .offset = AT(api_listen),
      .fallback = "127.0.0.1:8080", .least = 1, .most = TEXT_BYTES_MAX,
@@ -197,7 +225,7 @@ static const struct row rows[] = {
     {.flag = "--probe",
      .who = FOR_WORKER, .kind = KIND_SWITCH, .offset = AT(probe),
      .fallback = "0",
-     .help = "print what this host can enforce and exit"},
+     .help = "print what can be enforced, or how E2B is, and exit"},
     {.flag = "--attack",
      .who = FOR_WORKER, .kind = KIND_SWITCH, .offset = AT(attack),
      .fallback = "0",
@@ -563,8 +591,8 @@ static const struct row *find_flag(const char *word, enum settings_for who)
     size_t len = strcspn(word, "=");
 
     for (size_t i = 0; i < ROWS; i++)
-        if ((rows[i].who & who) && strlen(rows[i].flag) == len &&
-            memcmp(rows[i].flag, word, len) == 0)
+        if ((rows[i].who & who) && rows[i].flag &&
+            strlen(rows[i].flag) == len && memcmp(rows[i].flag, word, len) == 0)
             return &rows[i];
     return NULL;
 }
@@ -658,9 +686,77 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* To another host, http would show the key to everyone on the way. */
+static int check_address(const char *env, const char *url,
+                         struct complaint *why)
+{
+    static const char *const here[] = {"localhost", "127.0.0.1", "[::1]"};
+    size_t len;
+
+    if (url[0] == '\0')
+        return 0;
+    if (strpbrk(url, "@?# \"\\"))
+        return complain(why, env,
+                        "holds one of @ ? # or a blank; give https://host or "
+                        "https://host:port");
+    if (strncmp(url, "https://", 8) == 0 && url[8] && url[8] != '/')
+        return 0;
+    for (size_t i = 0; i < sizeof here / sizeof *here; i++) {
+        len = strlen(here[i]);
+        if (strncmp(url, "http://", 7) == 0 &&
+            strncmp(url + 7, here[i], len) == 0 && strchr(":/", url[7 + len]))
+            return 0;
+    }
+    return complain(why, env,
+                    "\"%.100s\" does not begin with https://; http:// is taken "
+                    "for localhost only, as it would show the key",
+                    url);
+}
+
+static int check_domain(const char *domain, struct complaint *why)
+{
+    size_t len = strspn(domain, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "abcdefghijklmnopqrstuvwxyz0123456789-.");
+
+    if (domain[len] == ':')
+        len += 1 + strspn(domain + len + 1, "0123456789");
+    if (len > 0 && domain[len] == '\0')
+        return 0;
+    return complain(why, "E2B_DOMAIN",
+                    "\"%.100s\" is no domain; give one such as e2b.app, "
+                    "without https://",
+                    domain);
+}
+
+int settings_check_e2b(const struct settings *s, struct complaint *why)
+{
+    const char *key = s->e2b_key;
+    int rc;
+
+    if (key[0] == '\0')
+        return complain(why, "E2B_API_KEY",
+                        "is missing; backend e2b needs the key of an E2B team "
+                        "(e2b_ and hex digits)");
+    if (strncmp(key, "e2b_", 4) != 0 || key[4] == '\0' ||
+        key[4 + strspn(key + 4, "0123456789abcdef")] != '\0')
+        return complain(why, "E2B_API_KEY",
+                        "is no E2B key; give one that is e2b_ and hex digits "
+                        "in lower case");
+    rc = check_domain(s->e2b_domain, why);
+    if (rc == 0)
+        rc = check_address("E2B_API_URL", s->e2b_api_url, why);
+    if (rc == 0)
+        rc = check_address("E2B_SANDBOX_URL", s->e2b_sandbox_url, why);
+    if (rc == 0)
+        rc = check_readable("CAPIBOX_E2B_CA", s->e2b_ca, why);
+    return rc;
+}
+
 int settings_check(const struct settings *s, enum settings_for who,
                    struct complaint *why)
 {
+    int rc;
+
     if ((who & FOR_API) && !s->api_cert[0] != !s->api_cert_key[0])
         return complain(why, "CAPIBOX_API_CERT",
                         "and CAPIBOX_API_CERT_KEY go together; give both");
@@ -669,7 +765,10 @@ int settings_check(const struct settings *s, enum settings_for who,
         return complain(why, "CAPIBOX_TEMPLATES",
                         "\"%.150s\" is no folder; give one of template files",
                         s->templates);
-    return check_tls(s, why);
+    rc = check_tls(s, why);
+    if (rc == 0 && (who & FOR_WORKER) && strcmp(s->backend, "e2b") == 0)
+        rc = settings_check_e2b(s, why);
+    return rc;
 }
 
 int settings_concurrency(const struct settings *s)
@@ -751,7 +850,8 @@ void settings_print(FILE *out, enum settings_for who)
     for (size_t i = 0; i < ROWS; i++) {
         if (!(rows[i].who & who))
             continue;
-        snprintf(left, sizeof left, "%s%s%s", rows[i].flag,
+        snprintf(left, sizeof left, "%s%s%s",
+                 rows[i].flag ? rows[i].flag : "(environment only)",
                  rows[i].takes ? " " : "", rows[i].takes ? rows[i].takes : "");
         fprintf(out, "  %-23s %s\n", left, rows[i].help);
         print_source(out, &rows[i]);

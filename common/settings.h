@@ -57,6 +57,13 @@ struct settings {
     int64_t api_jobs_per_key;      /* CAPIBOX_API_JOBS_PER_KEY */
     int64_t api_queue_max;         /* CAPIBOX_API_QUEUE_MAX */
     int64_t api_per_address;       /* CAPIBOX_API_PER_ADDRESS: connections */
+    /* What E2B's own SDKs read (e2b: only for that backend). */
+    char *e2b_key;         /* E2B_API_KEY (secret): environment only */
+    char *e2b_domain;      /* E2B_DOMAIN, may end in :port */
+    char *e2b_api_url;     /* E2B_API_URL, "" = https://api.<domain> */
+    char *e2b_sandbox_url; /* E2B_SANDBOX_URL: one host for all sandboxes, "" */
+    char *e2b_ca;          /* CAPIBOX_E2B_CA: PEM file, "" = the system's */
+    char *e2b_shared_host; /* CAPIBOX_E2B_SHARED auto|always|never */
 
     int64_t lease_ms;         /* CAPIBOX_LEASE_MS 2000..600000, 10000 */
     int64_t memory_budget_mb; /* CAPIBOX_MEMORY_BUDGET_MB: sum of limits of
@@ -101,6 +108,11 @@ int settings_from_args(struct settings *s, enum settings_for who, int *argc_io,
 /* Checks what one row alone cannot (sums, files that go together). */
 int settings_check(const struct settings *s, enum settings_for who,
                    struct complaint *why);
+
+/* What backend e2b needs: a key of the right form, https URLs (http only to
+ * this host: the key would be readable on the way), a readable CA file.
+ * settings_check() asks for it when the backend is e2b. */
+int settings_check_e2b(const struct settings *s, struct complaint *why);
 
 /* Sandboxes at a time: the setting, else by backend (the cores this process may
  * use x 2 for local, 64 for e2b). */

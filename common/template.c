@@ -18,7 +18,10 @@
 #define MB          1048576.0
 #define DISK_MB_MAX 512.0 /* of what a template gets that names no disk */
 #define PIDS        64
-#define OUTPUT_KB   1024.0
+/* E2B's code-interpreter-v1, as E2B builds it. */
+#define E2B_STOCK_VCPU      2
+#define E2B_STOCK_MEMORY_MB 2048
+#define OUTPUT_KB           1024.0
 
 /* A tmpfs inode costs the kernel about a KB that counts as the job's memory. */
 #define INODES_PER_MB 64
@@ -271,7 +274,9 @@ static int take_local(struct template *tpl, cJSON *item, struct complaint *why)
         snprintf(field, sizeof field, "local.%.100s", each->string);
         rc = get_language(each->string, field, &language, why);
         if (rc < 0)
-            return rc;
+            return complain(why, field,
+                            "is not known; there are python, javascript, bash "
+                            "and preload");
         interpreter = runtime_of(tpl, language);
         if (*interpreter)
             return complain(why, field, "is given twice; give it once");
@@ -295,6 +300,146 @@ static int take_isolation(struct template *tpl, cJSON *item,
     return 0;
 }
 
+/* ---- e2b.variants ------------------------------------------------------ */
+
+static int take_variant_field(struct template_variant *v, cJSON *item,
+                              const char *field, struct complaint *why)
+{
+    static const struct json_range cpus = {"vCPU", 1, 32, true};
+    static const struct json_range memory = {"MB", 128, 1 << 20, true};
+    double number;
+    int rc;
+
+    if (strcmp(item->string, "template") == 0)
+        return v->template_id
+                   ? complain(why, field, "is given twice; give it once")
+                   : json_text(item, field, JOB_NAME_MAX, &v->template_id, why);
+    if (strcmp(item->string, "vcpu") == 0) {
+        rc = json_number(item, field, &cpus, &number, why);
+        if (rc == 0)
+            v->vcpu = (int)number;
+        return rc;
+    }
+    if (strcmp(item->string, "memory_mb") == 0) {
+        rc = json_number(item, field, &memory, &number, why);
+        if (rc == 0)
+            v->memory_bytes = (int64_t)number * MB;
+        return rc;
+    }
+    return complain(why, field,
+                    "is no field of a variant; there are template, vcpu, "
+                    "memory_mb");
+}
+
+static int take_variant(struct template *tpl, cJSON *item, int i,
+                        struct complaint *why)
+{
+    struct template_variant *v = &tpl->variants[tpl->nvariants];
+    char field[JSON_FIELD_MAX];
+    cJSON *each;
+    int rc;
+
+    snprintf(field, sizeof field, "e2b.variants[%d]", i);
+    if (!cJSON_IsObject(item))
+        return json_wrong_type(item, field,
+                               "an object of template, vcpu, memory_mb", why);
+    tpl->nvariants++;
+    cJSON_ArrayForEach(each, item)
+    {
+        snprintf(field, sizeof field, "e2b.variants[%d].%.80s", i,
+                 each->string);
+        rc = take_variant_field(v, each, field, why);
+        if (rc < 0)
+            return rc;
+    }
+    snprintf(field, sizeof field, "e2b.variants[%d]", i);
+    if (!v->template_id || v->vcpu == 0 || v->memory_bytes == 0)
+        return complain(why, field,
+                        "lacks one of template, vcpu and memory_mb; give all "
+                        "three");
+    return 0;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const struct template_variant *x = a, *y = b;
+
+    if (x->memory_bytes != y->memory_bytes)
+        return x->memory_bytes < y->memory_bytes ? -1 : 1;
+    return x->vcpu - y->vcpu;
+}
+
+static int take_variants(struct template *tpl, cJSON *list,
+                         struct complaint *why)
+{
+    cJSON *item;
+    int i = 0, rc;
+
+    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) < 1)
+        return json_wrong_type(list, "e2b.variants",
+                               "a list of at least one variant", why);
+    if (cJSON_GetArraySize(list) > TEMPLATE_VARIANTS_MAX)
+        return complain(why, "e2b.variants", "has %d entries; give at most %d",
+                        cJSON_GetArraySize(list), TEMPLATE_VARIANTS_MAX);
+    cJSON_ArrayForEach(item, list)
+    {
+        rc = take_variant(tpl, item, i++, why);
+        if (rc < 0)
+            return rc;
+    }
+    qsort(tpl->variants, tpl->nvariants, sizeof(tpl->variants[0]), by_size);
+    return 0;
+}
+
+static int take_e2b(struct template *tpl, cJSON *item, struct complaint *why)
+{
+    char field[JSON_FIELD_MAX];
+    cJSON *each;
+
+    if (!cJSON_IsObject(item))
+        return json_wrong_type(item, "e2b", "an object with variants", why);
+    cJSON_ArrayForEach(each, item)
+    {
+        snprintf(field, sizeof field, "e2b.%.100s", each->string);
+        if (strcmp(each->string, "variants") != 0)
+            return complain(why, field, "is not known; there is variants");
+        if (tpl->nvariants > 0)
+            return complain(why, field, "is given twice; give it once");
+        int rc = take_variants(tpl, each, why);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Without a list: E2B's own template, as it is built. */
+static int default_variant(struct template *tpl)
+{
+    if (tpl->nvariants > 0)
+        return 0;
+    tpl->variants[0] =
+        (struct template_variant){.template_id = strdup(tpl->template_name),
+                                  .vcpu = E2B_STOCK_VCPU,
+                                  .memory_bytes = E2B_STOCK_MEMORY_MB * MB};
+    tpl->nvariants = 1;
+    return tpl->variants[0].template_id ? 0 : -ENOMEM;
+}
+
+const struct template_variant *
+template_variant(const struct template *tpl,
+                 const struct template_limits *limits)
+{
+    for (size_t i = 0; i < tpl->nvariants; i++) {
+        const struct template_variant *v = &tpl->variants[i];
+
+        if (v->memory_bytes >= limits->memory_bytes &&
+            v->vcpu * 100 >= limits->cpu_percent)
+            return v;
+    }
+    return NULL;
+}
+
 static const struct row {
     const char *name;
     int (*take)(struct template *tpl, cJSON *item, struct complaint *why);
@@ -309,6 +454,7 @@ static const struct row {
     {"template_name", take_template_name},
     {"local", take_local},
     {"isolation", take_isolation},
+    {"e2b", take_e2b},
 };
 
 #define ROWS (sizeof rows / sizeof *rows)
@@ -327,7 +473,7 @@ static int take_field(struct template *tpl, cJSON *item, unsigned *seen,
     return complain(why, item->string,
                     "is no field of a template; there are id, name, "
                     "description, task_types, languages, limits, packages, "
-                    "template_name, local, isolation");
+                    "template_name, local, isolation, e2b");
 }
 
 static int set_default(char **text, const char *value)
@@ -382,6 +528,8 @@ static int check_template(struct template *tpl, const char *stem,
         rc = set_default(&tpl->description, "");
     if (rc == 0)
         rc = set_default(&tpl->template_name, "code-interpreter-v1");
+    if (rc == 0)
+        rc = default_variant(tpl);
     return rc;
 }
 
@@ -397,6 +545,8 @@ static void template_destroy(struct template *tpl)
     json_texts_free(tpl->preload);
     for (size_t i = 0; i < tpl->nruntimes; i++)
         free(tpl->runtimes[i].interpreter);
+    for (size_t i = 0; i < tpl->nvariants; i++)
+        free(tpl->variants[i].template_id);
     free(tpl);
 }
 

@@ -41,6 +41,14 @@ struct template_runtime {
     char *interpreter; /* absolute path, e.g. /usr/bin/python3 */
 };
 
+/* One size that E2B has this template built in: CPU and memory are fixed when
+ * an E2B template is built. */
+struct template_variant {
+    char *template_id; /* id, alias or team/alias, maybe with :tag */
+    int vcpu;
+    int64_t memory_bytes; /* of the microVM; 0: not known (the job named it) */
+};
+
 struct template
 {
     char id[JOB_NAME_MAX + 1];
@@ -51,6 +59,9 @@ struct template
     char **packages;     /* NULL-terminated import or distribution names */
     char **task_types;   /* NULL-terminated */
     char *template_name; /* E2B's template id */
+    /* e2b.variants, smallest first; at least one. */
+    struct template_variant variants[TEMPLATE_VARIANTS_MAX];
+    size_t nvariants;
     struct template_runtime runtimes[LANGUAGE_COUNT];
     size_t nruntimes;
     char **preload; /* NULL-terminated modules its zygote imports, or NULL */
@@ -86,6 +97,11 @@ void template_limits_overlay(struct template_limits *limits,
 /* What runs this language, or NULL. Borrowed. */
 const char *template_interpreter(const struct template *tpl,
                                  enum language language);
+
+/* The smallest E2B variant with at least this memory and CPU, or NULL. */
+const struct template_variant *
+template_variant(const struct template *tpl,
+                 const struct template_limits *limits);
 
 const struct template *template_find(const struct template_set *set,
                                      const char *id);

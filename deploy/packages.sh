@@ -7,7 +7,7 @@ set -eu
 
 # A command that is there counts, wherever it came from.
 commands='gcc:gcc make:make pkg-config:pkg-config redis-server:redis-server'
-commands="$commands redis-cli:redis-tools /usr/bin/python3:python3 node:nodejs"
+commands="$commands openssl:openssl redis-cli:redis-tools /usr/bin/python3:python3 node:nodejs"
 
 # Headers to build with (cmocka: the tests), and Python's data packages.
 required='libc6-dev libhiredis-dev libcjson-dev libssl-dev libseccomp-dev'

@@ -1,5 +1,6 @@
 #include "producer/fleet.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,4 +229,38 @@ void fleet_fini(struct fleet *f)
             freeReplyObject(f->workers[i].runs);
     }
     f->nworkers = f->nqueues = 0;
+}
+
+/* One endpoint's circuit breaker, as worker/e2b writes it into the card. */
+static void add_breaker(struct strbuf *out, const cJSON *state,
+                        const char *name, const char *shown)
+{
+    const cJSON *b = cJSON_GetObjectItemCaseSensitive(state, name);
+    const cJSON *is = cJSON_GetObjectItemCaseSensitive(b, "state");
+    const cJSON *why = cJSON_GetObjectItemCaseSensitive(b, "why");
+
+    if (!cJSON_IsString(is) || !strcmp(is->valuestring, "closed"))
+        return;
+    strbuf_addf(out, "%s%s: circuit %s", out->len ? "; " : "", shown,
+                is->valuestring);
+    if (cJSON_IsString(why))
+        strbuf_addf(out, ", %s", why->valuestring);
+}
+
+const char *fleet_trouble(const struct fleet_worker *w,
+                          char out[FLEET_TROUBLE_MAX])
+{
+    AUTO_STRBUF struct strbuf text = STRBUF_INIT;
+    cJSON *state = cJSON_Parse(fleet_field(w->card, "more"));
+    const cJSON *limit = cJSON_GetObjectItemCaseSensitive(state, "limit");
+    double all = strtod(fleet_field(w->card, "concurrency"), NULL);
+
+    add_breaker(&text, state, "api", "E2B's API");
+    add_breaker(&text, state, "sandboxes", "E2B's sandboxes");
+    if (cJSON_IsNumber(limit) && limit->valuedouble < all)
+        strbuf_addf(&text, "%slowered to %d sandboxes by the account's limit",
+                    text.len ? "; " : "", limit->valueint);
+    snprintf(out, FLEET_TROUBLE_MAX, "%s", text.len ? text.text : "");
+    cJSON_Delete(state);
+    return out;
 }

@@ -41,6 +41,12 @@ int fleet_load_workers(struct fleet *f, struct client *c);
 int fleet_load_queues(struct fleet *f, struct client *c);
 void fleet_fini(struct fleet *f);
 
+/* What a worker's backend says is wrong with it ("E2B's API: open, HTTP 401:
+ * …; room for 3 sandboxes"), or "" if all is well. Returns out. */
+#define FLEET_TROUBLE_MAX 512
+const char *fleet_trouble(const struct fleet_worker *w,
+                          char out[FLEET_TROUBLE_MAX]);
+
 /* A field of a HGETALL reply, or "". */
 const char *fleet_field(const redisReply *hash, const char *name);
 

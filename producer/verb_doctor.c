@@ -110,7 +110,21 @@ static bool beside_us(const char *name, char out[PATH_MAX])
            access(out, X_OK) == 0;
 }
 
-static cJSON *check_sandbox(struct doctor *d)
+/* The worker reads the settings it is asked about from its environment: the key
+ * is in ours already, and nowhere else. */
+static void pass_e2b_on(const struct settings *s)
+{
+    setenv("CAPIBOX_BACKEND", "e2b", 1);
+    setenv("E2B_DOMAIN", s->e2b_domain, 1);
+    setenv("E2B_API_URL", s->e2b_api_url, 1);
+    setenv("E2B_SANDBOX_URL", s->e2b_sandbox_url, 1);
+    setenv("CAPIBOX_E2B_CA", s->e2b_ca, 1);
+    if (s->templates[0])
+        setenv("CAPIBOX_TEMPLATES", s->templates, 1);
+}
+
+/* program: capibox-sandboxd for this host, capibox-worker for E2B. */
+static cJSON *check_sandbox(struct doctor *d, const char *program)
 {
     char path[PATH_MAX];
     const char *argv[] = {path, "--probe", "--json", NULL};
@@ -118,9 +132,9 @@ static cJSON *check_sandbox(struct doctor *d)
     cJSON *probe = NULL;
     int code = 0, rc;
 
-    if (!beside_us("capibox-sandboxd", path)) {
+    if (!beside_us(program, path)) {
         check(d, STATE_BAD, "sandbox", "build or install capibox whole: make",
-              "capibox-sandboxd is not beside this program");
+              "%s is not beside this program", program);
         return NULL;
     }
     rc = spawn_read(argv, NULL, false, PROBE_BYTES_MAX, clock_ms() + PROBE_MS,
@@ -134,7 +148,10 @@ static cJSON *check_sandbox(struct doctor *d)
         return NULL;
     }
     check(d, code == 0 ? STATE_OK : STATE_BAD, "sandbox",
-          "mend what is BAD below; --allow-degraded runs code without limits",
+          strcmp(program, "capibox-sandboxd")
+              ? "mend what is BAD below"
+              : "mend what is BAD below; --allow-degraded runs code without "
+                "limits",
           "%s (rung %s)", render_text(probe, "meaning"),
           render_text(probe, "rung"));
     take_probe(d, probe);
@@ -258,6 +275,23 @@ static void check_workers(struct doctor *d, struct client *c)
               "none is alive; jobs wait in their queues");
 }
 
+/* Workers whose backend is in trouble. */
+static void check_backends(struct doctor *d, struct client *c)
+{
+    struct fleet *f = calloc(1, sizeof(*f));
+    char trouble[FLEET_TROUBLE_MAX];
+
+    if (f && fleet_load_workers(f, c) == 0)
+        for (int i = 0; i < f->nworkers; i++)
+            if (*fleet_trouble(&f->workers[i], trouble))
+                check(d, STATE_NOTE, "backend",
+                      "it goes on by itself once E2B answers again", "%s: %s",
+                      f->workers[i].id, trouble);
+    if (f)
+        fleet_fini(f);
+    free(f);
+}
+
 static void check_redis(struct doctor *d)
 {
     const char *argv[] = {"INFO"};
@@ -279,6 +313,7 @@ static void check_redis(struct doctor *d)
         check_eviction(d, reply->str);
         check_protocol(d, &c);
         check_workers(d, &c);
+        check_backends(d, &c);
     }
     if (reply)
         freeReplyObject(reply);
@@ -343,6 +378,15 @@ static void check_packages(struct doctor *d, struct template_set *set)
         note_missing(d, set->packages, set->items[i]);
 }
 
+/* What this host has to run the templates' languages with. */
+static void check_runtimes(struct doctor *d, struct template_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        for (size_t k = 0; k < set->items[i]->nruntimes; k++)
+            check_interpreter(d, set->items[i], &set->items[i]->runtimes[k]);
+    check_packages(d, set);
+}
+
 static void check_templates(struct doctor *d)
 {
     struct template_set *set = NULL;
@@ -357,11 +401,8 @@ static void check_templates(struct doctor *d)
               "%s: %s", dir ? dir : "no folder found", strerror(-rc));
     } else {
         check(d, STATE_OK, "templates", "", "%zu in %s", set->count, dir);
-        for (size_t i = 0; i < set->count; i++)
-            for (size_t k = 0; k < set->items[i]->nruntimes; k++)
-                check_interpreter(d, set->items[i],
-                                  &set->items[i]->runtimes[k]);
-        check_packages(d, set);
+        if (!strcmp(d->settings->backend, "local"))
+            check_runtimes(d, set);
     }
     template_set_unref(set);
     free(dir);
@@ -423,11 +464,10 @@ int verb_doctor(const struct settings *s, const struct options *o)
         cJSON_Delete(d.checks);
         return attack(s);
     }
-    if (!strcmp(s->backend, "local"))
-        probe = check_sandbox(&d);
-    else
-        check(&d, STATE_BAD, "sandbox", "use CAPIBOX_BACKEND=local",
-              "this version has no %s backend yet", s->backend);
+    if (!strcmp(s->backend, "e2b"))
+        pass_e2b_on(s);
+    probe = check_sandbox(&d, !strcmp(s->backend, "e2b") ? "capibox-worker"
+                                                         : "capibox-sandboxd");
     check_redis(&d);
     check_templates(&d);
     verdict(&d, probe);

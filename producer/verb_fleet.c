@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "producer/exits.h"
 #include "producer/fleet.h"
 #include "producer/text.h"
@@ -98,6 +99,7 @@ static void workers_table(const struct fleet *f)
         "WORKER", "HOST",   "PID",      "BACKEND", "STATE",
         "BUSY",   "UP FOR", "SEEN AGO", "QUEUES",  "RUNNING"};
     struct grid g = {.columns = 10};
+    char trouble[FLEET_TROUBLE_MAX];
 
     if (f->nworkers == 0) {
         puts("no worker is alive");
@@ -108,6 +110,12 @@ static void workers_table(const struct fleet *f)
     for (int i = 0; i < f->nworkers; i++)
         worker_row(&g, f, &f->workers[i]);
     grid_print(&g, stdout);
+    for (int i = 0; i < f->nworkers; i++)
+        if (*fleet_trouble(&f->workers[i], trouble)) {
+            printf("%s: ", f->workers[i].id);
+            text_put(stdout, trouble, -1);
+            putchar('\n');
+        }
 }
 
 /* Numbers where the card has numbers. */
@@ -126,6 +134,14 @@ static void add_value(struct strbuf *out, const char *name, const char *value)
     strbuf_add_json(out, value, strlen(value));
 }
 
+static void add_json(struct strbuf *out, const char *text)
+{
+    if (*text && json_check(text, strlen(text), NULL, 0, NULL, NULL) == 0)
+        strbuf_adds(out, text);
+    else
+        strbuf_adds(out, "null");
+}
+
 static void worker_json(struct strbuf *out, const struct fleet_worker *w)
 {
     AUTO_STRBUF struct strbuf jobs = STRBUF_INIT;
@@ -141,7 +157,11 @@ static void worker_json(struct strbuf *out, const struct fleet_worker *w)
         strbuf_addc(out, ',');
         strbuf_add_json(out, name, strlen(name));
         strbuf_addc(out, ':');
-        add_value(out, name, w->card->element[i + 1]->str);
+        /* JSON of the worker's own, or nothing. */
+        if (!strcmp(name, "more"))
+            add_json(out, w->card->element[i + 1]->str);
+        else
+            add_value(out, name, w->card->element[i + 1]->str);
     }
     running(w, &jobs, true);
     strbuf_addf(out, ",\"running\":[%s]}", jobs.text ? jobs.text : "");

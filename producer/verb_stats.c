@@ -182,6 +182,25 @@ static int per_template(struct client *c, const struct template_set *set,
     return 0;
 }
 
+/* Backends that are not well. A worker that cannot be read is no reason to show
+ * no counters. */
+static void print_troubles(struct client *c)
+{
+    struct fleet *f = calloc(1, sizeof(*f));
+    char trouble[FLEET_TROUBLE_MAX];
+
+    if (f && fleet_load_workers(f, c) == 0)
+        for (int i = 0; i < f->nworkers; i++)
+            if (*fleet_trouble(&f->workers[i], trouble)) {
+                printf("%s: ", f->workers[i].id);
+                text_put(stdout, trouble, -1);
+                putchar('\n');
+            }
+    if (f)
+        fleet_fini(f);
+    free(f);
+}
+
 static int print_stats(struct client *c, const struct settings *s,
                        const struct template_set *set)
 {
@@ -199,6 +218,8 @@ static int print_stats(struct client *c, const struct settings *s,
     }
     rc = per_template(c, set, s->json ? NULL : &g, &json);
     grid_print(&g, stdout);
+    if (rc == 0 && !s->json)
+        print_troubles(c);
     hash_json(&totals, all);
     if (rc == 0 && s->json)
         printf("{\"stats\":%s,\"average_execution_time\":%.6f,"

@@ -45,7 +45,9 @@ struct backend_ops {
      * and when they were loaded again. May be NULL. */
     void (*prepare)(struct backend *backend, const struct template_set *set);
 
-    /* Makes a sandbox with the job's files in it, ready to run. */
+    /* Makes a sandbox with the job's files in it, ready to run. -EAGAIN: there
+     * is no place for one now, and nothing was done; o->put_off_ms says when to
+     * try again. */
     int (*create)(struct backend *backend, const struct job *job,
                   const struct spec *spec, struct sandbox **sandbox_out,
                   struct outcome *o);
@@ -69,8 +71,30 @@ struct backend_ops {
 
     /* Sum of memory limits the host can carry, bytes (0: no bound here). */
     int64_t (*memory_budget)(struct backend *backend);
+
+    /* ---- NULL where sandboxes cannot outlive the host ------------------- */
+
+    /* Who makes sandboxes from now on: fleet names all workers of one Redis,
+     * wid this incarnation. Before the first create, and for each new wid. */
+    void (*identify)(struct backend *backend, const char *fleet,
+                     const char *wid);
+    /* Takes out workers (max at most) that were seen to have sandboxes and are
+     * not this one; never waits. The caller knows which of them are dead. */
+    int (*strangers)(struct backend *backend,
+                     char (*wids_out)[WORKER_ID_MAX + 1], int max);
+    /* This worker is dead: its sandboxes are to be killed. Does not wait. */
+    void (*bury)(struct backend *backend, const char *wid);
+
+    /* ---- NULL where only the concurrency bounds sandboxes --------------- */
+
+    /* How many sandboxes there may be now; wake_fd (an eventfd) is written to
+     * when that may have grown. */
+    int (*room)(struct backend *backend);
+    void (*watch_room)(struct backend *backend, int wake_fd);
+    /* Appends a JSON object for people: how the backend is. */
+    void (*state)(struct backend *backend, struct strbuf *out);
 };
 
-extern const struct backend_ops backend_local;
+extern const struct backend_ops backend_local, backend_e2b;
 
 #endif

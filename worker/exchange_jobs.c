@@ -68,9 +68,15 @@ void jobs_forget(struct exchange *x, struct delivery *d)
 int jobs_room(const struct exchange *x)
 {
     double ahead = x->w->concurrency * EXCHANGE_AHEAD_US;
+    int room = x->w->concurrency;
 
     if (atomic_load(&x->w->paused))
         return 0;
+    if (x->w->ops->room)
+        room = x->w->ops->room(x->w->backend);
+    /* With fewer sandboxes than executors, nothing is claimed ahead. */
+    if (room < x->w->concurrency)
+        return room > x->slots ? room - x->slots : 0;
     ahead = x->mean_us > 1 ? ahead / x->mean_us : ahead;
     if (ahead > EXCHANGE_AHEAD_MAX)
         ahead = EXCHANGE_AHEAD_MAX;

@@ -178,6 +178,15 @@ static int settle_failure(struct execution *x, int rc)
     return delivery_end(d, o, x->w->ops->name);
 }
 
+/* No place for a sandbox: later, with nothing used up. */
+static int put_off(struct execution *x)
+{
+    log_info("job put off", LOG_S("job", x->d->job_id),
+             LOG_I("ms", x->outcome.put_off_ms), LOG_S("why", x->outcome.error),
+             LOG_END);
+    return delivery_delay(x->d, redis_now_ms(x->w) + x->outcome.put_off_ms);
+}
+
 /* It did not come to a run, or the run was given up for another reason: what
  * was asked for is true all the same. */
 static int settle_cancelled(struct execution *x)
@@ -204,6 +213,8 @@ static int settle(struct execution *x, int rc)
         x->d->finish.sandbox_destroyed = x->outcome.sandbox_destroyed;
         return rc;
     }
+    if (rc == -EAGAIN)
+        return put_off(x);
     if (rc < 0)
         return settle_failure(x, rc);
     return delivery_end(x->d, &x->outcome, x->w->ops->name);

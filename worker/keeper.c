@@ -44,8 +44,10 @@ struct keeper {
     int64_t no_reaping_before_ms;
     int64_t beat_at_ms, probe_at_ms, graves_at_ms, promote_at_ms, retry_at_ms;
     int64_t alert_until_ms;
+    char fleet[FLEET_ID_MAX + 1];  /* of this Redis; "": not asked yet */
     worker_id suspects[PEERS_MAX]; /* silent at the last probe */
     int nsuspects;
+    struct strbuf state; /* of the backend, as last written */
 };
 
 static int64_t lease_ms(const struct keeper *k)
@@ -74,7 +76,16 @@ static int64_t call_deadline(const struct keeper *k)
                                                       : deadline;
 }
 
-static struct worker_card card_of(const struct keeper *k)
+/* What the backend says of itself, for the card. */
+static const char *backend_state(struct keeper *k)
+{
+    strbuf_clear(&k->state);
+    if (k->w->ops->state)
+        k->w->ops->state(k->w->backend, &k->state);
+    return k->state.text && !k->state.failed ? k->state.text : "";
+}
+
+static struct worker_card card_of(struct keeper *k)
 {
     struct worker *w = k->w;
 
@@ -92,7 +103,7 @@ static struct worker_card card_of(const struct keeper *k)
                        atomic_load(&w->exchange_client_id),
                        atomic_load(&w->blocked_client_id)},
         .state = atomic_load(&w->stopping) ? "draining" : "running",
-        .more = "",
+        .more = backend_state(k),
     };
 }
 
@@ -171,10 +182,36 @@ static void reap(struct keeper *k, const char *wid, bool force, const char *why)
         lost(k, rc);
         return;
     }
+    if (k->w->ops->bury)
+        k->w->ops->bury(k->w->backend, wid);
     k->alert_until_ms = clock_ms() + GRAVES_ALERT_MS;
     k->graves_at_ms = clock_ms() + GRAVES_SOON_MS;
     log_warn("dead worker's jobs are back in their queues", LOG_S("dead", wid),
              LOG_I("jobs", moved), LOG_S("why", why), LOG_END);
+}
+
+/* Workers that left sandboxes behind where a killed host's do not end with it:
+ * whoever holds no lease any more is dead. */
+static void bury_strangers(struct keeper *k)
+{
+    worker_id wids[PEERS_MAX];
+    bool alive[PEERS_MAX];
+    int count, rc;
+
+    if (!k->w->ops->strangers)
+        return;
+    count = k->w->ops->strangers(k->w->backend, wids, PEERS_MAX);
+    if (count == 0)
+        return;
+    rc = protocol_alive(&k->w->protocol, k->redis, call_deadline(k), wids,
+                        count, alive);
+    if (rc < 0) {
+        lost(k, rc);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        if (!alive[i])
+            k->w->ops->bury(k->w->backend, wids[i]);
 }
 
 /* P:conf paused, for all workers of this Redis. */
@@ -280,6 +317,9 @@ static void become_someone(struct keeper *k)
                                 &card, &answer);
     if (rc == 0 && answer.fenced)
         rc = -ESTALE;
+    if (rc == 0 && k->w->ops->identify && !k->fleet[0])
+        rc = protocol_fleet(&k->w->protocol, k->redis, call_deadline(k),
+                            k->fleet);
     if (rc < 0) {
         lost(k, rc);
         return;
@@ -289,6 +329,8 @@ static void become_someone(struct keeper *k)
     k->registered = true;
     k->graves_at_ms = 0;
     use_beat(k, &answer, sent);
+    if (k->w->ops->identify)
+        k->w->ops->identify(k->w->backend, k->fleet, k->wid);
     k->w->ops->resume(k->w->backend);
     incarnation_set(&k->w->self, k->wid, true);
     wake_fd(k->w->outbox.wake);
@@ -341,6 +383,8 @@ static void beat(struct keeper *k)
         return;
     }
     use_beat(k, &answer, sent);
+    if (redis_connected(k->redis))
+        bury_strangers(k);
 }
 
 static bool was_silent(const struct keeper *k, const char *wid)
@@ -561,5 +605,6 @@ void keeper_join(struct keeper *k)
     MUST0(pthread_join(k->thread, NULL));
     leave(k);
     redis_destroy(k->redis);
+    strbuf_fini(&k->state);
     free(k);
 }

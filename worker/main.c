@@ -15,6 +15,7 @@
 #include "common/packages.h"
 #include "common/scope.h"
 #include "worker/attack.h"
+#include "worker/e2b/probe.h"
 #include "worker/service.h"
 #include "worker/supervisor.h"
 
@@ -88,13 +89,27 @@ static int load_templates(const struct settings *settings,
 
     if (rc == 0)
         rc = template_set_load(dir, say_bad_template, NULL, set_out);
-    if (rc == 0 && packages_probe(*set_out, say_silent_python, NULL) < 0)
+    /* What this host's Pythons have says nothing of E2B's. */
+    if (rc == 0 && strcmp(settings->backend, "local") == 0 &&
+        packages_probe(*set_out, say_silent_python, NULL) < 0)
         log_warn("no memory to ask for packages", LOG_END);
     if (rc < 0)
         log_error("no usable templates",
                   LOG_S("folder", dir ? dir : settings->templates),
                   LOG_S("reason", strerror(-rc)), LOG_END);
     return rc;
+}
+
+static int run_e2b_probe(const struct settings *settings)
+{
+    struct template_set *templates = NULL;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (load_templates(settings, &templates) < 0)
+        return EXIT_USAGE;
+    int code = e2b_probe(settings, templates);
+    template_set_unref(templates);
+    return code ? EXIT_FAULT : 0;
 }
 
 static void reload_templates(struct service *s, const struct settings *settings)
@@ -180,12 +195,13 @@ static int block_signals(void)
 
 static const struct backend_ops *find_backend(const char *name)
 {
-    static const struct backend_ops *const all[] = {&backend_local};
+    static const struct backend_ops *const all[] = {&backend_local,
+                                                    &backend_e2b};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         if (strcmp(all[i]->name, name) == 0)
             return all[i];
-    log_error("this version has no such backend; use local",
+    log_error("this version has no such backend; use local or e2b",
               LOG_S("backend", name), LOG_END);
     return NULL;
 }
@@ -254,7 +270,9 @@ static int configure(struct settings *settings, struct redis_target *target,
         return usage(&why);
     }
     if (settings->probe)
-        return run_probe(settings->json);
+        return strcmp(settings->backend, "e2b") == 0
+                   ? run_e2b_probe(settings)
+                   : run_probe(settings->json);
     if (settings_check(settings, FOR_WORKER, &why) < 0 ||
         redis_target_parse(settings->redis_url, settings, target, &why) < 0)
         return usage(&why);

@@ -40,9 +40,9 @@ static int open_backend(struct worker *w)
     int rc = w->ops->open(w->settings, &w->backend, &why);
 
     if (rc < 0)
-        log_error("this host can't run jobs safely; see `capibox doctor`",
-                  LOG_S("why", why.text), LOG_S("reason", strerror(-rc)),
-                  LOG_END);
+        log_error("can't run jobs safely here; see `capibox doctor`",
+                  LOG_S("backend", w->ops->name), LOG_S("why", why.text),
+                  LOG_S("reason", strerror(-rc)), LOG_END);
     return rc;
 }
 
@@ -131,6 +131,8 @@ int service_start(const struct settings *settings,
     }
     rc = open_shared(&s->w);
     if (rc == 0) {
+        if (ops->watch_room)
+            ops->watch_room(s->w.backend, s->w.outbox.wake);
         if (ops->prepare)
             ops->prepare(s->w.backend, templates);
         rc = start_threads(s);

@@ -9,7 +9,7 @@
 
 #include "common/json.h"
 #include "common/must.h"
-#include "worker/local/frames.h"
+#include "worker/frames.h"
 
 #define FORMS 14
 

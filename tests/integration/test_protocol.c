@@ -1561,6 +1561,8 @@ static void a_new_job_with_the_id_of_a_cancelled_one_runs(void **state)
 
     (void)state;
     worker_begin(&w, "w1");
+    assert_int_equal(cancel("no id"), CANCEL_UNKNOWN);
+    assert_int_equal(number("ZCARD {t}:cx"), 0);
     assert_int_equal(cancel("j"), CANCEL_UNKNOWN); /* before there was one */
     enqueue(&job);
     claim(&w, 1);

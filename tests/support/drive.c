@@ -18,7 +18,7 @@
 #include "common/must.h"
 #include "common/scope.h"
 #include "common/strbuf.h"
-#include "worker/local/frames.h"
+#include "worker/frames.h"
 
 #define RUN_SECONDS      100
 #define RESULT_FD        3

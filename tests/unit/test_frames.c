@@ -4,7 +4,7 @@
 #include "common/must.h"
 #include "common/strbuf.h"
 #include "tests/support/cmocka_all.h"
-#include "worker/local/frames.h"
+#include "worker/frames.h"
 
 struct fixture {
     struct outcome o;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "tests/support/cmocka_all.h"
+#include "worker/explain.h"
 #include "worker/local/verdict.h"
 
 /* A program that ended by itself with this exit code. */
@@ -113,7 +114,6 @@ static void every_failure_says_why(void **state)
                                      .pids = 3,
                                      .disk_bytes = 1 << 20,
                                      .output_bytes = 1 << 10};
-    struct wire_ended e = exited(3);
 
     (void)state;
     for (int v = VERDICT_USER_ERROR; v <= VERDICT_CANCELLED; v++) {
@@ -121,7 +121,7 @@ static void every_failure_says_why(void **state)
 
         assert_int_equal(outcome_init(&o, 100), 0);
         o.verdict = (enum verdict)v;
-        verdict_explain(&e, &limits, &o);
+        explain(&limits, &o);
         assert_non_null(o.error);
         outcome_fini(&o);
     }
@@ -130,7 +130,6 @@ static void every_failure_says_why(void **state)
 static void a_reported_error_is_the_message(void **state)
 {
     struct template_limits limits = {0};
-    struct wire_ended e = exited(1);
     struct outcome o;
 
     (void)state;
@@ -138,7 +137,7 @@ static void a_reported_error_is_the_message(void **state)
     o.verdict = VERDICT_USER_ERROR;
     o.error_name = strdup("KeyError");
     o.error_value = strdup("'x'");
-    verdict_explain(&e, &limits, &o);
+    explain(&limits, &o);
     assert_string_equal(o.error, "KeyError: 'x'");
     outcome_fini(&o);
 }

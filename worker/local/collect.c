@@ -4,12 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,28 +15,16 @@
 #include "common/clock.h"
 #include "common/io.h"
 #include "common/scope.h"
+#include "worker/glob.h"
+#include "worker/outfile.h"
 
-#define PATH_BYTES_MAX  4095
-#define PARTS_MAX       (JOB_PATH_MAX / 2 + 1) /* components of one glob */
-#define SNIFF_BYTES_MAX 512
-
-/* A glob cut into components. While walking, a set of positions says how far
- * the path so far can have come in it; PARTS is behind the last. */
-struct glob {
-    char *text; /* NULs for slashes */
-    const char *parts[PARTS_MAX];
-    size_t nparts;
-};
-
-struct positions {
-    uint64_t bits[PARTS_MAX / 64 + 1];
-};
+#define PATH_BYTES_MAX 4095
 
 /* One open folder of the walk. */
 struct level {
     DIR *dir;
-    size_t path_len;             /* of walk.path, without a slash */
-    struct positions *positions; /* one a glob */
+    size_t path_len;                  /* of walk.path, without a slash */
+    struct glob_positions *positions; /* one a glob */
 };
 
 struct walk {
@@ -151,88 +137,6 @@ static void sort_matches(struct walk *w)
     w->nmatches = kept + 1;
 }
 
-/* ---- globs ------------------------------------------------------------ */
-
-static bool is_any_folders(const char *part)
-{
-    return strcmp(part, "**") == 0;
-}
-
-static int glob_init(struct glob *g, const char *text)
-{
-    char *save = NULL;
-
-    g->text = strdup(text);
-    if (!g->text)
-        return -ENOMEM;
-    for (char *part = strtok_r(g->text, "/", &save);
-         part && g->nparts < PARTS_MAX; part = strtok_r(NULL, "/", &save)) {
-        /* Two in a row say no more than one. */
-        if (g->nparts > 0 && is_any_folders(part) &&
-            is_any_folders(g->parts[g->nparts - 1]))
-            continue;
-        g->parts[g->nparts++] = part;
-    }
-    return 0;
-}
-
-static bool has_position(const struct positions *p, size_t i)
-{
-    return p->bits[i / 64] >> (i % 64) & 1;
-}
-
-/* `**` may also stand for nothing, so being there is being behind it; but as
- * the last it wants something below. */
-static void add_position(struct positions *p, const struct glob *g, size_t i)
-{
-    for (;;) {
-        p->bits[i / 64] |= UINT64_C(1) << (i % 64);
-        if (i + 1 >= g->nparts || !is_any_folders(g->parts[i]))
-            return;
-        i++;
-    }
-}
-
-static bool part_matches(const char *part, const char *name)
-{
-    return fnmatch(part, name, FNM_PERIOD | FNM_NOESCAPE) == 0;
-}
-
-/* Where the glob is after one more component of the path. */
-static struct positions advance(const struct glob *g,
-                                const struct positions *from, const char *name)
-{
-    struct positions to = {{0}};
-
-    for (size_t i = 0; i < g->nparts; i++) {
-        if (!has_position(from, i))
-            continue;
-        if (is_any_folders(g->parts[i])) {
-            if (name[0] == '.')
-                continue;
-            add_position(&to, g, i);
-            if (i + 1 == g->nparts)
-                add_position(&to, g, i + 1);
-        } else if (part_matches(g->parts[i], name)) {
-            add_position(&to, g, i + 1);
-        }
-    }
-    return to;
-}
-
-static bool is_match(const struct glob *g, const struct positions *p)
-{
-    return has_position(p, g->nparts);
-}
-
-static bool leads_on(const struct glob *g, const struct positions *p)
-{
-    for (size_t i = 0; i < g->nparts; i++)
-        if (has_position(p, i))
-            return true;
-    return false;
-}
-
 /* ---- the walk --------------------------------------------------------- */
 
 static void leave_folder(struct walk *w)
@@ -245,9 +149,9 @@ static void leave_folder(struct walk *w)
 
 /* Enters the folder w->path names ("" is home). Takes positions. */
 static int enter_folder(struct walk *w, size_t path_len,
-                        struct positions *positions)
+                        struct glob_positions *positions)
 {
-    AUTO_FREE struct positions *own = positions;
+    AUTO_FREE struct glob_positions *own = positions;
     AUTO_FD int fd = open_below(w->home_fd, path_len > 0 ? w->path : ".",
                                 O_RDONLY | O_DIRECTORY | O_NONBLOCK);
 
@@ -310,14 +214,14 @@ static int visit(struct walk *w, const struct dirent *entry)
 
     if (path_len == 0)
         return 0;
-    AUTO_FREE struct positions *next = calloc(w->nglobs, sizeof(*next));
+    AUTO_FREE struct glob_positions *next = calloc(w->nglobs, sizeof(*next));
 
     if (!next)
         return -ENOMEM;
     for (size_t i = 0; i < w->nglobs; i++) {
-        next[i] = advance(&w->globs[i], &top->positions[i], entry->d_name);
-        match = match || is_match(&w->globs[i], &next[i]);
-        on = on || leads_on(&w->globs[i], &next[i]);
+        next[i] = glob_advance(&w->globs[i], &top->positions[i], entry->d_name);
+        match = match || glob_matches(&w->globs[i], &next[i]);
+        on = on || glob_leads_on(&w->globs[i], &next[i]);
     }
     if (folder)
         return on ? enter_folder(w, path_len, TAKE(next)) : 0;
@@ -346,7 +250,7 @@ static int visit_next(struct walk *w)
 
 static int walk_globs(struct walk *w)
 {
-    struct positions *start;
+    struct glob_positions *start;
     int rc;
 
     if (w->nglobs == 0)
@@ -355,7 +259,7 @@ static int walk_globs(struct walk *w)
     if (!start)
         return -ENOMEM;
     for (size_t i = 0; i < w->nglobs; i++)
-        add_position(&start[i], &w->globs[i], 0);
+        start[i] = glob_start(&w->globs[i]);
     rc = enter_folder(w, 0, start);
     while (rc == 0 && w->depth > 0 && !w->stopped)
         rc = visit_next(w);
@@ -364,133 +268,7 @@ static int walk_globs(struct walk *w)
     return rc;
 }
 
-/* ---- what kind of file ------------------------------------------------ */
-
-static const struct magic {
-    const char *bytes;
-    size_t size;
-    const char *mime;
-} magics[] = {
-    {"\x89PNG\r\n\x1a\n", 8, "image/png"},
-    {"\xff\xd8\xff", 3, "image/jpeg"},
-    {"GIF87a", 6, "image/gif"},
-    {"GIF89a", 6, "image/gif"},
-    {"BM", 2, "image/bmp"},
-    {"II*\0", 4, "image/tiff"},
-    {"MM\0*", 4, "image/tiff"},
-    {"%PDF-", 5, "application/pdf"},
-    {"\x1f\x8b", 2, "application/gzip"},
-    {"PAR1", 4, "application/vnd.apache.parquet"},
-    {"SQLite format 3\0", 16, "application/vnd.sqlite3"},
-};
-
-/* What shows itself by its first bytes is not in here, so that a name cannot
- * pass something else off as a picture. */
-static const struct ending {
-    const char *ending, *mime;
-} endings[] = {
-    {"txt", "text/plain"},
-    {"log", "text/plain"},
-    {"csv", "text/csv"},
-    {"tsv", "text/tab-separated-values"},
-    {"md", "text/markdown"},
-    {"htm", "text/html"},
-    {"html", "text/html"},
-    {"css", "text/css"},
-    {"js", "text/javascript"},
-    {"mjs", "text/javascript"},
-    {"py", "text/x-python"},
-    {"sh", "application/x-sh"},
-    {"json", "application/json"},
-    {"jsonl", "application/jsonl"},
-    {"ipynb", "application/x-ipynb+json"},
-    {"xml", "application/xml"},
-    {"yaml", "application/yaml"},
-    {"yml", "application/yaml"},
-    {"zip", "application/zip"},
-    {"tar", "application/x-tar"},
-    {"xls", "application/vnd.ms-excel"},
-    {"xlsx",
-     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
-    {"docx",
-     "application/vnd.openxmlformats-officedocument.wordprocessingml.document"},
-    {"pptx", "application/vnd.openxmlformats-officedocument.presentationml."
-             "presentation"},
-    {"wav", "audio/wav"},
-    {"mp3", "audio/mpeg"},
-    {"mp4", "video/mp4"},
-};
-
-static bool is_svg(const char *data, size_t size)
-{
-    size_t look = size < SNIFF_BYTES_MAX ? size : SNIFF_BYTES_MAX;
-
-    if (look >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0) {
-        data += 3;
-        look -= 3;
-    }
-    while (look > 0 && strchr(" \t\r\n", *data) && *data != '\0') {
-        data++;
-        look--;
-    }
-    if (look >= 4 && memcmp(data, "<svg", 4) == 0)
-        return true;
-    return look >= 5 && memcmp(data, "<?xml", 5) == 0 &&
-           memmem(data, look, "<svg", 4) != NULL;
-}
-
-static const char *mime_of(const char *path, const char *data, size_t size)
-{
-    const char *name = strrchr(path, '/'), *dot;
-
-    for (size_t i = 0; i < sizeof(magics) / sizeof(magics[0]); i++)
-        if (size >= magics[i].size &&
-            memcmp(data, magics[i].bytes, magics[i].size) == 0)
-            return magics[i].mime;
-    if (size >= 12 && memcmp(data, "RIFF", 4) == 0 &&
-        memcmp(data + 8, "WEBP", 4) == 0)
-        return "image/webp";
-    if (is_svg(data, size))
-        return "image/svg+xml";
-    dot = strrchr(name ? name : path, '.');
-    for (size_t i = 0; dot && i < sizeof(endings) / sizeof(endings[0]); i++)
-        if (strcasecmp(dot + 1, endings[i].ending) == 0)
-            return endings[i].mime;
-    return "application/octet-stream";
-}
-
-/* ---- entries ---------------------------------------------------------- */
-
-static void begin_entry(struct walk *w, const char *path, int64_t size)
-{
-    struct strbuf *out = &w->o->files;
-
-    strbuf_adds(out, out->len > 0 ? ",{\"path\":" : "{\"path\":");
-    strbuf_add_json(out, path, strlen(path));
-    strbuf_addf(out, ",\"size\":%lld", (long long)size);
-}
-
-static void add_skipped(struct walk *w, const char *path, int64_t size,
-                        const char *why)
-{
-    begin_entry(w, path, size);
-    strbuf_adds(&w->o->files, ",\"skipped\":");
-    strbuf_add_json(&w->o->files, why, strlen(why));
-    strbuf_addc(&w->o->files, '}');
-}
-
-static void add_content(struct walk *w, const char *path, const char *data,
-                        size_t size)
-{
-    struct strbuf *out = &w->o->files;
-
-    begin_entry(w, path, (int64_t)size);
-    strbuf_addf(out, ",\"mime\":\"%s\",\"content_base64\":\"",
-                mime_of(path, data, size));
-    strbuf_add_base64(out, data, size);
-    strbuf_adds(out, "\"}");
-    w->bytes += size;
-}
+/* ---- reading ---------------------------------------------------------- */
 
 /* NULL if the file may be read, else why not. */
 static const char *refuse(const struct walk *w, const struct stat *st)
@@ -515,7 +293,7 @@ static int read_file(struct walk *w, const char *path, const struct stat *st)
     size_t size = (size_t)st->st_size;
 
     if (fd < 0) {
-        add_skipped(w, path, st->st_size, why_not(-fd));
+        outfile_skipped(&w->o->files, path, st->st_size, why_not(-fd));
         return 0;
     }
     AUTO_FREE char *data = malloc(size + 1);
@@ -525,9 +303,11 @@ static int read_file(struct walk *w, const char *path, const struct stat *st)
     ssize_t got = io_read_full(fd, data, size);
 
     if (got < 0)
-        add_skipped(w, path, st->st_size, why_not((int)-got));
-    else
-        add_content(w, path, data, (size_t)got);
+        outfile_skipped(&w->o->files, path, st->st_size, why_not((int)-got));
+    else {
+        outfile_add(&w->o->files, path, data, (size_t)got);
+        w->bytes += (size_t)got;
+    }
     return 0;
 }
 
@@ -540,14 +320,15 @@ static int take_file(struct walk *w, const char *path)
     const char *why;
 
     if (fd < 0) {
-        add_skipped(w, path, 0, why_not(-fd));
+        outfile_skipped(&w->o->files, path, 0, why_not(-fd));
         return 0;
     }
     if (fstat(fd, &st) < 0)
         return -errno;
     why = refuse(w, &st);
     if (why) {
-        add_skipped(w, path, S_ISREG(st.st_mode) ? st.st_size : 0, why);
+        outfile_skipped(&w->o->files, path,
+                        S_ISREG(st.st_mode) ? st.st_size : 0, why);
         return 0;
     }
     return read_file(w, path, &st);
@@ -563,7 +344,8 @@ static int take_files(struct walk *w)
         if (i < RESULT_FILES_MAX)
             rc = take_file(w, w->matches[i]);
         else
-            add_skipped(w, w->matches[i], 0, "limit reached: too many files");
+            outfile_skipped(&w->o->files, w->matches[i], 0,
+                            "limit reached: too many files");
         if (rc < 0)
             return rc;
     }
@@ -602,7 +384,7 @@ static int find_files(struct walk *w, char *const *globs, size_t count)
 static void free_walk(struct walk *w)
 {
     for (size_t i = 0; i < w->nglobs; i++)
-        free(w->globs[i].text);
+        glob_fini(&w->globs[i]);
     for (size_t i = 0; i < w->nmatches; i++)
         free(w->matches[i]);
     free(w->globs);

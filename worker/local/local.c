@@ -20,6 +20,7 @@
 #include "common/log.h"
 #include "common/must.h"
 #include "worker/backend.h"
+#include "worker/explain.h"
 #include "worker/local/collect.h"
 #include "worker/local/command.h"
 #include "worker/local/host.h"
@@ -545,7 +546,7 @@ static int conclude(struct sandbox *sb, const struct wire_ended *e,
         outcome_error(o, "the sandbox was killed from outside");
         return -ECHILD;
     }
-    verdict_explain(e, &sb->limits, o);
+    explain(&sb->limits, o);
     verdict_warn(e, &sb->limits, o);
     return 0;
 }

@@ -9,7 +9,7 @@
 
 #include "common/clock.h"
 #include "common/io.h"
-#include "worker/local/frames.h"
+#include "worker/frames.h"
 
 #define READ_BYTES   (64u << 10)
 #define READS_MAX    16    /* of one pipe before the others get their turn */

@@ -13,11 +13,6 @@
  * VERDICT_SETUP_FAILED when the interpreter could not be started. */
 enum verdict verdict_decide(const struct wire_ended *e);
 
-/* One sentence for o->error (left NULL for ok), which may use what the driver
- * reported. o->verdict, exit_code and signal are set already. */
-void verdict_explain(const struct wire_ended *e,
-                     const struct template_limits *limits, struct outcome *o);
-
 /* A warning for each limit that was met without being the verdict. */
 void verdict_warn(const struct wire_ended *e,
                   const struct template_limits *limits, struct outcome *o);

@@ -1,4 +1,4 @@
-/* worker/local/frames.h -- reads the result pipe: bytes nobody vouches for.
+/* worker/frames.h -- what a sandbox displays: bytes nobody vouches for.
  *
  * The driver inside the sandbox writes frames (wire.h); the user's code can
  * write to the same pipe. So nothing in here believes a byte: what passes is
@@ -20,8 +20,8 @@
  * Threads:  one thread at a time.
  * Errors:   -ENOMEM. After it, only frames_end() and frames_fini().
  */
-#ifndef WORKER_LOCAL_FRAMES_H
-#define WORKER_LOCAL_FRAMES_H
+#ifndef WORKER_FRAMES_H
+#define WORKER_FRAMES_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,6 +49,8 @@ struct frames {
     bool skip;             /* this payload has no room */
     bool has_main, has_error;
     bool warned_unknown, warned_full;
+    const char *known; /* a key of results that is no form and worth no word; or
+                          NULL */
 };
 
 /* Appends to *o, which must outlive f. -ENOMEM. */
@@ -57,6 +59,10 @@ int frames_init(struct frames *f, struct outcome *o);
 /* The next bytes of the pipe, cut anywhere. Also takes (and lets go) what comes
  * after reading ended, so a caller need not stop draining the pipe. */
 int frames_feed(struct frames *f, const char *data, size_t size);
+
+/* One whole payload that came some other way than through the pipe: 'R' or 'E',
+ * bounded and checked like a frame's. */
+int frames_take(struct frames *f, char kind, const char *payload, size_t size);
 
 /* End of the pipe: warns if a frame was cut short. Harmless when repeated. */
 void frames_end(struct frames *f);

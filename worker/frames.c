@@ -1,5 +1,5 @@
-/* worker/local/frames.c -- reads the result pipe. */
-#include "worker/local/frames.h"
+/* worker/frames.c -- reads the result pipe. */
+#include "worker/frames.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -146,7 +146,9 @@ static bool keep_value(struct frames *f, struct item *item, struct slice key,
     size_t form = find_form(key);
 
     if (form == FORMS) {
-        item->unknown = key;
+        if (!f->known || strlen(f->known) != key.size - 2 ||
+            memcmp(f->known, key.at + 1, key.size - 2) != 0)
+            item->unknown = key;
         return true;
     }
     if (*value.at == 'n')
@@ -465,6 +467,29 @@ int frames_feed(struct frames *f, const char *data, size_t size)
         }
     }
     return 0;
+}
+
+int frames_take(struct frames *f, char kind, const char *payload, size_t size)
+{
+    int rc;
+
+    if (f->ended || size > UINT32_MAX)
+        return 0;
+    f->head[0] = (unsigned char)kind;
+    for (int i = 0; i < 4; i++)
+        f->head[1 + i] = (unsigned char)(size >> (8 * i));
+    begin_frame(f);
+    if (f->ended)
+        return 0;
+    if (!f->skip)
+        strbuf_add(&f->payload, payload, size);
+    rc = finish_frame(f);
+    if (f->payload.cap > PAYLOAD_KEPT_MAX)
+        strbuf_fini(&f->payload);
+    strbuf_clear(&f->payload);
+    f->left = 0;
+    f->ended = rc < 0;
+    return rc;
 }
 
 void frames_end(struct frames *f)

@@ -1,0 +1,131 @@
+#include "worker/e2b/fault.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+
+#define SAID_BYTES_MAX 200
+
+/* A member of the answer, if that is a JSON object; or "". */
+static void said(const struct http_call *call, const char *name, char *out,
+                 size_t size)
+{
+    cJSON *root = NULL;
+    const cJSON *item;
+
+    out[0] = '\0';
+    if (call->answer.len > 0 && call->answer.len < (64u << 10) &&
+        json_check(call->answer.text, call->answer.len, NULL, 0, NULL, NULL) ==
+            0)
+        root = json_parse(call->answer.text, call->answer.len);
+    item = cJSON_GetObjectItemCaseSensitive(root, name);
+    if (cJSON_IsString(item))
+        snprintf(out, size, "%s", item->valuestring);
+    cJSON_Delete(root);
+}
+
+static enum fault by_trouble(const struct http_call *call)
+{
+    switch (call->trouble) {
+    case HTTP_ABORTED:
+        return FAULT_ABORTED;
+    case HTTP_REFUSED:
+        return FAULT_NONSENSE;
+    default:
+        return call->sent ? FAULT_UNSURE : FAULT_AWAY;
+    }
+}
+
+static enum fault by_429(const struct http_call *call)
+{
+    char text[SAID_BYTES_MAX];
+
+    if (call->retry_after_s >= 0)
+        return FAULT_RATE;
+    said(call, "message", text, sizeof(text));
+    return strstr(text, "concurrent") ? FAULT_ACCOUNT : FAULT_RATE;
+}
+
+static enum fault by_502(const struct http_call *call, enum fault_plane plane)
+{
+    char text[SAID_BYTES_MAX];
+
+    if (plane == PLANE_CONTROL)
+        return FAULT_UNSURE;
+    said(call, "message", text, sizeof(text));
+    return strstr(text, "not found") ? FAULT_GONE : FAULT_UNSURE;
+}
+
+enum fault fault_of(const struct http_call *call, enum fault_plane plane)
+{
+    if (call->trouble != HTTP_FINE || call->rc < 0)
+        return by_trouble(call);
+    if (call->status >= 200 && call->status < 300)
+        return FAULT_NONE;
+    switch (call->status) {
+    case 401:
+        return FAULT_KEY;
+    case 403:
+        return FAULT_FORBIDDEN;
+    case 404:
+        return FAULT_GONE;
+    case 409:
+        return FAULT_CONFLICT;
+    case 429:
+        return by_429(call);
+    case 502:
+        return by_502(call, plane);
+    case 503:
+        return FAULT_AWAY;
+    default:
+        if (call->status >= 400 && call->status < 500)
+            return FAULT_REFUSED;
+        return call->status >= 500 ? FAULT_UNSURE : FAULT_NONSENSE;
+    }
+}
+
+bool fault_is_outage(enum fault fault)
+{
+    return fault == FAULT_AWAY || fault == FAULT_UNSURE || fault == FAULT_KEY ||
+           fault == FAULT_FORBIDDEN || fault == FAULT_NONSENSE;
+}
+
+static const char *trouble_text(enum http_trouble trouble)
+{
+    static const char *const texts[] = {
+        [HTTP_FINE] = "",
+        [HTTP_NO_NAME] = "its name is not known (DNS)",
+        [HTTP_NO_CONNECT] = "no connection",
+        [HTTP_NO_TLS] = "no TLS (certificate or handshake)",
+        [HTTP_BROKEN] = "the connection broke",
+        [HTTP_STALLED] = "it went silent",
+        [HTTP_LATE] = "no answer in time",
+        [HTTP_ABORTED] = "given up",
+        [HTTP_REFUSED] = "the answer is too large or makes no sense",
+    };
+
+    return texts[trouble];
+}
+
+void fault_text(const struct http_call *call, char *out, size_t size)
+{
+    char text[SAID_BYTES_MAX];
+
+    if (call->trouble != HTTP_FINE) {
+        snprintf(out, size, "%s: %s", trouble_text(call->trouble), call->error);
+        return;
+    }
+    said(call, "message", text, sizeof(text));
+    if (call->status >= 300 && call->status < 400)
+        snprintf(out, size, "HTTP %d: a redirect, which is not followed",
+                 call->status);
+    else
+        snprintf(out, size, "HTTP %d%s%s", call->status, text[0] ? ": " : "",
+                 text);
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
+}

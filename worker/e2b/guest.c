@@ -1,0 +1,301 @@
+#include "worker/e2b/guest.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/json.h"
+
+#define PORT_INTERPRETER 49999
+#define PORT_ENVD        49983
+#define ROUTE_MAX        1024 /* three bytes each for JOB_PATH_MAX, and more */
+#define URL_MAX \
+    (CONTROL_URL_MAX + CONTROL_DOMAIN_MAX + CONTROL_ID_MAX + ROUTE_MAX + 64)
+
+/* Where E2B itself says that sandbox.<domain> works (protocol section 2.2). */
+static bool is_e2bs(const char *domain)
+{
+    static const char *const known[] = {"e2b.app", "e2b.dev", "e2b.pro",
+                                        "e2b-staging.dev"};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+        if (strcmp(domain, known[i]) == 0)
+            return true;
+    return false;
+}
+
+void guest_route_init(struct guest_route *r, const struct settings *s)
+{
+    bool always = strcmp(s->e2b_shared_host, "always") == 0;
+    bool maybe = strcmp(s->e2b_shared_host, "auto") == 0;
+
+    r->fixed = s->e2b_sandbox_url;
+    r->may_fall_back = maybe;
+    atomic_init(&r->shared, always || (maybe && is_e2bs(s->e2b_domain)));
+}
+
+void guest_init(struct guest *g, const struct control *control,
+                struct guest_route *route)
+{
+    *g = (struct guest){.control = control, .route = route};
+    call_slot_init(&g->slot);
+}
+
+void guest_fini(struct guest *g)
+{
+    call_slot_fini(&g->slot);
+}
+
+void guest_found(struct guest *g, const struct control_sandbox *sandbox)
+{
+    g->sandbox = *sandbox;
+    snprintf(g->id_header, sizeof(g->id_header), "E2b-Sandbox-Id: %s",
+             sandbox->id);
+    snprintf(g->token_header, sizeof(g->token_header), "X-Access-Token: %s",
+             sandbox->token);
+    snprintf(g->traffic_header, sizeof(g->traffic_header),
+             "E2B-Traffic-Access-Token: %s", sandbox->traffic);
+}
+
+/* ---- one call ---------------------------------------------------------- */
+
+static const char *domain_of(const struct guest *g)
+{
+    return g->sandbox.domain[0] ? g->sandbox.domain : g->control->domain;
+}
+
+static void make_url(const struct guest *g, bool shared, int port,
+                     const char *path, char url[URL_MAX])
+{
+    if (g->route->fixed[0])
+        snprintf(url, URL_MAX, "%s%s", g->route->fixed, path);
+    else if (shared)
+        snprintf(url, URL_MAX, "https://sandbox.%s%s", domain_of(g), path);
+    else
+        snprintf(url, URL_MAX, "https://%d-%s.%s%s", port, g->sandbox.id,
+                 domain_of(g), path);
+}
+
+/* A proxy that does not tell sandboxes apart by headers says so in plain text;
+ * or there is no such host at all. */
+static bool no_shared_host(const struct http_call *call)
+{
+    if (call->trouble == HTTP_NO_NAME || call->trouble == HTTP_NO_TLS)
+        return true;
+    return call->trouble == HTTP_FINE &&
+           (call->status == 400 || call->status == 404) &&
+           (call->answer.len == 0 || call->answer.text[0] != '{');
+}
+
+static void set_headers(struct guest *g, struct http_call *call,
+                        const char *port_header)
+{
+    int n = 0;
+
+    while (call->headers[n])
+        n++;
+    call->headers[n++] = g->id_header;
+    call->headers[n++] = port_header;
+    call->headers[n++] = g->token_header;
+    if (g->sandbox.traffic[0])
+        call->headers[n++] = g->traffic_header;
+}
+
+static enum fault ask(struct guest *g, int port, const char *path,
+                      struct http_call *call, char *text)
+{
+    bool shared = atomic_load(&g->route->shared) && !g->route->fixed[0];
+    char url[URL_MAX], port_header[64];
+    bool last = call->last;
+    enum fault fault;
+
+    snprintf(port_header, sizeof(port_header), "E2b-Sandbox-Port: %d", port);
+    set_headers(g, call, port_header);
+    for (;;) {
+        make_url(g, shared, port, path, url);
+        call->url = url;
+        call->last = last && !shared && !g->route->fixed[0];
+        call_slot_do(&g->slot, g->control->http, call);
+        if (!shared || !g->route->may_fall_back || !no_shared_host(call))
+            break;
+        atomic_store(&g->route->shared, false);
+        shared = false;
+    }
+    call->url = NULL;
+    fault = fault_of(call, PLANE_SANDBOX);
+    text[0] = '\0';
+    if (fault != FAULT_NONE)
+        fault_text(call, text, CONTROL_TEXT_MAX);
+    return fault;
+}
+
+/* ---- the interpreter --------------------------------------------------- */
+
+enum fault guest_execute(struct guest *g, const struct strbuf *body,
+                         int64_t deadline_ms, bool last, struct events *e,
+                         char *text)
+{
+    struct http_call call = {
+        .method = HTTP_POST,
+        .headers = {"Content-Type: application/json",
+                    "Accept: application/json"},
+        .body = body->text,
+        .body_size = body->len,
+        .deadline_ms = deadline_ms,
+        .stall_s = GUEST_STALL_S,
+        .last = last,
+        .data = events_feed,
+        .ctx = e,
+    };
+    enum fault fault = ask(g, PORT_INTERPRETER, "/execute", &call, text);
+
+    if (call.trouble == HTTP_LATE)
+        fault = FAULT_LATE;
+    if (call.rc == -ENOBUFS)
+        fault = FAULT_FLOOD;
+    if (call.rc == -EPROTO && e->why[0])
+        snprintf(text, CONTROL_TEXT_MAX, "its stream makes no sense: %s",
+                 e->why);
+    http_call_fini(&call);
+    return fault;
+}
+
+/* ---- envd -------------------------------------------------------------- */
+
+enum fault guest_start(struct guest *g, const struct strbuf *message,
+                       int64_t timeout_ms, struct process *p, char *text)
+{
+    AUTO_STRBUF struct strbuf body = STRBUF_INIT;
+    char ping[48], timeout[64];
+    struct http_call call = {
+        .method = HTTP_POST,
+        .headers = {"Content-Type: application/connect+json",
+                    "Connect-Protocol-Version: 1", ping, timeout},
+        .deadline_ms = clock_ms() + timeout_ms,
+        .stall_s = GUEST_STALL_S,
+        .data = process_feed,
+        .ctx = p,
+    };
+    enum fault fault;
+
+    snprintf(ping, sizeof(ping), "Keepalive-Ping-Interval: %d", GUEST_PING_S);
+    /* Ours comes first; envd's is for when we are gone. */
+    snprintf(timeout, sizeof(timeout), "Connect-Timeout-Ms: %" PRId64,
+             timeout_ms + 2000);
+    envelope_wrap(message->text, message->len, &body);
+    if (body.failed || message->failed) {
+        snprintf(text, CONTROL_TEXT_MAX, "no memory");
+        return FAULT_AWAY;
+    }
+    call.body = body.text;
+    call.body_size = body.len;
+    fault = ask(g, PORT_ENVD, "/process.Process/Start", &call, text);
+    if (call.trouble == HTTP_LATE || strcmp(p->code, "deadline_exceeded") == 0)
+        fault = FAULT_LATE;
+    if (call.rc == -ENOBUFS)
+        fault = FAULT_FLOOD;
+    if (call.rc == -EPROTO && p->why[0])
+        snprintf(text, CONTROL_TEXT_MAX, "its stream makes no sense: %s",
+                 p->why);
+    http_call_fini(&call);
+    return fault;
+}
+
+enum fault guest_upload(struct guest *g, const char *path,
+                        const struct http_part *parts, size_t nparts,
+                        char *text)
+{
+    AUTO_STRBUF struct strbuf route = STRBUF_INIT;
+    struct http_call call = {
+        .method = HTTP_POST,
+        .headers = {"Accept: application/json"},
+        .parts = parts,
+        .nparts = nparts,
+        .deadline_ms = clock_ms() + GUEST_FILE_MS,
+        .stall_s = GUEST_STALL_S,
+    };
+    enum fault fault;
+
+    strbuf_adds(&route, "/files?username=user");
+    if (path) {
+        strbuf_adds(&route, "&path=");
+        url_encode(&route, path, 1);
+    }
+    if (route.failed || route.len > ROUTE_MAX) {
+        snprintf(text, CONTROL_TEXT_MAX, "path too long");
+        return FAULT_REFUSED;
+    }
+    fault = ask(g, PORT_ENVD, route.text, &call, text);
+    http_call_fini(&call);
+    return fault;
+}
+
+struct bounded {
+    struct strbuf *out;
+    size_t most;
+};
+
+static int take_bounded(void *ctx, const char *data, size_t size)
+{
+    struct bounded *b = ctx;
+
+    if (size > b->most - b->out->len)
+        return -EFBIG;
+    strbuf_add(b->out, data, size);
+    return b->out->failed ? -ENOMEM : 0;
+}
+
+enum fault guest_download(struct guest *g, const char *path, size_t most,
+                          struct strbuf *out, int *status_out, char *text)
+{
+    AUTO_STRBUF struct strbuf route = STRBUF_INIT;
+    struct bounded bounded = {out, most};
+    struct http_call call = {
+        .method = HTTP_GET,
+        .deadline_ms = clock_ms() + GUEST_FILE_MS,
+        .stall_s = GUEST_STALL_S,
+        .data = take_bounded,
+        .ctx = &bounded,
+    };
+    enum fault fault;
+
+    strbuf_adds(&route, "/files?username=user&path=");
+    url_encode(&route, path, 1);
+    if (route.failed || route.len > ROUTE_MAX) {
+        snprintf(text, CONTROL_TEXT_MAX, "path too long");
+        *status_out = 400;
+        return FAULT_REFUSED;
+    }
+    fault = ask(g, PORT_ENVD, route.text, &call, text);
+    *status_out = call.status;
+    if (call.rc == -EFBIG)
+        fault = FAULT_FLOOD;
+    http_call_fini(&call);
+    return fault;
+}
+
+enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
+{
+    char body[64];
+    struct http_call call = {
+        .method = HTTP_POST,
+        .headers = {"Content-Type: application/json",
+                    "Connect-Protocol-Version: 1"},
+        .body = body,
+        .deadline_ms = clock_ms() + GUEST_LIST_MS,
+        .stall_s = GUEST_STALL_S,
+    };
+    int size = snprintf(body, sizeof(body),
+                        "{\"path\":\"/home/user\",\"depth\":%d}", GUEST_DEPTH);
+    enum fault fault;
+
+    call.body_size = (size_t)size;
+    fault = ask(g, PORT_ENVD, "/filesystem.Filesystem/ListDir", &call, text);
+    if (fault == FAULT_NONE)
+        strbuf_add(out, call.answer.text, call.answer.len);
+    http_call_fini(&call);
+    return fault;
+}

@@ -1,0 +1,637 @@
+#include "worker/e2b/http.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/must.h"
+
+#define EVENTS_MAX 64
+
+struct http {
+    pthread_t thread;
+    CURLM *multi;
+    CURLSH *share;
+    int epoll_fd, wake_fd;
+    char *ca;
+    int64_t timer_at_ms;      /* libcurl's; -1: none. Network thread only */
+    struct http_call *active; /* network thread only */
+    CURL *spare[HTTP_SPARE_HANDLES];
+    int nspare;
+    atomic_bool quit, aborts;
+    atomic_llong calls, connects;
+    pthread_mutex_t lock;
+    struct http_call *posted, **posted_last; /* guarded by lock */
+};
+
+/* ---- the answer -------------------------------------------------------- */
+
+static size_t take_body(char *data, size_t one, size_t count, void *ctx)
+{
+    struct http_call *call = ctx;
+    size_t size = one * count;
+    long status = 0;
+
+    curl_easy_getinfo(call->handle, CURLINFO_RESPONSE_CODE, &status);
+    if (call->data && status >= 200 && status < 300) {
+        call->rc = call->data(call->ctx, data, size);
+        return call->rc < 0 ? CURL_WRITEFUNC_ERROR : size;
+    }
+    if (size > HTTP_BODY_MAX - call->answer.len) {
+        call->rc = -EMSGSIZE;
+        return CURL_WRITEFUNC_ERROR;
+    }
+    strbuf_add(&call->answer, data, size);
+    if (call->answer.failed)
+        call->rc = -ENOMEM;
+    return call->answer.failed ? CURL_WRITEFUNC_ERROR : size;
+}
+
+/* The value behind "Name:", cut into out; false if the line is another. */
+static bool header_value(const char *line, size_t size, const char *name,
+                         char *out, size_t out_size)
+{
+    size_t at = strlen(name);
+
+    if (size <= at || line[at] != ':' || strncasecmp(line, name, at) != 0)
+        return false;
+    for (at++; at < size && (line[at] == ' ' || line[at] == '\t'); at++)
+        ;
+    while (size > at && strchr(" \t\r\n", line[size - 1]))
+        size--;
+    size = size - at < out_size ? size - at : out_size - 1;
+    memcpy(out, line + at, size);
+    out[size] = '\0';
+    return true;
+}
+
+static size_t take_header(char *line, size_t one, size_t count, void *ctx)
+{
+    struct http_call *call = ctx;
+    size_t size = one * count;
+    char value[256];
+
+    if (header_value(line, size, "Retry-After", value, sizeof(value))) {
+        if (value[0] && value[strspn(value, "0123456789")] == '\0' &&
+            strlen(value) < 7)
+            call->retry_after_s = atoi(value);
+    } else if (header_value(line, size, "Date", value, sizeof(value))) {
+        time_t date = curl_getdate(value, NULL);
+
+        call->date_s = date > 0 ? (int64_t)date : 0;
+    } else {
+        header_value(line, size, "X-Next-Token", call->next_token,
+                     sizeof(call->next_token));
+    }
+    return size;
+}
+
+/* libcurl sends a request again by itself when a kept connection turns out to
+ * be dead. It may have arrived all the same, so that is the caller's to
+ * decide. */
+static int before_sending(void *ctx, char *peer, char *own, int peer_port,
+                          int own_port)
+{
+    struct http_call *call = ctx;
+
+    (void)peer, (void)own, (void)peer_port, (void)own_port;
+    if (call->sends > 0 && call->method == HTTP_POST)
+        return CURL_PREREQFUNC_ABORT;
+    call->sends++;
+    return CURL_PREREQFUNC_OK;
+}
+
+static enum http_trouble trouble_of(CURLcode code, const struct http_call *call)
+{
+    switch (code) {
+    case CURLE_OK:
+        return HTTP_FINE;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return HTTP_NO_NAME;
+    case CURLE_COULDNT_CONNECT:
+        return HTTP_NO_CONNECT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+        return HTTP_NO_TLS;
+    case CURLE_WRITE_ERROR:
+        return HTTP_REFUSED;
+    case CURLE_OPERATION_TIMEDOUT:
+        if (clock_ms() + 1 >= call->deadline_ms)
+            return HTTP_LATE;
+        return call->sends > 0 ? HTTP_STALLED : HTTP_NO_CONNECT;
+    default:
+        return HTTP_BROKEN;
+    }
+}
+
+static const int trouble_rc[] = {
+    [HTTP_FINE] = 0,
+    [HTTP_NO_NAME] = -EHOSTUNREACH,
+    [HTTP_NO_CONNECT] = -ECONNREFUSED,
+    [HTTP_NO_TLS] = -EPROTO,
+    [HTTP_BROKEN] = -ECONNRESET,
+    [HTTP_STALLED] = -ETIMEDOUT,
+    [HTTP_LATE] = -ETIMEDOUT,
+    [HTTP_ABORTED] = -ECANCELED,
+    [HTTP_REFUSED] = -EMSGSIZE,
+};
+
+/* ---- one call on the network thread ------------------------------------ */
+
+static CURLcode slim_tls(CURL *handle, void *context, void *ctx)
+{
+    (void)handle, (void)ctx;
+    /* A stream that waits holds no record buffers. */
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    return CURLE_OK;
+}
+
+static void set_common(struct http *h, CURL *e, struct http_call *call)
+{
+    int64_t left = call->deadline_ms - clock_ms();
+
+    curl_easy_setopt(e, CURLOPT_URL, call->url);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, call);
+    curl_easy_setopt(e, CURLOPT_SHARE, h->share);
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(e, CURLOPT_USERAGENT, "capibox/" CAPIBOX_VERSION);
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)HTTP_RECEIVE_BYTES);
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)HTTP_CONNECT_MS);
+    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left > 0 ? (long)left : 1L);
+    curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)HTTP_IDLE_S);
+    curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(e, CURLOPT_FORBID_REUSE, call->last ? 1L : 0L);
+    curl_easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, slim_tls);
+    if (h->ca[0])
+        curl_easy_setopt(e, CURLOPT_CAINFO, h->ca);
+    if (call->stall_s > 0) {
+        curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (long)call->stall_s);
+    }
+    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(e, CURLOPT_HEADERDATA, call);
+    curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, before_sending);
+    curl_easy_setopt(e, CURLOPT_PREREQDATA, call);
+}
+
+struct part_reader {
+    const char *data;
+    size_t size, at;
+};
+
+static size_t read_part(char *out, size_t one, size_t count, void *ctx)
+{
+    struct part_reader *r = ctx;
+    size_t want = one * count;
+
+    if (want > r->size - r->at)
+        want = r->size - r->at;
+    memcpy(out, r->data + r->at, want);
+    r->at += want;
+    return want;
+}
+
+static int seek_part(void *ctx, curl_off_t offset, int origin)
+{
+    struct part_reader *r = ctx;
+
+    if (origin != SEEK_SET || offset < 0 || (size_t)offset > r->size)
+        return CURL_SEEKFUNC_FAIL;
+    r->at = (size_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+/* Read where they lie; only a small reader is made for each. */
+static int add_parts(CURL *e, struct http_call *call)
+{
+    curl_mime *form = curl_mime_init(e);
+
+    call->form = form;
+    for (size_t i = 0; form && i < call->nparts; i++) {
+        const struct http_part *p = &call->parts[i];
+        curl_mimepart *part = curl_mime_addpart(form);
+        struct part_reader *r = calloc(1, sizeof(*r));
+
+        if (!part || !r) {
+            free(r);
+            return -ENOMEM;
+        }
+        *r = (struct part_reader){p->data, p->size, 0};
+        curl_mime_name(part, "file");
+        curl_mime_filename(part, p->filename);
+        curl_mime_type(part, "application/octet-stream");
+        curl_mime_data_cb(part, (curl_off_t)p->size, read_part, seek_part, free,
+                          r);
+    }
+    if (form)
+        curl_easy_setopt(e, CURLOPT_MIMEPOST, form);
+    return form ? 0 : -ENOMEM;
+}
+
+static int set_method(CURL *e, struct http_call *call)
+{
+    if (call->method == HTTP_DELETE)
+        curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "DELETE");
+    if (call->method != HTTP_POST)
+        return 0;
+    if (call->parts)
+        return add_parts(e, call);
+    curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
+                     (curl_off_t)call->body_size);
+    curl_easy_setopt(e, CURLOPT_POSTFIELDS, call->body ? call->body : "");
+    return 0;
+}
+
+static int set_headers(CURL *e, struct http_call *call)
+{
+    /* No "Expect: 100-continue": it costs a round trip. */
+    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
+
+    for (int i = 0; list && i < HTTP_HEADERS_MAX && call->headers[i]; i++) {
+        struct curl_slist *longer = curl_slist_append(list, call->headers[i]);
+
+        if (!longer) {
+            curl_slist_free_all(list);
+            return -ENOMEM;
+        }
+        list = longer;
+    }
+    call->list = list;
+    curl_easy_setopt(e, CURLOPT_HTTPHEADER, list);
+    return list ? 0 : -ENOMEM;
+}
+
+static void give_handle_back(struct http *h, CURL *e)
+{
+    if (h->nspare < HTTP_SPARE_HANDLES) {
+        curl_easy_reset(e);
+        h->spare[h->nspare++] = e;
+    } else {
+        curl_easy_cleanup(e);
+    }
+}
+
+/* Frees what the call has of libcurl, and wakes its caller. */
+static void finish(struct http *h, struct http_call *call)
+{
+    if (call->handle)
+        give_handle_back(h, call->handle);
+    curl_mime_free(call->form);
+    curl_slist_free_all(call->list);
+    call->handle = call->form = call->list = NULL;
+    sem_post(&call->done); /* the caller may be gone with it now */
+}
+
+static void take_end(struct http *h, struct http_call *call, CURLcode code)
+{
+    CURL *e = call->handle;
+    long status = 0, connects = 0, request = 0;
+
+    curl_easy_getinfo(e, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(e, CURLINFO_NUM_CONNECTS, &connects);
+    curl_easy_getinfo(e, CURLINFO_REQUEST_SIZE, &request);
+    atomic_fetch_add(&h->connects, connects);
+    call->status = (int)status;
+    call->sent = request > 0 || call->sends > 0;
+    call->trouble = trouble_of(code, call);
+    if (call->trouble != HTTP_FINE) {
+        if (call->rc >= 0)
+            call->rc = trouble_rc[call->trouble];
+        snprintf(call->error, sizeof(call->error), "%s",
+                 curl_easy_strerror(code));
+    }
+}
+
+static void remove_active(struct http *h, struct http_call *call)
+{
+    for (struct http_call **at = &h->active; *at; at = &(*at)->next) {
+        if (*at == call) {
+            *at = call->next;
+            return;
+        }
+    }
+}
+
+static void begin(struct http *h, struct http_call *call)
+{
+    CURL *e = h->nspare > 0 ? h->spare[--h->nspare] : curl_easy_init();
+    int rc = e ? 0 : -ENOMEM;
+
+    call->handle = e;
+    if (rc == 0) {
+        set_common(h, e, call);
+        rc = set_headers(e, call);
+    }
+    if (rc == 0)
+        rc = set_method(e, call);
+    if (rc == 0 && curl_multi_add_handle(h->multi, e) != CURLM_OK)
+        rc = -ENOMEM;
+    if (rc < 0) {
+        call->rc = rc;
+        call->trouble = HTTP_BROKEN;
+        snprintf(call->error, sizeof(call->error), "%s", strerror(-rc));
+        finish(h, call);
+        return;
+    }
+    call->next = h->active;
+    h->active = call;
+}
+
+/* ---- the network thread ------------------------------------------------ */
+
+static int watch_socket(CURL *e, curl_socket_t fd, int what, void *ctx,
+                        void *known)
+{
+    struct http *h = ctx;
+    struct epoll_event event = {.data.fd = fd};
+
+    (void)e;
+    if (what == CURL_POLL_REMOVE) {
+        epoll_ctl(h->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+        curl_multi_assign(h->multi, fd, NULL);
+        return 0;
+    }
+    if (what & CURL_POLL_IN)
+        event.events |= EPOLLIN;
+    if (what & CURL_POLL_OUT)
+        event.events |= EPOLLOUT;
+    if (epoll_ctl(h->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
+                  &event) < 0 &&
+        epoll_ctl(h->epoll_fd, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd,
+                  &event) < 0)
+        return -1;
+    curl_multi_assign(h->multi, fd, h);
+    return 0;
+}
+
+static int set_timer(CURLM *multi, long timeout_ms, void *ctx)
+{
+    struct http *h = ctx;
+
+    (void)multi;
+    h->timer_at_ms = timeout_ms < 0 ? -1 : clock_ms() + timeout_ms;
+    return 0;
+}
+
+static void take_posted(struct http *h)
+{
+    struct http_call *call, *next;
+
+    MUST0(pthread_mutex_lock(&h->lock));
+    call = h->posted;
+    h->posted = NULL;
+    h->posted_last = &h->posted;
+    MUST0(pthread_mutex_unlock(&h->lock));
+    for (; call; call = next) {
+        next = call->next;
+        begin(h, call);
+    }
+}
+
+static void take_aborts(struct http *h)
+{
+    struct http_call *next;
+
+    if (!atomic_exchange(&h->aborts, false))
+        return;
+    for (struct http_call *call = h->active; call; call = next) {
+        next = call->next;
+        if (!atomic_load(&call->aborted))
+            continue;
+        remove_active(h, call);
+        take_end(h, call, CURLE_OK);
+        curl_multi_remove_handle(h->multi, call->handle); /* closes it */
+        call->trouble = HTTP_ABORTED;
+        call->rc = -ECANCELED;
+        snprintf(call->error, sizeof(call->error), "given up");
+        finish(h, call);
+    }
+}
+
+static void take_ended(struct http *h)
+{
+    CURLMsg *message;
+    int left;
+
+    while ((message = curl_multi_info_read(h->multi, &left))) {
+        CURLcode code = message->data.result;
+        CURL *e = message->easy_handle;
+        struct http_call *call = NULL;
+
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(e, CURLINFO_PRIVATE, &call);
+        remove_active(h, call);
+        take_end(h, call, code);
+        curl_multi_remove_handle(h->multi, e);
+        finish(h, call);
+    }
+}
+
+static void act(struct http *h, const struct epoll_event *event)
+{
+    int running, what = 0;
+
+    if (event->data.fd == h->wake_fd) {
+        uint64_t count;
+
+        (void)!read(h->wake_fd, &count, sizeof(count));
+        return;
+    }
+    if (event->events & EPOLLIN)
+        what |= CURL_CSELECT_IN;
+    if (event->events & EPOLLOUT)
+        what |= CURL_CSELECT_OUT;
+    if (event->events & (EPOLLERR | EPOLLHUP))
+        what |= CURL_CSELECT_ERR;
+    curl_multi_socket_action(h->multi, event->data.fd, what, &running);
+}
+
+static void *network_main(void *arg)
+{
+    struct http *h = arg;
+    struct epoll_event events[EVENTS_MAX];
+    int running;
+
+    while (!atomic_load(&h->quit)) {
+        int wait = h->timer_at_ms < 0 ? -1 : clock_left_ms(h->timer_at_ms);
+        int got = epoll_wait(h->epoll_fd, events, EVENTS_MAX, wait);
+
+        for (int i = 0; i < got; i++)
+            act(h, &events[i]);
+        take_posted(h);
+        if (h->timer_at_ms >= 0 && clock_ms() >= h->timer_at_ms) {
+            h->timer_at_ms = -1;
+            curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0,
+                                     &running);
+        }
+        take_ended(h);
+        take_aborts(h);
+    }
+    return NULL;
+}
+
+/* ---- open and close ---------------------------------------------------- */
+
+static void close_parts(struct http *h)
+{
+    for (int i = 0; i < h->nspare; i++)
+        curl_easy_cleanup(h->spare[i]);
+    if (h->multi)
+        curl_multi_cleanup(h->multi);
+    if (h->share)
+        curl_share_cleanup(h->share);
+    if (h->epoll_fd >= 0)
+        close(h->epoll_fd);
+    if (h->wake_fd >= 0)
+        close(h->wake_fd);
+    pthread_mutex_destroy(&h->lock);
+    free(h->ca);
+    free(h);
+}
+
+static int set_up(struct http *h, int connections)
+{
+    struct epoll_event wake = {.events = EPOLLIN, .data.fd = h->wake_fd};
+
+    if (h->epoll_fd < 0 || h->wake_fd < 0)
+        return -errno;
+    if (!h->multi || !h->share || !h->ca)
+        return -ENOMEM;
+    if (epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, h->wake_fd, &wake) < 0)
+        return -errno;
+    /* Used by the network thread alone: no locks. */
+    curl_share_setopt(h->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+    curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+    curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                      (long)connections);
+    curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)connections);
+    return 0;
+}
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void start_curl(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+int http_open(const char *ca, int connections, struct http **http_out)
+{
+    struct http *h = calloc(1, sizeof(*h));
+    int rc;
+
+    if (!h)
+        return -ENOMEM;
+    pthread_once(&curl_once, start_curl);
+    MUST0(pthread_mutex_init(&h->lock, NULL));
+    h->posted_last = &h->posted;
+    h->timer_at_ms = -1;
+    h->multi = curl_multi_init();
+    h->share = curl_share_init();
+    h->ca = strdup(ca);
+    h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    rc = set_up(h, connections);
+    if (rc == 0)
+        rc = -pthread_create(&h->thread, NULL, network_main, h);
+    if (rc < 0) {
+        close_parts(h);
+        return rc;
+    }
+    *http_out = h;
+    return 0;
+}
+
+static void wake(struct http *h)
+{
+    uint64_t one = 1;
+
+    (void)!write(h->wake_fd, &one, sizeof(one));
+}
+
+void http_close(struct http *h)
+{
+    if (!h)
+        return;
+    atomic_store(&h->quit, true);
+    wake(h);
+    MUST0(pthread_join(h->thread, NULL));
+    close_parts(h);
+}
+
+/* ---- from any thread --------------------------------------------------- */
+
+void http_start(struct http *h, struct http_call *call)
+{
+    call->rc = 0;
+    call->trouble = HTTP_FINE;
+    call->status = call->sends = 0;
+    call->sent = false;
+    call->retry_after_s = -1;
+    call->date_s = 0;
+    call->error[0] = call->next_token[0] = '\0';
+    strbuf_clear(&call->answer);
+    MUST0(sem_init(&call->done, 0, 0));
+    atomic_fetch_add(&h->calls, 1);
+    MUST0(pthread_mutex_lock(&h->lock));
+    call->next = NULL;
+    *h->posted_last = call;
+    h->posted_last = &call->next;
+    MUST0(pthread_mutex_unlock(&h->lock));
+    wake(h);
+}
+
+int http_await(struct http_call *call)
+{
+    while (sem_wait(&call->done) < 0 && errno == EINTR)
+        ;
+    sem_destroy(&call->done);
+    return call->rc;
+}
+
+int http_do(struct http *h, struct http_call *call)
+{
+    http_start(h, call);
+    return http_await(call);
+}
+
+void http_abort(struct http *h, struct http_call *call)
+{
+    atomic_store(&call->aborted, true);
+    atomic_store(&h->aborts, true);
+    wake(h);
+}
+
+void http_call_fini(struct http_call *call)
+{
+    strbuf_fini(&call->answer);
+}
+
+struct http_counts http_counts(struct http *h)
+{
+    return (struct http_counts){atomic_load(&h->calls),
+                                atomic_load(&h->connects)};
+}

@@ -1,0 +1,404 @@
+#include "worker/e2b/janitor.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/must.h"
+
+#define KILL_FIRST_MS 1000
+#define KILL_MOST_MS  30000
+#define KILL_FOR_MS   (CONTROL_TTL_S_MAX * INT64_C(1000))
+#define KILL_CALL_MS  10000
+#define LAST_MS       3000 /* for what is due when the worker stops */
+#define STEPS         3
+
+enum task_kind { TASK_KILL, TASK_LOST, TASK_BURY, TASK_SURVEY };
+
+struct task {
+    struct task *next;
+    enum task_kind kind;
+    char text[CONTROL_VALUE_MAX + 1]; /* sandbox, create or worker */
+    int64_t begun_ms, due_ms;
+    int step;
+};
+
+struct janitor {
+    const struct control *control;
+    struct place *place;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Guarded by lock; signal changed. */
+    struct task *tasks;
+    int count;
+    bool quit, said_full;
+    int64_t quit_by_ms;
+    int wake_fd;
+    char fleet[CONTROL_VALUE_MAX + 1], wid[WORKER_ID_MAX + 1];
+    char strangers[JANITOR_STRANGERS_MAX][WORKER_ID_MAX + 1];
+    int nstrangers;
+};
+
+/* After these many ms from its begin: at once, and again for what was on its
+ * way then. */
+static const int64_t steps[STEPS] = {0, 10000, JANITOR_LATE_MS};
+
+/* ---- the list ---------------------------------------------------------- */
+
+static void add_locked(struct janitor *j, struct task *t)
+{
+    t->next = j->tasks;
+    j->tasks = t;
+    j->count++;
+    MUST0(pthread_cond_signal(&j->changed));
+}
+
+static bool known_locked(const struct janitor *j, const struct task *t)
+{
+    for (const struct task *other = j->tasks; other; other = other->next)
+        if (other->kind == t->kind && strcmp(other->text, t->text) == 0)
+            return true;
+    return false;
+}
+
+static void add(struct janitor *j, enum task_kind kind, const char *text,
+                int64_t wait_ms)
+{
+    struct task *t = calloc(1, sizeof(*t));
+    bool full, known = false, say;
+
+    if (t) {
+        t->kind = kind;
+        t->begun_ms = clock_ms();
+        t->due_ms = t->begun_ms + wait_ms;
+        snprintf(t->text, sizeof(t->text), "%s", text);
+    }
+    MUST0(pthread_mutex_lock(&j->lock));
+    full = !t || j->count >= JANITOR_TASKS_MAX;
+    if (!full)
+        known = known_locked(j, t);
+    if (!full && !known)
+        add_locked(j, t);
+    say = full && !j->said_full;
+    j->said_full = j->said_full || full;
+    MUST0(pthread_mutex_unlock(&j->lock));
+    if (known || full)
+        free(t);
+    if (say)
+        log_warn(
+            "too many sandboxes to kill: the rest ends by its time to live",
+            LOG_I("waiting", JANITOR_TASKS_MAX), LOG_END);
+}
+
+/* The one that is due first, taken out if it is due now. */
+static struct task *take_due_locked(struct janitor *j, int64_t now,
+                                    int64_t *next_ms_out)
+{
+    struct task **first = NULL;
+
+    for (struct task **at = &j->tasks; *at; at = &(*at)->next)
+        if (!first || (*at)->due_ms < (*first)->due_ms)
+            first = at;
+    *next_ms_out = first ? (*first)->due_ms : now + JANITOR_SURVEY_MS;
+    if (!first || (*first)->due_ms > now)
+        return NULL;
+    struct task *t = *first;
+
+    *first = t->next;
+    j->count--;
+    return t;
+}
+
+/* ---- doing it ---------------------------------------------------------- */
+
+struct found {
+    char (*ids)[CONTROL_ID_MAX + 1];
+    int count;
+};
+
+static void note_found(void *ctx, const struct control_listed *one)
+{
+    struct found *f = ctx;
+
+    if (f->count < JANITOR_FOUND_MAX)
+        memcpy(f->ids[f->count++], one->id, sizeof(one->id));
+}
+
+/* Kills all of them. False: some may be left. */
+static bool kill_found(struct janitor *j, struct found *f)
+{
+    bool good[CONTROL_KILLS_MAX], all = true;
+
+    for (int at = 0; at < f->count; at += CONTROL_KILLS_MAX) {
+        int count = f->count - at;
+
+        if (count > CONTROL_KILLS_MAX)
+            count = CONTROL_KILLS_MAX;
+        control_kill_many(j->control, f->ids + at, count, KILL_CALL_MS, good);
+        for (int i = 0; i < count; i++)
+            all = all && good[i];
+    }
+    return all;
+}
+
+static bool kill_by(struct janitor *j, const char *name, const char *value,
+                    int *killed_out)
+{
+    struct found f = {.ids = calloc(JANITOR_FOUND_MAX, sizeof(*f.ids))};
+    char text[CONTROL_TEXT_MAX];
+    bool good = false;
+
+    if (f.ids && control_list(j->control, name, value, note_found, &f, text) ==
+                     FAULT_NONE)
+        good = kill_found(j, &f);
+    *killed_out = f.count;
+    free(f.ids);
+    return good;
+}
+
+static void note_stranger(void *ctx, const struct control_listed *one)
+{
+    struct janitor *j = ctx;
+
+    MUST0(pthread_mutex_lock(&j->lock));
+    bool known = !one->worker[0] || strlen(one->worker) > WORKER_ID_MAX ||
+                 strcmp(one->worker, j->wid) == 0 ||
+                 j->nstrangers == JANITOR_STRANGERS_MAX;
+
+    for (int i = 0; i < j->nstrangers && !known; i++)
+        known = strcmp(j->strangers[i], one->worker) == 0;
+    if (!known)
+        snprintf(j->strangers[j->nstrangers++], sizeof(j->strangers[0]), "%.*s",
+                 WORKER_ID_MAX, one->worker);
+    MUST0(pthread_mutex_unlock(&j->lock));
+}
+
+static void survey(struct janitor *j)
+{
+    char fleet[CONTROL_VALUE_MAX + 1], text[CONTROL_TEXT_MAX];
+
+    MUST0(pthread_mutex_lock(&j->lock));
+    memcpy(fleet, j->fleet, sizeof(fleet));
+    MUST0(pthread_mutex_unlock(&j->lock));
+    if (fleet[0])
+        control_list(j->control, "capibox", fleet, note_stranger, j, text);
+}
+
+/* True: done with it. */
+static bool search_and_kill(struct janitor *j, struct task *t, const char *name,
+                            const char *message)
+{
+    int killed;
+    bool good = kill_by(j, name, t->text, &killed);
+
+    if (killed > 0)
+        log_warn(message, LOG_S(name, t->text), LOG_I("sandboxes", killed),
+                 LOG_END);
+    if (good)
+        t->step++;
+    t->due_ms = good && t->step < STEPS ? t->begun_ms + steps[t->step]
+                                        : clock_ms() + KILL_FIRST_MS;
+    return t->step == STEPS || clock_ms() > t->begun_ms + KILL_FOR_MS;
+}
+
+static bool kill_one(struct janitor *j, struct task *t)
+{
+    char text[CONTROL_TEXT_MAX];
+    int64_t wait = KILL_FIRST_MS << (t->step < 5 ? t->step : 5);
+
+    if (control_kill(j->control, t->text, KILL_CALL_MS, text) == FAULT_NONE)
+        return true;
+    t->step++;
+    t->due_ms = clock_ms() + (wait < KILL_MOST_MS ? wait : KILL_MOST_MS);
+    return clock_ms() > t->begun_ms + KILL_FOR_MS;
+}
+
+static bool do_task(struct janitor *j, struct task *t)
+{
+    switch (t->kind) {
+    case TASK_KILL:
+        return kill_one(j, t);
+    case TASK_LOST:
+        return search_and_kill(j, t, "capibox_create",
+                               "sandbox of a lost answer killed");
+    case TASK_BURY:
+        return search_and_kill(j, t, "capibox_worker",
+                               "sandboxes of a dead worker killed");
+    case TASK_SURVEY:
+        survey(j);
+        t->due_ms = clock_ms() + JANITOR_SURVEY_MS;
+        return false;
+    }
+    return true;
+}
+
+/* ---- the thread -------------------------------------------------------- */
+
+static void tell_room(struct janitor *j, int64_t now, int64_t *at_ms)
+{
+    int64_t changes = place_changes_at_ms(j->place);
+    uint64_t one = 1;
+
+    if (!changes)
+        return;
+    if (changes <= now) {
+        if (j->wake_fd >= 0)
+            (void)!write(j->wake_fd, &one, sizeof(one));
+        changes = now + 1000;
+    }
+    if (changes < *at_ms)
+        *at_ms = changes;
+}
+
+static void wait_locked(struct janitor *j, int64_t until_ms)
+{
+    /* A breaker that opens meanwhile is seen a second later. */
+    int64_t most = clock_ms() + 1000;
+    struct timespec until;
+
+    if (until_ms > most)
+        until_ms = most;
+    until = (struct timespec){.tv_sec = until_ms / 1000,
+                              .tv_nsec = until_ms % 1000 * 1000000};
+    pthread_cond_timedwait(&j->changed, &j->lock, &until);
+}
+
+static void *janitor_main(void *arg)
+{
+    struct janitor *j = arg;
+    int64_t next;
+
+    MUST0(pthread_mutex_lock(&j->lock));
+    for (;;) {
+        int64_t now = clock_ms();
+        struct task *t = NULL;
+
+        if (!j->quit || now < j->quit_by_ms)
+            t = take_due_locked(j, now, &next);
+        if (t) {
+            MUST0(pthread_mutex_unlock(&j->lock));
+            bool done = do_task(j, t);
+
+            MUST0(pthread_mutex_lock(&j->lock));
+            if (done)
+                free(t);
+            else
+                add_locked(j, t);
+            continue;
+        }
+        if (j->quit)
+            break;
+        tell_room(j, now, &next);
+        wait_locked(j, next);
+    }
+    MUST0(pthread_mutex_unlock(&j->lock));
+    return NULL;
+}
+
+int janitor_start(const struct control *c, struct place *place,
+                  struct janitor **janitor_out)
+{
+    struct janitor *j = calloc(1, sizeof(*j));
+    pthread_condattr_t attr;
+    int rc;
+
+    if (!j)
+        return -ENOMEM;
+    j->control = c;
+    j->place = place;
+    j->wake_fd = -1;
+    MUST0(pthread_mutex_init(&j->lock, NULL));
+    MUST0(pthread_condattr_init(&attr));
+    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+    MUST0(pthread_cond_init(&j->changed, &attr));
+    pthread_condattr_destroy(&attr);
+    rc = -pthread_create(&j->thread, NULL, janitor_main, j);
+    if (rc < 0) {
+        pthread_cond_destroy(&j->changed);
+        pthread_mutex_destroy(&j->lock);
+        free(j);
+        return rc;
+    }
+    *janitor_out = j;
+    return 0;
+}
+
+void janitor_stop(struct janitor *j)
+{
+    struct task *next;
+
+    if (!j)
+        return;
+    MUST0(pthread_mutex_lock(&j->lock));
+    j->quit = true;
+    j->quit_by_ms = clock_ms() + LAST_MS;
+    MUST0(pthread_cond_signal(&j->changed));
+    MUST0(pthread_mutex_unlock(&j->lock));
+    MUST0(pthread_join(j->thread, NULL));
+    for (struct task *t = j->tasks; t; t = next) {
+        next = t->next;
+        free(t);
+    }
+    pthread_cond_destroy(&j->changed);
+    pthread_mutex_destroy(&j->lock);
+    free(j);
+}
+
+/* ---- from any thread --------------------------------------------------- */
+
+void janitor_identify(struct janitor *j, const char *fleet, const char *wid)
+{
+    bool first;
+
+    MUST0(pthread_mutex_lock(&j->lock));
+    first = !j->fleet[0];
+    snprintf(j->fleet, sizeof(j->fleet), "%s", fleet);
+    snprintf(j->wid, sizeof(j->wid), "%s", wid);
+    MUST0(pthread_mutex_unlock(&j->lock));
+    if (first)
+        add(j, TASK_SURVEY, "", 0);
+}
+
+void janitor_watch_room(struct janitor *j, int wake_fd)
+{
+    MUST0(pthread_mutex_lock(&j->lock));
+    j->wake_fd = wake_fd;
+    MUST0(pthread_mutex_unlock(&j->lock));
+}
+
+void janitor_kill(struct janitor *j, const char *sandbox_id)
+{
+    add(j, TASK_KILL, sandbox_id, 0);
+}
+
+void janitor_lost(struct janitor *j, const char *create)
+{
+    add(j, TASK_LOST, create, steps[0]);
+}
+
+void janitor_bury(struct janitor *j, const char *wid)
+{
+    add(j, TASK_BURY, wid, 0);
+}
+
+int janitor_strangers(struct janitor *j, char (*wids_out)[WORKER_ID_MAX + 1],
+                      int max)
+{
+    int count;
+
+    MUST0(pthread_mutex_lock(&j->lock));
+    count = j->nstrangers < max ? j->nstrangers : max;
+    memcpy(wids_out, j->strangers, (size_t)count * sizeof(*wids_out));
+    j->nstrangers -= count;
+    memmove(j->strangers, j->strangers + count,
+            (size_t)j->nstrangers * sizeof(*wids_out));
+    MUST0(pthread_mutex_unlock(&j->lock));
+    return count;
+}

@@ -1,0 +1,211 @@
+#include "worker/e2b/place.h"
+
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/must.h"
+
+static uint32_t noise(void)
+{
+    uint32_t n = 0;
+
+    if (getrandom(&n, sizeof(n), GRND_NONBLOCK) < 0)
+        n = (uint32_t)clock_us();
+    return n;
+}
+
+int place_init(struct place *p, int concurrency)
+{
+    pthread_condattr_t attr;
+
+    *p = (struct place){.concurrency = concurrency, .limit = concurrency};
+    MUST0(pthread_mutex_init(&p->lock, NULL));
+    MUST0(pthread_condattr_init(&attr));
+    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+    MUST0(pthread_cond_init(&p->changed, &attr));
+    pthread_condattr_destroy(&attr);
+    return 0;
+}
+
+void place_fini(struct place *p)
+{
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->lock);
+}
+
+/* A step up is an eighth, at least one. */
+static void grow_locked(struct place *p, int64_t now)
+{
+    while (p->grows_at_ms && now >= p->grows_at_ms) {
+        p->limit += p->limit / 8 + 1;
+        p->grows_at_ms += PLACE_GROW_MS;
+        if (p->limit >= p->concurrency) {
+            p->limit = p->concurrency;
+            p->grows_at_ms = 0;
+        }
+    }
+}
+
+int place_room(struct place *p)
+{
+    int64_t now = clock_ms();
+    int room;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    grow_locked(p, now);
+    room = p->limit;
+    /* One is let through to see whether E2B is back. */
+    if (p->api.state != BREAKER_CLOSED || p->guests.state != BREAKER_CLOSED)
+        room = breaker_would_admit(&p->api, now) &&
+                       breaker_would_admit(&p->guests, now)
+                   ? 1
+                   : 0;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return room;
+}
+
+int64_t place_changes_at_ms(struct place *p)
+{
+    int64_t at;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    at = p->grows_at_ms;
+    if (p->api.state != BREAKER_CLOSED && (!at || p->api.until_ms < at))
+        at = p->api.until_ms;
+    if (p->guests.state != BREAKER_CLOSED && (!at || p->guests.until_ms < at))
+        at = p->guests.until_ms;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return at;
+}
+
+bool place_admits(struct place *p, int64_t *again_ms_out)
+{
+    int64_t now = clock_ms(), until;
+    bool admits;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    admits = breaker_would_admit(&p->api, now) &&
+             breaker_would_admit(&p->guests, now);
+    if (admits) {
+        breaker_admits(&p->api, now);
+        breaker_admits(&p->guests, now);
+    }
+    until = p->api.until_ms > p->guests.until_ms ? p->api.until_ms
+                                                 : p->guests.until_ms;
+    /* The one that was let through may tell sooner than its time is over. */
+    *again_ms_out =
+        until - now < BREAKER_PAUSE_MAX_MS ? until - now : BREAKER_PAUSE_MS;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return admits;
+}
+
+bool place_shut(struct place *p, int64_t *again_ms_out)
+{
+    int64_t now = clock_ms();
+    bool shut;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    shut = p->api.state != BREAKER_CLOSED || p->guests.state != BREAKER_CLOSED;
+    *again_ms_out = shut && p->api.until_ms > now ? p->api.until_ms - now : 0;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return shut;
+}
+
+void place_entered(struct place *p)
+{
+    MUST0(pthread_mutex_lock(&p->lock));
+    p->alive++;
+    MUST0(pthread_mutex_unlock(&p->lock));
+}
+
+void place_left(struct place *p)
+{
+    MUST0(pthread_mutex_lock(&p->lock));
+    p->alive--;
+    p->departures++;
+    MUST0(pthread_cond_broadcast(&p->changed));
+    MUST0(pthread_mutex_unlock(&p->lock));
+}
+
+void place_note(struct place *p, enum fault_plane plane, enum fault fault,
+                const char *text)
+{
+    struct breaker *b = plane == PLANE_CONTROL ? &p->api : &p->guests;
+    int64_t now = clock_ms();
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    if (fault == FAULT_ABORTED)
+        breaker_nothing(b, now);
+    else if (!fault_is_outage(fault))
+        breaker_good(b);
+    else
+        breaker_bad(b, now, noise(), text);
+    /* Nothing else will do before the key changes. */
+    for (int i = 0; fault == FAULT_KEY && i < BREAKER_FAILURES; i++)
+        breaker_bad(b, now, noise(), text);
+    MUST0(pthread_mutex_unlock(&p->lock));
+}
+
+void place_lower(struct place *p)
+{
+    MUST0(pthread_mutex_lock(&p->lock));
+    p->limit = p->alive > 1 ? p->alive : 1;
+    if (p->limit > p->concurrency)
+        p->limit = p->concurrency;
+    p->grows_at_ms = clock_ms() + PLACE_LOWERED_MS;
+    MUST0(pthread_mutex_unlock(&p->lock));
+}
+
+int64_t place_departures(struct place *p)
+{
+    int64_t departures;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    departures = p->departures;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return departures;
+}
+
+bool place_wait(struct place *p, int64_t seen, int64_t deadline_ms)
+{
+    struct timespec until = {.tv_sec = deadline_ms / 1000,
+                             .tv_nsec = deadline_ms % 1000 * 1000000};
+    int rc = 0;
+    bool left;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    while (p->alive > 0 && p->departures == seen && rc == 0)
+        rc = pthread_cond_timedwait(&p->changed, &p->lock, &until);
+    left = p->departures != seen;
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return left;
+}
+
+static void breaker_json(const struct breaker *b, struct strbuf *out)
+{
+    json_add_lit(out, "{\"state\":");
+    json_add_text(out, breaker_name(b->state));
+    json_add_lit(out, ",\"failures\":");
+    json_add_int(out, b->failures);
+    json_add_lit(out, ",\"why\":");
+    json_add_text(out, b->why);
+    strbuf_addc(out, '}');
+}
+
+void place_to_json(struct place *p, struct strbuf *out)
+{
+    MUST0(pthread_mutex_lock(&p->lock));
+    json_add_lit(out, "{\"api\":");
+    breaker_json(&p->api, out);
+    json_add_lit(out, ",\"sandboxes\":");
+    breaker_json(&p->guests, out);
+    json_add_lit(out, ",\"limit\":");
+    json_add_int(out, p->limit);
+    json_add_lit(out, ",\"alive\":");
+    json_add_int(out, p->alive);
+    strbuf_addc(out, '}');
+    MUST0(pthread_mutex_unlock(&p->lock));
+}

@@ -1,0 +1,69 @@
+/* worker/e2b/place.h -- how many sandboxes this worker may have, and when.
+ *
+ * Three things say no: the breakers of the API and of the sandboxes' hosts (E2B
+ * is away; a sandbox that cannot be reached is paid for, too), the account's
+ * limit (other sandboxes of the team use it up: we stay below what worked, and
+ * feel our way up again), and the worker's own concurrency.
+ *
+ * Threads:  any; place has its own lock.
+ * Errors:   none, but for init.
+ */
+#ifndef WORKER_E2B_PLACE_H
+#define WORKER_E2B_PLACE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/strbuf.h"
+#include "worker/e2b/breaker.h"
+#include "worker/e2b/fault.h"
+
+#define PLACE_LOWERED_MS 30000 /* after the account was full: stay so low */
+#define PLACE_GROW_MS    5000  /* then one step up each */
+
+struct place {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Guarded by lock; broadcast changed when one leaves. */
+    struct breaker api, guests;
+    int concurrency, limit;
+    int alive;           /* created, not yet killed */
+    int64_t departures;  /* how many were killed so far */
+    int64_t grows_at_ms; /* 0: at full concurrency */
+};
+
+int place_init(struct place *p, int concurrency);
+void place_fini(struct place *p);
+
+/* How many sandboxes there may be now; 0 while the API is away. */
+int place_room(struct place *p);
+/* When place_room() may become larger by itself; 0: it is as large as it gets.
+ */
+int64_t place_changes_at_ms(struct place *p);
+
+/* May a sandbox be asked for? False: *again_ms_out is how long to stay away. */
+bool place_admits(struct place *p, int64_t *again_ms_out);
+/* Is E2B away, as far as we know? *again_ms_out: for how long. Asks nothing of
+ * the breakers, which a place_admits() that leads to no call would hold. */
+bool place_shut(struct place *p, int64_t *again_ms_out);
+/* A sandbox is there; it is gone. */
+void place_entered(struct place *p);
+void place_left(struct place *p);
+
+/* How a call to the API or to a sandbox ended. */
+void place_note(struct place *p, enum fault_plane plane, enum fault fault,
+                const char *text);
+/* The account is full: stay at what we have. */
+void place_lower(struct place *p);
+/* How many of ours have left so far: to be asked before a create that may find
+ * the account full. */
+int64_t place_departures(struct place *p);
+/* Waits until one more than `seen` has left, at most until deadline_ms. False:
+ * none of ours is alive, or none left. */
+bool place_wait(struct place *p, int64_t seen, int64_t deadline_ms);
+
+/* {"api":{"state","why","failures"},"sandboxes":{…},"limit","alive"} */
+void place_to_json(struct place *p, struct strbuf *out);
+
+#endif

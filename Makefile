@@ -65,6 +65,7 @@ INTEGRATION := $(patsubst tests/integration/%.c,$(OUT)/tests/integration/%,$(wil
 BENCH       := $(patsubst tests/bench/%.c,$(OUT)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 ATTACKS     := $(patsubst tests/attacks/%.c,$(OUT)/tests/attacks/%,$(wildcard tests/attacks/test_*.c))
 SOAK        := $(OUT)/tests/soak/soak
+BROWSER     := tests/browser/test_dashboard.mjs
 DOUBLE      := tests/e2b/selftest.py # is E2B's stand-in as the protocol says?
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
@@ -99,7 +100,7 @@ $(SANDBOXD_A): $(call objects,$(SANDBOXD_SRC))
 $(PRODUCER_A): $(call objects,$(PRODUCER_SRC))
 	$(archive)
 # The pages are built in as they are.
-$(OUT)/producer/gateway/pages_data.o: producer/gateway/pages_data.S producer/gateway/openapi.json $(wildcard producer/dashboard/*)
+$(OUT)/producer/gateway/pages_data.o: producer/gateway/pages_data.S producer/gateway/pages.def producer/gateway/openapi.json $(wildcard producer/dashboard/*)
 	@mkdir -p $(@D)
 	@$(CC) -c -o $@ $<
 $(GATEWAY_A): $(call objects,$(GATEWAY_SRC)) $(OUT)/producer/gateway/pages_data.o
@@ -168,13 +169,17 @@ bench: $(PROGRAMS) $(BENCH)
 test:
 	@sh deploy/packages.sh
 	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
-	@sh tests/run.sh $(UNIT) $(INTEGRATION) $(DOUBLE) $(E2E) $(ATTACKS)
+	@sh tests/run.sh $(BROWSER) $(UNIT) $(INTEGRATION) $(DOUBLE) $(E2E) $(ATTACKS)
 check-unit: $(UNIT)
 	@sh tests/run.sh $(UNIT)
 check-integration: $(PROGRAMS) $(INTEGRATION)
 	@sh tests/run.sh $(INTEGRATION)
 check-e2e: $(PROGRAMS) $(E2E)
 	@sh tests/run.sh $(E2E)
+# Pictures for people: build/screenshots.
+check-browser: $(PROGRAMS)
+	@sh tests/browser/install.sh
+	@sh tests/run.sh $(BROWSER)
 check-attacks: $(PROGRAMS) $(ATTACKS)
 	@sh tests/run.sh $(ATTACKS)
 
@@ -234,6 +239,7 @@ help:
 	@echo 'make check-unit         tests of single modules'
 	@echo 'make check-integration  with a real redis-server and real sandboxes'
 	@echo 'make check-e2e          with the built programs'
+	@echo 'make check-browser      the dashboard in Chromium, which it installs'
 	@echo 'make check-attacks      with hostile programs, as root and as a user'
 	@echo 'make check-san          unit and integration under ASan+UBSan and TSan'
 	@echo 'make soak               SOAK_JOBS=5000 honest and hostile ones, mixed'
@@ -249,6 +255,7 @@ clean:
 	rm -rf build bin
 
 .PHONY: all run up test check-unit check-integration check-e2e check-attacks check-san
+.PHONY: check-browser
 .PHONY: soak san-programs lint fuzz bench install help clean
 .SECONDARY:
 -include $(shell find $(OUT) build/pic -name '*.d' 2>/dev/null)

@@ -51,10 +51,9 @@ static const struct route routes[] = {
     {"GET",    ROOT "health",                 0,          health_get},
     {"GET",    "/health",                     ROUTE_OPEN, stats_alive},
     {"GET",    "/metrics",                    0,          metrics_get},
-    {"GET",    "/openapi.json",               ROUTE_OPEN, pages_get},
-    {"GET",    "/",                           ROUTE_OPEN, pages_get},
-    {"GET",    "/app.js",                     ROUTE_OPEN, pages_get},
-    {"GET",    "/style.css",                  ROUTE_OPEN, pages_get},
+#define PAGE(name, path, type, file) {"GET", path, ROUTE_OPEN, pages_get},
+#include "producer/gateway/pages.def"
+#undef PAGE
 };
 /* clang-format on */
 #define ROUTES (sizeof(routes) / sizeof(*routes))

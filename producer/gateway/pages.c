@@ -4,31 +4,33 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Nothing inline, nothing from elsewhere. Frames hold what jobs drew, without
- * an origin and without scripts: those files come with a policy of their own.
+/* Nothing inline, nothing from elsewhere. Pictures of jobs are data: URLs. What
+ * they made as HTML lies in frames by srcdoc, with an empty sandbox; such a
+ * frame is under this policy, too, and no other frame is allowed.
  */
 #define POLICY_PAGE                                             \
     "default-src 'none'; script-src 'self'; style-src 'self'; " \
-    "img-src 'self' data: blob:; connect-src 'self'; "          \
-    "frame-src 'self' data: blob:; base-uri 'none'; "           \
-    "form-action 'none'; frame-ancestors 'none'"
+    "img-src 'self' data:; connect-src 'self'; "                \
+    "frame-src 'none'; base-uri 'none'; form-action 'none'; "   \
+    "frame-ancestors 'none'"
 
 struct page {
     const char *path, *type;
     const unsigned char *start, *end;
 };
 
-extern const unsigned char page_index[], page_index_end[];
-extern const unsigned char page_app[], page_app_end[];
-extern const unsigned char page_style[], page_style_end[];
-extern const unsigned char page_openapi[], page_openapi_end[];
+/* clang-format off */
+#define PAGE(name, path, type, file) \
+    extern const unsigned char page_##name[], page_##name##_end[];
+#include "producer/gateway/pages.def"
+#undef PAGE
 
 static const struct page pages[] = {
-    {"/", "text/html; charset=utf-8", page_index, page_index_end},
-    {"/app.js", "text/javascript; charset=utf-8", page_app, page_app_end},
-    {"/style.css", "text/css; charset=utf-8", page_style, page_style_end},
-    {"/openapi.json", "application/json", page_openapi, page_openapi_end},
+#define PAGE(name, path, type, file) {path, type, page_##name, page_##name##_end},
+#include "producer/gateway/pages.def"
+#undef PAGE
 };
+/* clang-format on */
 
 static void tag(const struct page *page, char out[40])
 {

@@ -9,8 +9,6 @@ page_\name\()_end:
 .endm
 
 .section .rodata
-page index, "producer/dashboard/index.html"
-page app, "producer/dashboard/app.js"
-page style, "producer/dashboard/style.css"
-page openapi, "producer/gateway/openapi.json"
+#define PAGE(name, path, type, file) page name, file
+#include "pages.def"
 .section .note.GNU-stack, "", %progbits

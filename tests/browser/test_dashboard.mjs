@@ -1,0 +1,527 @@
+#!/usr/bin/env node
+// test_dashboard.mjs -- the dashboard in a real Chromium, on the built programs.
+//
+// Prints TAP for tests/run.sh. A word as argument: only tests with it in their
+// names. Screenshots land in build/screenshots.
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Browser, whyNot } from "./browser.mjs";
+import { KEY, Stage, sleep, until } from "./stage.mjs";
+import { runAll, skipAll, test } from "./tap.mjs";
+
+let stage, browser;
+
+const jobUrl = (id) => `#/jobs/${encodeURIComponent(id)}`;
+const on = (options, use) => browser.with({ url: stage.url, ...options }, use);
+const live = (page) => page.getByText("live", { exact: true }).waitFor();
+const badge = (page, text) => page.locator("main .jobhead .badge", { hasText: text }).waitFor();
+const output = (page) => page.locator("pre.output");
+
+async function typeCode(page, template, language, code) {
+  await page.getByLabel("Template").selectOption(template);
+  await page.getByLabel("Language").selectOption(language);
+  await page.getByRole("textbox", { name: "Code" }).fill(code);
+}
+
+// Writes the template `broken`, whose python is or is not there.
+function breakTemplate(works) {
+  const template = JSON.parse(readFileSync(join(stage.templates, "quick_script.json"), "utf8"));
+  Object.assign(template, {
+    id: "broken",
+    name: "Broken",
+    task_types: [],
+    languages: ["python"],
+    packages: [],
+  });
+  template.local = { python: works ? "/usr/bin/python3" : "/usr/bin/no-such-python" };
+  writeFileSync(join(stage.templates, "broken.json"), JSON.stringify(template, null, 1));
+}
+
+async function deadJob(more) {
+  const id = await stage.submit({ template: "broken", code: "print('risen')", max_attempts: 1, ...more });
+  assert.equal((await stage.ended(id)).status, "dead");
+  return id;
+}
+
+// ---- running ----------------------------------------------------------------
+
+test("code_from_the_form_shows_its_plot", () =>
+  on({ hash: "#/run" }, async (page) => {
+    await page.getByLabel("Example").selectOption("plot");
+    await page.getByRole("textbox", { name: "Code" }).press("Control+Enter");
+    const picture = page.locator(".ran img.picture");
+    await picture.waitFor();
+    assert.ok(
+      await picture.evaluate(async (img) => {
+        await img.decode();
+        return img.naturalWidth > 300;
+      }),
+    );
+    assert.ok((await picture.getAttribute("alt")).length > 5);
+    await badge(page, "ok");
+    assert.match(await page.getByRole("status").textContent(), /has ended: ok/);
+    await browser.accessible(page, "the form with a plot");
+    await browser.shot(page, "run-plot");
+  }));
+
+test("output_shows_while_the_job_runs", () =>
+  on({ hash: "#/run" }, async (page) => {
+    await typeCode(
+      page,
+      "quick_script",
+      "bash",
+      "for i in 1 2 3 4; do echo step $i; sleep 0.4; done; echo oops >&2",
+    );
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await until("a first line", async () => (await output(page).textContent()).includes("step 1"));
+    await badge(page, "running");
+    assert.ok(!(await output(page).textContent()).includes("step 4"), "it all came at once");
+    await badge(page, "ok");
+    assert.equal((await output(page).textContent()).trim(), "step 1\nstep 2\nstep 3\nstep 4\noops");
+    assert.equal((await output(page).locator(".stderr").textContent()).trim(), "oops");
+  }));
+
+test("a_running_job_is_cancelled", () =>
+  on({ hash: "#/run" }, async (page) => {
+    await typeCode(page, "quick_script", "python", "import time\nprint('up', flush=True)\ntime.sleep(50)");
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await until("it runs", async () => (await output(page).textContent()).includes("up"));
+    await browser.shot(page, "run-streaming");
+    await page.getByRole("button", { name: /^Cancel job/ }).click();
+    await badge(page, "cancelled");
+    assert.match(await output(page).textContent(), /up/);
+    assert.equal(await page.getByRole("button", { name: /^Cancel/ }).count(), 0);
+  }));
+
+test("workers_show_what_they_run_and_a_job_is_cancelled_from_the_list", async () => {
+  const id = await stage.submit({
+    template: "quick_script",
+    language: "python",
+    code: "import time; time.sleep(50)",
+  });
+  await on({}, async (page) => {
+    await page.getByRole("group", { name: "Workers" }).getByRole("link", { name: id }).waitFor();
+    await browser.shot(page, "overview-busy");
+    await page.getByRole("button", { name: `Cancel job ${id}` }).click();
+    await page.locator("tr", { hasText: id }).locator(".badge", { hasText: "cancelled" }).waitFor();
+  });
+});
+
+test("a_complaint_names_the_field", () =>
+  on({ hash: "#/run", network: true }, async (page) => {
+    await page.getByText("Limits and input").click();
+    await page.getByLabel("Timeout").fill("0.5");
+    await page.getByLabel("Files to keep").fill("../../etc/passwd");
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.getByRole("alert").filter({ hasText: /\S/ }).waitFor();
+    assert.equal((await page.locator("[aria-invalid]").count()) > 0, true);
+  }));
+
+// ---- one job ----------------------------------------------------------------
+
+test("a_failed_job_shows_what_went_wrong_and_what_held_it", async () => {
+  const id = await stage.submit({
+    template: "quick_script",
+    language: "python",
+    code: "import sys\nprint('before')\nprint('aside', file=sys.stderr)\nopen('left.txt', 'w').write('kept')\ndef inner():\n    raise ValueError('seven is not a colour')\ninner()",
+    output_files: ["left.txt"],
+  });
+  await stage.ended(id);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    await badge(page, "user error");
+    const error = page.getByRole("region", { name: "Error" });
+    assert.match(await error.textContent(), /ValueError: seven is not a colour/);
+    assert.match(await error.textContent(), /Traceback[\s\S]*inner\(\)/);
+    assert.match(await output(page).textContent(), /before/);
+    const limits = await page.getByRole("group", { name: "Limits", exact: true }).textContent();
+    for (const word of ["timeout", "memory", "pids", "network", "60 s", "256 MB"])
+      assert.ok(limits.includes(word), word);
+    assert.match(await page.getByRole("region", { name: "Times" }).textContent(), /run [\d.]+ m?s/);
+    const [saved] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: "Download left.txt" }).click(),
+    ]);
+    assert.equal(readFileSync(await saved.path(), "utf8"), "kept");
+    await browser.accessible(page, "a job's page");
+    await browser.shot(page, "job-failed");
+  });
+});
+
+test("a_table_is_shown", async () => {
+  const id = await stage.submit({
+    template: "data_analysis",
+    code: "import pandas as pd\npd.DataFrame({'city': ['Bilbao', 'Gasteiz'], 'people': [346096, 255886]})",
+  });
+  await stage.ended(id);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    const frame = page.frameLocator("iframe.frame");
+    await frame.getByText("Bilbao").waitFor();
+    assert.equal(
+      await frame
+        .locator("td")
+        .first()
+        .evaluate((cell) => getComputedStyle(cell).textAlign),
+      "right",
+      "frame.css did not reach it",
+    );
+    await browser.accessible(page, "a table");
+    await browser.shot(page, "job-table");
+  });
+});
+
+test("an_unknown_job_is_said_to_be_unknown", () =>
+  on({ hash: jobUrl("nobody-knows"), network: true }, async (page) => {
+    await page.getByRole("heading", { name: "No such job" }).waitFor();
+    assert.match(await page.locator("main").textContent(), /nobody-knows/);
+  }));
+
+test("a_stream_goes_on_after_the_gateway_was_away", async () => {
+  const id = await stage.submit({
+    template: "quick_script",
+    language: "bash",
+    code: "for i in $(seq 1 30); do echo line $i; sleep 0.1; done",
+  });
+  await on({ hash: jobUrl(id), network: true }, async (page) => {
+    await until("some lines", async () => /line 4\n/.test(await output(page).textContent()));
+    await stage.stop("gateway", "SIGKILL");
+    await sleep(300);
+    await stage.startGateway("gateway", { port: new URL(stage.url).port });
+    await badge(page, "ok");
+    assert.deepEqual(
+      (await output(page).textContent()).trim().split("\n"),
+      Array.from({ length: 30 }, (_, i) => `line ${i + 1}`),
+    );
+  });
+});
+
+// ---- hostile jobs -----------------------------------------------------------
+
+const BAIT = "<img src=x onerror=\"parent.caught='img'\"></script><script>caught='script'</script>";
+
+test("hostile_output_is_text", async () => {
+  const text = `${BAIT}\u001b[31mred\u001b[0m\u202egnp.exe`;
+  const id = await stage.submit({
+    template: "quick_script",
+    language: "python",
+    id: `hostile:${Date.now()}`,
+    code: `import sys\ntext = ${JSON.stringify(text)}\nprint(text)\nprint(text, file=sys.stderr)\nraise RuntimeError(text)`,
+  });
+  await stage.ended(id);
+  await on({}, async (page) => {
+    for (const hash of ["", "#/jobs", jobUrl(id)]) {
+      await page.goto(stage.url + hash);
+      await page.locator("main .badge").first().waitFor();
+      await page.getByText("<img src=x").first().waitFor({ state: "attached" });
+      await sleep(100);
+      assert.equal(await page.evaluate(() => globalThis.caught), undefined);
+      assert.equal(await page.locator("main img, main script").count(), 0);
+    }
+    const shown = await output(page).textContent();
+    assert.ok(
+      shown.includes(BAIT) && shown.includes("\\x1b[31mred\\x1b[0m") && shown.includes("\\u202e"),
+      shown,
+    );
+    await browser.shot(page, "job-hostile");
+  });
+});
+
+test("html_and_svg_of_a_job_run_nothing", async () => {
+  const code = `
+from IPython.display import HTML, SVG, display
+bait = '''<p>shown</p><script>parent.caught='script'; top.location='about:blank'</script><img src=x onerror="parent.caught='img'">
+<a href="javascript:parent.caught='link'" id=go>go</a><iframe srcdoc="<script>top.caught='inner'</script>"></iframe>
+<meta http-equiv=refresh content="0;url=/openapi.json"><form action="/api/v1/e2b/execute" method=post><button>x</button></form>'''
+display(HTML(bait))
+display(SVG('''<svg xmlns="http://www.w3.org/2000/svg" width="80" height="40"><script>parent.caught='svg'</script><rect width="80" height="40" style="fill: teal" onload="parent.caught='onload'"/></svg>'''))
+`;
+  const id = await stage.submit({ template: "quick_script", language: "python", code });
+  const result = await stage.ended(id);
+  assert.equal(result.verdict, "ok", result.error);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    const frames = page.locator("iframe.frame");
+    await frames.nth(1).waitFor();
+    await frames.nth(0).contentFrame().getByText("shown").waitFor();
+    for (const frame of await frames.all()) assert.equal(await frame.getAttribute("sandbox"), "");
+    const picture = frames.nth(1).contentFrame().locator("img");
+    await picture.waitFor();
+    assert.equal(await picture.evaluate((img) => img.decode().then(() => img.naturalWidth)), 80);
+    await frames.nth(0).contentFrame().locator("#go").click();
+    await sleep(200);
+    assert.equal(await page.evaluate(() => globalThis.caught), undefined);
+    assert.equal(page.url(), stage.url + jobUrl(id));
+    await browser.shot(page, "job-html");
+  });
+});
+
+// The frame's markup was tamed above; here nothing but sandbox and policy holds.
+test("a_frame_runs_no_script_even_if_nothing_was_taken_out", async () => {
+  const context = await browser.chromium.newContext();
+  const page = await context.newPage();
+  await page.goto(stage.url);
+  await page.evaluate(
+    (bait) =>
+      new Promise((resolve) => {
+        const frame = document.createElement("iframe");
+        frame.setAttribute("sandbox", "");
+        frame.srcdoc = `${bait}<p>here</p><meta http-equiv=refresh content="0;url=https://example.org/">`;
+        frame.onload = () => setTimeout(resolve, 300);
+        document.body.append(frame);
+      }),
+    BAIT,
+  );
+  assert.equal(await page.evaluate(() => globalThis.caught), undefined);
+  // Without the sandbox the policy alone must do.
+  await page.evaluate(
+    (bait) =>
+      new Promise((resolve) => {
+        const frame = document.createElement("iframe");
+        frame.srcdoc = bait.replaceAll("caught=", "parent.caught=");
+        frame.onload = () => setTimeout(resolve, 300);
+        document.body.append(frame);
+      }),
+    BAIT,
+  );
+  assert.equal(await page.evaluate(() => globalThis.caught), undefined);
+  await context.close();
+});
+
+// ---- dead letters -----------------------------------------------------------
+
+test("a_dead_job_is_retried_and_another_dropped", async () => {
+  const keep = await deadJob(),
+    drop = await deadJob();
+  await on({ hash: "#/dead" }, async (page) => {
+    await page.getByRole("link", { name: keep }).waitFor();
+    await browser.accessible(page, "the dead letters");
+    await browser.shot(page, "dead");
+    await page.getByRole("link", { name: keep }).click();
+    await page.getByText("print('risen')").first().waitFor();
+    await page.goBack();
+    await page.getByRole("button", { name: `Drop job ${drop}` }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "No" }).click();
+    assert.equal(await page.getByRole("link", { name: drop }).count(), 1);
+    await page.getByRole("button", { name: `Drop job ${drop}` }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Drop" }).click();
+    await page.getByRole("link", { name: drop }).waitFor({ state: "detached" });
+
+    breakTemplate(true);
+    stage.children.get("worker").kill("SIGHUP");
+    await until("the template is mended", () => stage.log("worker").includes("templates reloaded"));
+    await page.getByRole("button", { name: `Retry job ${keep}` }).click();
+    await page.getByRole("link", { name: keep }).waitFor({ state: "detached" });
+    await page.goto(`${stage.url}${jobUrl(keep)}`);
+    await badge(page, "ok");
+    assert.match(await output(page).textContent(), /risen/);
+  });
+});
+
+// ---- keys ------------------------------------------------------------------
+
+test("the_key_is_asked_once_and_a_wrong_one_refused", () =>
+  on({ url: stage.keyedUrl, network: true }, async (page) => {
+    const dialog = page.getByRole("dialog", { name: "This gateway needs a key" });
+    await dialog.waitFor();
+    await browser.accessible(page, "the key dialog");
+    await browser.shot(page, "key");
+    await dialog.getByLabel("Key").fill("wrong");
+    await page.keyboard.press("Enter");
+    await dialog.getByText("This key was not accepted.").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByText("A key is needed.").waitFor();
+    await page.getByRole("button", { name: "Enter key" }).click();
+    await dialog.getByLabel("Key").fill(KEY);
+    await page.keyboard.press("Enter");
+    await live(page);
+    for (const name of ["Jobs", "Dead letters", "Run code"]) {
+      await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name }).click();
+      await page.getByRole("heading", { level: 1, name }).waitFor();
+      await live(page);
+      assert.equal(await dialog.isVisible(), false);
+    }
+    await page.getByRole("textbox", { name: "Code" }).fill("print('with a key')");
+    await page.getByRole("textbox", { name: "Code" }).press("Control+Enter");
+    await badge(page, "ok");
+    assert.match(await output(page).textContent(), /with a key/);
+    const left = await page.evaluate(
+      (key) =>
+        [
+          JSON.stringify(localStorage),
+          JSON.stringify(sessionStorage),
+          document.cookie,
+          location.href,
+          document.documentElement.outerHTML,
+        ]
+          .join()
+          .includes(key),
+      KEY,
+    );
+    assert.equal(left, false, "the key lies about");
+    await page.getByRole("button", { name: "Forget key" }).click();
+    await page.getByText("A key is needed.").waitFor();
+  }));
+
+// ---- trouble ------------------------------------------------------------------
+
+// The gateway looks for queues that nobody serves every ten seconds: this one is
+// there from the start, so that its test need not wait.
+const orphanQueue = () => stage.redis("lpush", "{capibox}:queue:night", '{"code":"print(1)"}');
+
+test("a_hidden_page_asks_rarely", () =>
+  on({}, async (page) => {
+    await live(page);
+    await page.evaluate(() =>
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => true }),
+    );
+    await page.waitForResponse(/\/stats$/); // the one that was due
+    let asked = 0;
+    page.on("request", (request) => {
+      asked += /\/stats$/.test(request.url());
+    });
+    await sleep(4500);
+    assert.equal(asked, 0);
+    await page.evaluate(() => {
+      delete document.hidden;
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    await until("it asks at once when it is seen", () => asked === 1, 1500);
+  }));
+
+test("what_is_broken_comes_first", async () => {
+  await on({}, async (page) => {
+    await page.getByText("Queue “night” holds 1 job and no worker serves it.").waitFor({ timeout: 14000 });
+  });
+  stage.redis("del", "{capibox}:queue:night");
+});
+
+test("redis_away_is_said_and_its_return_noticed", () =>
+  on({ network: true }, async (page) => {
+    await live(page);
+    await stage.stop("redis", "SIGKILL");
+    const banner = page.locator("#banner");
+    await banner.getByText("cannot reach Redis").waitFor();
+    await page.getByText("disconnected").waitFor();
+    try {
+      await browser.accessible(page, "the page without Redis", { part: "#banner" });
+      await browser.shot(page, "redis-away");
+    } finally {
+      await stage.startRedis();
+    }
+    await live(page);
+    await banner.waitFor({ state: "hidden" });
+    // The gateway's connection for the dead letters notices by failing once.
+    await until("the dead letters are back", async () => !(await stage.ask("GET", "dead")).error);
+  }));
+
+// ---- for everybody ----------------------------------------------------------
+
+const PAGES = [
+  ["overview", ""],
+  ["jobs", "#/jobs"],
+  ["dead", "#/dead"],
+  ["run", "#/run"],
+];
+
+test("every_control_has_a_name_in_light_and_dark", async () => {
+  for (const colorScheme of ["light", "dark"])
+    await on({ colorScheme }, async (page) => {
+      for (const [name, hash] of PAGES) {
+        await page.goto(`${stage.url}${hash}`);
+        await live(page);
+        await page.locator("main h1").waitFor({ state: "attached" });
+        await browser.accessible(page, `${name} in ${colorScheme}`, {
+          rules: colorScheme === "dark" ? ["color-contrast"] : null,
+        });
+        for (const [html, said] of await browser.names(page)) assert.ok(said, `no name: ${html}`);
+        await browser.shot(page, `${name}-${colorScheme}`);
+      }
+    });
+});
+
+test("a_phone_shows_it_without_sideways_scrolling", async () => {
+  const { jobs } = await stage.ask("GET", "jobs?limit=50");
+  const ended = jobs
+    .filter((job) => job.finished_at)
+    .slice(0, 2)
+    .map((job, i) => [`job-${i}`, jobUrl(job.job_id)]);
+  await on(
+    {
+      network: true,
+      viewport: { width: 360, height: 740 },
+      isMobile: true,
+      hasTouch: true,
+      deviceScaleFactor: 2,
+    },
+    async (page) => {
+      for (const [name, hash] of [...PAGES, ...ended]) {
+        await page.goto(`${stage.url}${hash}`);
+        await live(page);
+        await page.locator("main h1").waitFor({ state: "attached" });
+        await sleep(150);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(wide <= 360, `${name} is ${wide} wide`);
+        await browser.shot(page, `${name}-phone`);
+      }
+    },
+  );
+});
+
+test("the_keyboard_reaches_everything_and_keeps_its_place", () =>
+  on({}, async (page) => {
+    await live(page);
+    const here = () =>
+      page.evaluate(() =>
+        (document.activeElement.getAttribute("aria-label") || document.activeElement.textContent).trim(),
+      );
+    await page.keyboard.press("Tab");
+    assert.equal(await here(), "Skip to the content");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "view");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Tab");
+    const before = await page.evaluateHandle(() => document.activeElement);
+    const outline = await before.evaluate((e) => getComputedStyle(e).outlineStyle);
+    assert.equal(outline, "solid");
+    // Refreshes later the same element has the focus, and an opened table is open.
+    await page.locator("#rate-t").waitFor({ state: "attached" });
+    await page.locator("figure summary").first().click();
+    await page.locator("figure summary").first().focus();
+    const stays = await page.evaluateHandle(() => document.activeElement);
+    for (let i = 0; i < 2; i++) await page.waitForResponse(/\/stats$/);
+    await sleep(100);
+    assert.ok(await stays.evaluate((e) => e === document.activeElement && e.parentElement.open));
+  }));
+
+// ---- all of it -----------------------------------------------------------------
+
+const why = await whyNot();
+if (why) {
+  skipAll("dashboard_in_a_browser", why);
+} else {
+  let failed = 1;
+  stage = new Stage();
+  const end = async (signal) => {
+    await browser?.close();
+    await stage.close();
+    process.exit(signal);
+  };
+  process.once("SIGTERM", () => end(143));
+  process.once("SIGINT", () => end(130));
+  try {
+    breakTemplate(false);
+    [browser] = await Promise.all([Browser.open(), stage.open()]);
+    stage.seedHour();
+    orphanQueue();
+    await stage.submit({ template: "visualization", code: "import matplotlib.pyplot" }); // the first one starts cold
+    failed = await runAll({ only: process.argv[2], timeoutMs: 60000 });
+    if (failed) console.log(stage.logs().replace(/^/gm, "# "));
+  } catch (fault) {
+    console.log(
+      `1..1\nnot ok 1 - dashboard_in_a_browser\n# ${fault.stack}\n${stage.logs().replace(/^/gm, "# ")}`,
+    );
+  } finally {
+    await browser?.close();
+    await stage.close();
+  }
+  process.exit(failed ? 1 : 0);
+}

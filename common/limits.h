@@ -9,6 +9,7 @@
 /* A job (contract section 3). */
 #define JOB_BYTES_MAX        (4u << 20)
 #define JOB_CODE_BYTES_MAX   (1u << 20)
+#define JOB_CODE_KEPT_MAX    (16u << 10) /* larger code is not in its hash */
 #define JOB_ID_MAX           64
 #define JOB_FILES_MAX        64
 #define JOB_FILES_BYTES_MAX  (8u << 20) /* after base64 */

@@ -192,7 +192,7 @@ export const code = (source) =>
       : h(
           "p",
           { class: "empty" },
-          "Not kept. The code is shown of jobs that were run from this page, and of dead ones.",
+          "Not kept: the code is kept of jobs that came over HTTP (up to 16 KiB), and of dead ones.",
         ),
   );
 

@@ -1,14 +1,27 @@
 #include "producer/gateway/errands.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/must.h"
 
+/* Nothing is asked between errands: what can be read is the connection's end.
+ */
+static bool is_stale(struct redis *redis)
+{
+    struct pollfd fd = {.fd = redis_fd(redis), .events = POLLIN};
+
+    return poll(&fd, 1, 0) != 0;
+}
+
 static int run_one(struct errands *set, struct errand *e)
 {
+    if (redis_connected(set->redis) && is_stale(set->redis))
+        redis_close(set->redis);
     if (!redis_connected(set->redis) &&
         redis_connect(set->redis, clock_ms() + ERRANDS_CONNECT_MS) < 0) {
         redis_close(set->redis);

@@ -19,18 +19,19 @@
 
 /* ---- jobs --------------------------------------------------------------- */
 
-/* Of the hash; the first three are looked at here. */
-enum { STATUS, RESULT, TENANT, SHOWN };
+/* Of the hash; the first four are looked at here. */
+enum { STATUS, RESULT, TENANT, CODE, SHOWN };
 static const struct {
     const char *name;
     bool number;
 } fields[] = {
-    {"status", false},    {"result", false},        {"tenant", false},
-    {"verdict", false},   {"template_used", false}, {"task_type", false},
-    {"language", false},  {"backend", false},       {"sandbox_id", false},
-    {"worker", false},    {"attempt", true},        {"enqueued_at", true},
-    {"started_at", true}, {"finished_at", true},    {"execution_time", true},
-    {"error", false},     {"batch_id", false},      {"queue", false},
+    {"status", false},        {"result", false},    {"tenant", false},
+    {"code", false},          {"verdict", false},   {"template_used", false},
+    {"task_type", false},     {"language", false},  {"backend", false},
+    {"sandbox_id", false},    {"worker", false},    {"attempt", true},
+    {"enqueued_at", true},    {"started_at", true}, {"finished_at", true},
+    {"execution_time", true}, {"error", false},     {"batch_id", false},
+    {"queue", false},
 };
 #define FIELDS (sizeof fields / sizeof *fields)
 
@@ -59,11 +60,20 @@ static void answer_state(struct request *r, const redisReply *reply)
     request_answer_json(r, 200, &json);
 }
 
-static void answer_result(struct request *r, const redisReply *result)
+/* The result as it was written, and the code behind its last member. */
+static void answer_result(struct request *r, const redisReply *result,
+                          const redisReply *code)
 {
     AUTO_STRBUF struct strbuf json = STRBUF_INIT;
+    size_t size = (size_t)result->len;
 
-    strbuf_add(&json, result->str, (size_t)result->len);
+    if (size > 1 && result->str[size - 1] == '}') {
+        strbuf_add(&json, result->str, size - 1);
+        add_field(&json, "code", false, code);
+        strbuf_addc(&json, '}');
+    } else {
+        strbuf_add(&json, result->str, size);
+    }
     strbuf_addc(&json, '\n');
     request_answer_json(r, 200, &json);
 }
@@ -96,7 +106,7 @@ static void on_job(void *ctx, int rc, redisReply **reply)
         return;
     if (found->element[RESULT]->type == REDIS_REPLY_STRING &&
         client_ended(found->element[STATUS]->str))
-        answer_result(r, found->element[RESULT]);
+        answer_result(r, found->element[RESULT], found->element[CODE]);
     else
         answer_state(r, found);
 }

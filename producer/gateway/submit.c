@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-static int fields_of(const struct submission *s, const char *names[4],
-                     const char *values[4])
+#define FIELDS_MAX 5
+
+static int fields_of(const struct submission *s, const char *names[FIELDS_MAX],
+                     const char *values[FIELDS_MAX])
 {
     const struct job *job = s->job->job;
     const char *tenant = s->tenant ? s->tenant : job->tenant;
@@ -21,6 +23,11 @@ static int fields_of(const struct submission *s, const char *names[4],
     if (job->task_type) {
         names[n] = "task_type";
         values[n++] = job->task_type;
+    }
+    /* For whoever looks at the job later: the entry is gone by then. */
+    if (job->code_bytes <= JOB_CODE_KEPT_MAX) {
+        names[n] = "code";
+        values[n++] = job->code;
     }
     return n;
 }
@@ -46,7 +53,7 @@ static void answered(void *ctx, int rc, redisReply **reply)
 static int send_call(struct submission *s)
 {
     struct redis *redis = link_redis(&s->gateway->link);
-    const char *names[4], *values[4];
+    const char *names[FIELDS_MAX], *values[FIELDS_MAX];
     struct enqueue e = {
         .queue = s->job->queue,
         .job_id = s->job->job->id,

@@ -179,6 +179,31 @@ static void an_async_job_is_answered_at_once_and_found_by_its_id(void **state)
     expect_end("as-2", "ok");
 }
 
+static void the_code_is_kept_with_its_job(void **state)
+{
+    AUTO_STRBUF struct strbuf large = STRBUF_INIT;
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "execute",
+              "{\"id\":\"kept-1\",\"code\":\"print(\\\"x\\\")\"}", &a);
+    answer_free(&a);
+    ask(&a, API "jobs/kept-1", NULL);
+    stage_expect(a.json, "code", "print(\"x\")");
+    stage_expect(a.json, "verdict", "ok");
+    answer_free(&a);
+    strbuf_adds(&large, "{\"id\":\"kept-2\",\"code\":\"#");
+    for (unsigned i = 0; i < JOB_CODE_KEPT_MAX; i++)
+        strbuf_addc(&large, 'x');
+    strbuf_adds(&large, "\"}");
+    expect_ok(API "execute", large.text, &a);
+    answer_free(&a);
+    ask(&a, API "jobs/kept-2", NULL);
+    assert_null(stage_at(a.json, "code"));
+    stage_expect(a.json, "verdict", "ok");
+    answer_free(&a);
+}
+
 static void a_wait_that_is_over_answers_with_the_id(void **state)
 {
     struct answer a;
@@ -1113,6 +1138,7 @@ int main(void)
         cmocka_unit_test(metadata_comes_back_untouched),
         cmocka_unit_test(a_dynamic_spec_runs_with_what_it_asks_for),
         cmocka_unit_test(an_async_job_is_answered_at_once_and_found_by_its_id),
+        cmocka_unit_test(the_code_is_kept_with_its_job),
         cmocka_unit_test(a_wait_that_is_over_answers_with_the_id),
         cmocka_unit_test(the_same_id_is_run_once),
         cmocka_unit_test(a_batch_counts_up_to_its_end),

@@ -401,6 +401,27 @@ static void an_exception_of_any_size_is_the_codes(void **state)
     e2b_stage_end_well(s);
 }
 
+/* One address for all sandboxes: connections are kept, and may be dead. */
+static void a_shared_host_serves_all_sandboxes(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    e2b_stage_worker(s, &s->worker, "CAPIBOX_E2B_SHARED=always");
+    for (int i = 0; i < 4; i++) {
+        char prefix[8];
+
+        snprintf(prefix, sizeof(prefix), "s%d-", i);
+        e2b_stage_push(s, prefix, 3, plain);
+        e2b_stage_expect_all(s, prefix, 3, "ok", 10000);
+        cJSON_Delete(double_ask(
+            &s->e2b, i % 2 ? "{\"cmd\":\"close_idle\",\"rst\":true}"
+                           : "{\"cmd\":\"close_idle\",\"rst\":false}"));
+    }
+    assert_int_equal(requests(s, "create"), 12); /* none was sent twice */
+    assert_int_equal(requests(s, "execute"), 12);
+    e2b_stage_end_well(s);
+}
+
 #define STAGED(test) \
     cmocka_unit_test_setup_teardown(test, e2b_stage_open, e2b_stage_close)
 
@@ -418,6 +439,8 @@ int main(void)
         STAGED(a_lost_run_is_tried_again),
         STAGED(what_happens_to_some_jobs_holds_up_no_others),
         STAGED(an_exception_of_any_size_is_the_codes),
+        cmocka_unit_test_setup_teardown(a_shared_host_serves_all_sandboxes,
+                                        e2b_stage_open_empty, e2b_stage_close),
     };
 
     return cmocka_run_group_tests_name("e2b", tests, NULL, NULL);

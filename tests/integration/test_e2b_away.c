@@ -81,6 +81,11 @@ static void jobs_wait_while_sandboxes_cannot_be_reached(void **state)
     double_clear(&s->e2b);
     assert_true(rig_wait_stat(&s->rig, "verdict:ok", 20));
     assert_int_equal(rig_stat(&s->rig, "dead"), 0);
+    /* Also those of put-off jobs stand in the books. */
+    assert_true(double_settled(&s->e2b, 10000));
+    assert_true(rig_settled(&s->rig));
+    assert_int_equal(rig_stat(&s->rig, "sandbox_created"),
+                     (int64_t)double_number(&s->e2b, "creates"));
     e2b_stage_end_well(s);
 }
 

@@ -1,7 +1,9 @@
 #include "worker/e2b/http.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -10,12 +12,19 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/must.h"
 
 #define EVENTS_MAX 64
+
+/* A connection of ours. */
+struct line {
+    int fd;
+    int port; /* our end's; 0: not known yet */
+};
 
 struct http {
     pthread_t thread;
@@ -27,6 +36,8 @@ struct http {
     struct http_call *active; /* network thread only */
     CURL *spare[HTTP_SPARE_HANDLES];
     int nspare;
+    struct line *lines; /* network thread only, until it is joined */
+    int nlines, lines_cap;
     atomic_bool quit, aborts;
     atomic_llong calls, connects;
     pthread_mutex_t lock;
@@ -95,6 +106,79 @@ static size_t take_header(char *line, size_t one, size_t count, void *ctx)
     return size;
 }
 
+/* ---- connections --------------------------------------------------------- */
+
+static curl_socket_t open_line(void *ctx, curlsocktype purpose,
+                               struct curl_sockaddr *address)
+{
+    struct http *h = ctx;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+                    address->protocol);
+
+    (void)purpose;
+    if (fd >= 0 && h->nlines == h->lines_cap) {
+        int cap = h->lines_cap * 2 + 16;
+        struct line *more = realloc(h->lines, (size_t)cap * sizeof(*more));
+
+        if (!more) {
+            close(fd);
+            return CURL_SOCKET_BAD;
+        }
+        h->lines = more;
+        h->lines_cap = cap;
+    }
+    if (fd >= 0)
+        h->lines[h->nlines++] = (struct line){fd, 0};
+    return fd;
+}
+
+static int close_line(void *ctx, curl_socket_t fd)
+{
+    struct http *h = ctx;
+
+    for (int i = 0; i < h->nlines; i++) {
+        if (h->lines[i].fd == fd) {
+            h->lines[i] = h->lines[--h->nlines];
+            break;
+        }
+    }
+    return close(fd);
+}
+
+static int port_of(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } own = {.any.sa_family = AF_UNSPEC};
+    socklen_t size = sizeof(own);
+
+    if (getsockname(fd, &own.any, &size) < 0)
+        return 0;
+    return ntohs(own.any.sa_family == AF_INET6 ? own.v6.sin6_port
+                                               : own.v4.sin_port);
+}
+
+/* Between two requests a server has nothing to say but that it leaves; under
+ * TLS that is data, which libcurl takes for a sign of life. */
+static bool is_dead(struct http *h, int own_port)
+{
+    char byte;
+
+    for (int i = 0; i < h->nlines; i++) {
+        struct line *line = &h->lines[i];
+
+        if (line->port == 0)
+            line->port = port_of(line->fd);
+        if (line->port != own_port)
+            continue;
+        return recv(line->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+               errno != EAGAIN;
+    }
+    return false;
+}
+
 /* libcurl sends a request again by itself when a kept connection turns out to
  * be dead. It may have arrived all the same, so that is the caller's to
  * decide. */
@@ -102,10 +186,17 @@ static int before_sending(void *ctx, char *peer, char *own, int peer_port,
                           int own_port)
 {
     struct http_call *call = ctx;
+    long connects = 0;
 
-    (void)peer, (void)own, (void)peer_port, (void)own_port;
-    if (call->sends > 0 && call->method == HTTP_POST)
-        return CURL_PREREQFUNC_ABORT;
+    (void)peer, (void)own, (void)peer_port;
+    if (call->method == HTTP_POST) {
+        if (call->sends > 0)
+            return CURL_PREREQFUNC_ABORT;
+        curl_easy_getinfo(call->handle, CURLINFO_NUM_CONNECTS, &connects);
+        call->stale = connects == 0 && is_dead(call->http, own_port);
+        if (call->stale)
+            return CURL_PREREQFUNC_ABORT;
+    }
     call->sends++;
     return CURL_PREREQFUNC_OK;
 }
@@ -189,6 +280,11 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, call);
+    curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_line);
+    curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, h);
+    curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, close_line);
+    curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, h);
+    curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, call->fresh ? 1L : 0L);
     curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, before_sending);
     curl_easy_setopt(e, CURLOPT_PREREQDATA, call);
 }
@@ -290,14 +386,20 @@ static void give_handle_back(struct http *h, CURL *e)
     }
 }
 
-/* Frees what the call has of libcurl, and wakes its caller. */
-static void finish(struct http *h, struct http_call *call)
+/* Frees what the call has of libcurl. */
+static void let_go(struct http *h, struct http_call *call)
 {
     if (call->handle)
         give_handle_back(h, call->handle);
     curl_mime_free(call->form);
     curl_slist_free_all(call->list);
     call->handle = call->form = call->list = NULL;
+}
+
+/* And wakes its caller. */
+static void finish(struct http *h, struct http_call *call)
+{
+    let_go(h, call);
     sem_post(&call->done); /* the caller may be gone with it now */
 }
 
@@ -431,6 +533,18 @@ static void take_aborts(struct http *h)
     }
 }
 
+/* On a connection of its own, as nothing was sent on the dead one. */
+static void again(struct http *h, struct http_call *call)
+{
+    let_go(h, call);
+    call->rc = 0;
+    call->trouble = HTTP_FINE;
+    call->error[0] = '\0';
+    call->stale = false;
+    call->fresh = true;
+    begin(h, call);
+}
+
 static void take_ended(struct http *h)
 {
     CURLMsg *message;
@@ -447,6 +561,10 @@ static void take_ended(struct http *h)
         remove_active(h, call);
         take_end(h, call, code);
         curl_multi_remove_handle(h->multi, e);
+        if (call->stale && call->sends == 0 && code != CURLE_OK) {
+            again(h, call);
+            continue;
+        }
         finish(h, call);
     }
 }
@@ -504,6 +622,7 @@ static void close_parts(struct http *h)
         curl_multi_cleanup(h->multi);
     if (h->share)
         curl_share_cleanup(h->share);
+    free(h->lines);
     if (h->epoll_fd >= 0)
         close(h->epoll_fd);
     if (h->wake_fd >= 0)
@@ -593,7 +712,8 @@ void http_start(struct http *h, struct http_call *call)
     call->rc = 0;
     call->trouble = HTTP_FINE;
     call->status = call->sends = 0;
-    call->sent = false;
+    call->sent = call->stale = call->fresh = false;
+    call->http = h;
     call->retry_after_s = -1;
     call->date_s = 0;
     call->error[0] = call->next_token[0] = '\0';

@@ -6,7 +6,8 @@
  * and names are shared by all calls and kept for reuse, HTTPS with HTTP/1.1
  * (E2B's interpreter notices a client that left only by its closed connection).
  * Redirects are never followed: a key must not reach another host. A request is
- * never sent twice behind the caller's back.
+ * never sent twice behind the caller's back; a kept connection is looked at
+ * before it is used again, as the server may have closed it meanwhile.
  *
  * Memory:   a call and what it points to are the caller's and must last until
  *           http_do() returns; http_call_fini() frees what came.
@@ -89,9 +90,12 @@ struct http_call {
     /* The network thread's. */
     struct http_call *next;
     void *handle, *list, *form;
+    struct http *http;
     sem_t done;
     atomic_bool aborted;
     int sends;
+    bool stale; /* the kept connection it got was dead: nothing was sent */
+    bool fresh; /* so it gets one of its own */
 };
 
 struct http_counts {

@@ -171,6 +171,9 @@ class Connection:
 
     def reset(self) -> None:
         sock = self.writer.get_extra_info("socket")
+        if sock is None:  # lost before its handshake was over
+            self.abort()
+            return
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                             struct.pack("ii", 1, 0))

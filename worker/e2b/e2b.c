@@ -389,6 +389,7 @@ static int create_with(struct sandbox *sb,
     snprintf(o->start, sizeof(o->start), "microVM");
     o->created_at = clock_unix_s();
     o->sandbox_created = true;
+    o->usage.unknown = true;
     prelude_enforced(sb->spec, variant, want.ttl_s, &o->enforced);
     return run_upload(&sb->guest, sb->job, sb->spec, o);
 }

@@ -135,7 +135,7 @@ $(OUT)/tests/attacks/%: $(OUT)/tests/attacks/%.o $(SUPPORT_A) $(WORKER_A) $(SAND
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS) $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS)
 
 $(SOAK): $(call objects,$(wildcard tests/soak/*.c)) $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)

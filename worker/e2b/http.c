@@ -176,6 +176,7 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_USERAGENT, "capibox/" CAPIBOX_VERSION);
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)HTTP_RECEIVE_BYTES);
+    curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_SEND_BYTES);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)HTTP_CONNECT_MS);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left > 0 ? (long)left : 1L);
     curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)HTTP_IDLE_S);

@@ -42,7 +42,7 @@ static void push_sleepers(void)
         char job[256];
 
         snprintf(job, sizeof(job),
-                 "{\"id\":\"s%d\",\"code\":\"import time\\ntime.sleep(3)\\n"
+                 "{\"id\":\"s%d\",\"code\":\"import time\\ntime.sleep(10)\\n"
                  "print('done')\"}",
                  i);
         rig_push(&rig, "default", job);

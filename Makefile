@@ -67,6 +67,7 @@ ATTACKS     := $(patsubst tests/attacks/%.c,$(OUT)/tests/attacks/%,$(wildcard te
 SOAK        := $(OUT)/tests/soak/soak
 BROWSER     := tests/browser/test_dashboard.mjs
 DOUBLE      := tests/e2b/selftest.py # is E2B's stand-in as the protocol says?
+SOAK_E2B    := $(OUT)/tests/soak/soak_e2b
 E2E         := $(patsubst tests/e2e/%.c,$(OUT)/tests/e2e/%,$(wildcard tests/e2e/test_*.c))
 
 all: $(PROGRAMS)
@@ -151,15 +152,21 @@ $(OUT)/tests/attacks/%: $(OUT)/tests/attacks/%.o $(SUPPORT_A) $(WORKER_A) $(SAND
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(SUPPORT_A) $(WORKER_A) $(COMMON_A)
-	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS) $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS)
 
-$(SOAK): $(call objects,$(wildcard tests/soak/*.c)) $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
+$(SOAK): $(call objects,$(addprefix tests/soak/,soak.c soak_jobs.c soak_house.c)) $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
 
-# Honest and hostile jobs, mixed; ends with "N passed, N failed, N skipped".
+$(SOAK_E2B): $(call objects,$(addprefix tests/soak/,soak_e2b.c soak_house.c)) $(SUPPORT_A) $(WORKER_A) $(SANDBOXD_A) $(PRODUCER_A) $(COMMON_A)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(WORKER_LIBS) $(COMMON_LIBS) $(SANDBOXD_LIBS)
+
+# Honest and hostile jobs, mixed; then honest ones on an E2B that fails. Each
+# ends with "N passed, N failed, N skipped".
 SOAK_JOBS ?= 5000
-soak: $(PROGRAMS) $(SOAK)
+E2B_JOBS  ?= 1000
+soak: $(PROGRAMS) $(SOAK) $(SOAK_E2B)
 	@SOAK_JOBS=$(SOAK_JOBS) $(SOAK)
+	@E2B_JOBS=$(E2B_JOBS) $(SOAK_E2B)
 
 # One JSON line a figure; ROUNDS and JOBS change how many.
 bench: $(PROGRAMS) $(BENCH)
@@ -242,7 +249,7 @@ help:
 	@echo 'make check-browser      the dashboard in Chromium, which it installs'
 	@echo 'make check-attacks      with hostile programs, as root and as a user'
 	@echo 'make check-san          unit and integration under ASan+UBSan and TSan'
-	@echo 'make soak               SOAK_JOBS=5000 honest and hostile ones, mixed'
+	@echo 'make soak               SOAK_JOBS=5000 mixed ones, E2B_JOBS=1000 on E2B'
 	@echo 'make lint               format, and what is large'
 	@echo 'make fuzz               FUZZ_SECONDS=60 for each target; needs clang'
 	@echo 'make bench              figures, one JSON line each'

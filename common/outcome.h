@@ -73,6 +73,7 @@ struct usage {
      * charged to nobody's limit, not in peak_memory_mb. 0: started cold. */
     double shared_memory_mb;
     int64_t context_switches;
+    bool unknown; /* none of these can be measured here */
 };
 
 struct timings { /* seconds */

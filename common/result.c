@@ -101,18 +101,30 @@ static void add_error(struct strbuf *sb, const struct outcome *o)
     add_or_null(sb, o->signal > 0, o->signal);
 }
 
+static void add_usage(struct strbuf *sb, const struct usage *u)
+{
+    if (u->unknown) {
+        json_add_lit(sb, ",\"usage\":{\"cpu_seconds\":null,"
+                         "\"peak_memory_mb\":null,\"peak_processes\":null,"
+                         "\"shared_memory_mb\":null,"
+                         "\"context_switches\":null");
+        return;
+    }
+    json_add_lit(sb, ",\"usage\":{\"cpu_seconds\":");
+    add_seconds(sb, u->cpu_seconds);
+    add_key(sb, "peak_memory_mb");
+    json_add_fixed(sb, u->peak_memory_mb, 3);
+    add_key(sb, "peak_processes");
+    add_or_null(sb, u->peak_processes > 0, u->peak_processes);
+    add_key(sb, "shared_memory_mb");
+    json_add_fixed(sb, u->shared_memory_mb, 3);
+    add_key(sb, "context_switches");
+    json_add_int(sb, u->context_switches);
+}
+
 static void add_measures(struct strbuf *sb, const struct outcome *o)
 {
-    json_add_lit(sb, ",\"usage\":{\"cpu_seconds\":");
-    add_seconds(sb, o->usage.cpu_seconds);
-    add_key(sb, "peak_memory_mb");
-    json_add_fixed(sb, o->usage.peak_memory_mb, 3);
-    add_key(sb, "peak_processes");
-    add_or_null(sb, o->usage.peak_processes > 0, o->usage.peak_processes);
-    add_key(sb, "shared_memory_mb");
-    json_add_fixed(sb, o->usage.shared_memory_mb, 3);
-    add_key(sb, "context_switches");
-    json_add_int(sb, o->usage.context_switches);
+    add_usage(sb, &o->usage);
     add_key(sb, "stdout_bytes");
     json_add_int(sb, (int64_t)o->out.total);
     add_key(sb, "stderr_bytes");

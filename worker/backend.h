@@ -34,6 +34,9 @@ struct run_sink {
 
 struct backend_ops {
     const char *name; /* "local", "e2b": the result's `backend` */
+    /* For so long a job of a dead worker runs as the only one of them, so that
+     * it is known by whom the next worker dies. 0: as the exchange has it. */
+    int probation_ms;
 
     /* Starts what the backend needs. why->text says what is missing and what to
      * do (a host that cannot confine code and --allow-degraded is not given).

@@ -381,12 +381,13 @@ static int mark_running(struct exchange *x, bool *more)
 static int end_probation(struct exchange *x)
 {
     struct delivery *d = x->seat;
+    int own_ms = x->w->ops->probation_ms;
     int64_t ran;
 
     if (!d || atomic_load(&d->phase) != PHASE_RUNNING || calls_full(x))
         return 0;
     ran = clock_us() - atomic_load(&d->running_since_us);
-    if (ran < exchange_probation_ms * 1000)
+    if (ran < (own_ms > 0 ? own_ms : exchange_probation_ms) * 1000)
         return 0;
     x->seat = NULL;
     d->seated = false;

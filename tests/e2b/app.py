@@ -542,6 +542,7 @@ class App:
             "violation_count": self.violation_count,
             "requests": dict(self.requests), "creates": fleet.creates,
             "destroys": fleet.destroys, "expired": fleet.expired,
+            "lost": fleet.lost,
             "alive": [{"id": one.id, "metadata": one.metadata,
                        "state": one.state, "ooms": one.ooms,
                        "ends_in": one.ends_at - time.time()}

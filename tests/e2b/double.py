@@ -26,6 +26,7 @@ The control socket takes a line of JSON and answers with one:
     {"cmd": "report"}       violations, requests by route, sandboxes, CPU ...
     {"cmd": "fault", "route": R, "kind": K, ...}     see below
     {"cmd": "clear"}        drops faults;  {"cmd": "clear_violations"}
+    {"cmd": "seed", "n": N}       of faults' probabilities
     {"cmd": "latency", "ms": N}   {"cmd": "max_sandboxes", "n": N}
     {"cmd": "kill", "id": ID}     a sandbox is lost, without a DELETE
     {"cmd": "close_idle", "rst": false}   connections without a request
@@ -162,6 +163,8 @@ class Remote:
             app.faults.add(order)
         elif command == "clear":
             app.faults.rules.clear()
+        elif command == "seed":
+            app.faults.random.seed(order["n"])
         elif command == "clear_violations":
             app.violations.clear()
             app.foreign.clear()
@@ -171,7 +174,7 @@ class Remote:
         elif command == "max_sandboxes":
             app.fleet.max_sandboxes = order["n"]
         elif command == "kill":
-            app.fleet.remove(app.fleet.alive[order["id"]])
+            app.fleet.lose(app.fleet.alive[order["id"]])
         elif command == "close_idle":
             return {"ok": True, "closed": await app.close_open(
                 idle_only=True, rst=order.get("rst", False))}

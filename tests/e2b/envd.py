@@ -578,7 +578,7 @@ class Envelopes:
                     {"event": {"data": {"stdout": data}}}).encode())
         elif fault.kind == "sandbox_lost":
             await asyncio.sleep(0.02)
-            self.envd.app.fleet.remove(self.envd.sandbox)
+            self.envd.app.fleet.lose(self.envd.sandbox)
             raise Dropped
 
 

@@ -60,6 +60,15 @@ def map_user(host_uid: int, host_gid: int) -> None:
             file.write(text)
 
 
+def map_all(pid: int) -> None:
+    """As root: the same ids, in a user namespace of the sandbox's own, since
+    RLIMIT_NPROC counts a user's processes within one. Each microVM has its
+    own users."""
+    for name in ("uid_map", "gid_map"):
+        with open("/proc/%d/%s" % (pid, name), "w", encoding="ascii") as file:
+            file.write("0 0 65536")
+
+
 def make_rooms(order: dict) -> None:
     mount("", "/", "", MS_REC | MS_PRIVATE)
     safe = MS_NOSUID | MS_NODEV
@@ -96,16 +105,25 @@ def first_process(order: dict, control: socket.socket, ids: tuple) -> None:
 
 def start(order: dict, fds: list[int], keep: socket.socket) -> dict:
     ids = (os.geteuid(), os.getegid())
-    flags = CLONE_NEWNS | CLONE_NEWPID | (CLONE_NEWUSER if ids[0] else 0)
-    pid = clone(flags)
+    mapped, tell = os.pipe()
+    pid = clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUSER)
     if pid == 0:
         try:
             keep.close()
+            os.close(tell)
+            os.read(mapped, 1)
+            os.close(mapped)
             first_process(order, socket.socket(fileno=fds[0]), ids)
         except BaseException as error:  # the double must hear of it
             sys.__stderr__.write("sandbox %s: %r\n" % (order["id"], error))
         finally:
             os._exit(1)
+    os.close(mapped)
+    try:
+        if not ids[0]:
+            map_all(pid)
+    finally:
+        os.close(tell)
     return {"re": order["re"], "pid": pid}
 
 

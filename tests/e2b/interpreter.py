@@ -354,11 +354,12 @@ class Run:
         """The client went: interrupt, and wait for the end of the cell."""
         try:
             await kernel.interrupt()
-            async with asyncio.timeout(30):
-                while (await kernel.output.take())[0] not in (b"D", b""):
-                    pass
-        except asyncio.TimeoutError:
-            await self.interpreter.forget_kernel(self.context)
+            try:
+                async with asyncio.timeout(30):
+                    while (await kernel.output.take())[0] not in (b"D", b""):
+                        pass
+            except asyncio.TimeoutError:
+                await self.interpreter.forget_kernel(self.context)
         except Gone:
             pass
 
@@ -584,7 +585,7 @@ class Run:
 
     async def spoil_sandbox_lost(self) -> None:
         await asyncio.sleep(0.02)
-        self.interpreter.app.fleet.remove(self.sandbox)
+        self.interpreter.app.fleet.lose(self.sandbox)
         raise Dropped
 
     async def spoil_kernel_dies(self) -> None:

@@ -1,7 +1,9 @@
 'use strict';
 // The JavaScript kernel of the interpreter's double: frames as in
-// kernel_python.py over descriptor 3. One node per context.
+// kernel_python.py over descriptor 3. One node per context. In braces: names of
+// `node -e` would be names of the code's, too.
 
+{
 const fs = require('fs');
 const util = require('util');
 const vm = require('vm');
@@ -111,3 +113,4 @@ async function run(cell) {
     await new Promise(setImmediate);
   }
 })();
+}

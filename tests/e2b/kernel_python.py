@@ -212,6 +212,14 @@ class Rich:
         pass
 
 
+class Compiler:
+    """IPython's way to name a cell's file, which code may replace."""
+
+    def get_code_name(self, _raw_code: str, code: str, _number: int) -> str:
+        return "/tmp/ipykernel_%d/%d.py" % (os.getpid(),
+                                            hash(code) & 0xffffffff)
+
+
 class Shell:
     def __init__(self, link: Link):
         self.link, self.rich = link, Rich(link)
@@ -220,6 +228,7 @@ class Shell:
         self.count = 0
         self.loop = None
         self.names: dict[str, int] = {}  # file name of a cell -> its number
+        self.compile = Compiler()
 
     # Source to code.
 
@@ -285,7 +294,8 @@ class Shell:
     async def run_cell_async(self, raw_cell, store_history=False, silent=False,
                              shell_futures=True, *, transformed_cell=None,
                              preprocessing_exc_tuple=None, cell_id=None):
-        name = "/tmp/ipykernel_%d/%d.py" % (os.getpid(), hash(raw_cell))
+        name = self.compile.get_code_name(
+            raw_cell, transformed_cell or raw_cell, self.count)
         self.enter(raw_cell, name)
         try:
             if preprocessing_exc_tuple:
@@ -308,7 +318,7 @@ class Shell:
         self.rich.new_cell()
         self.link.send(b"C", b"%d" % self.count)
         code = cell["code"]
-        name = "/tmp/ipykernel_%d/%d.py" % (os.getpid(), self.count)
+        name = self.compile.get_code_name(code, code, self.count)
         self.enter(code, name)
         try:
             self.show(self.evaluate(code, name))

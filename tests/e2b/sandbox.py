@@ -506,6 +506,7 @@ class Fleet:
         self.starting = 0
         self.by_pid: dict[int, Sandbox] = {}
         self.creates = self.destroys = self.expired = self.max_alive = 0
+        self.lost = 0
         self.forker = Forker(self.gone)
         self.idle = asyncio.Event()
 
@@ -557,6 +558,12 @@ class Fleet:
     def remove(self, sandbox: Sandbox) -> None:
         self.alive.pop(sandbox.id, None)
         sandbox.end()
+
+    def lose(self, sandbox: Sandbox) -> None:
+        """As if its node had died: nobody asked for it."""
+        if sandbox.id in self.alive:
+            self.lost += 1
+            self.remove(sandbox)
 
     def expire(self, sandbox: Sandbox) -> None:
         if sandbox.id in self.alive:

@@ -172,9 +172,15 @@ class Connection:
     # Ways to end.
 
     def reset(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):  # closed already
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                                 struct.pack("ii", 1, 0))
+        sock = self.writer.get_extra_info("socket")
+        if sock is None:  # lost before its handshake was over
+            self.abort()
+            return
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                            struct.pack("ii", 1, 0))
+        except OSError:
+            pass
         self.abort()
 
     def abort(self) -> None:

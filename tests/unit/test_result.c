@@ -136,10 +136,28 @@ static void fill(struct outcome *o)
     o->error_traceback = strdup("Traceback…");
     strbuf_adds(&o->results, "{\"text\":\"1\"},{\"png\":\"AA==\"}");
     strbuf_adds(&o->files, "{\"path\":\"a\"}");
-    o->usage = (struct usage){0.5, 12.3456, 3, 90.5, 7};
+    o->usage = (struct usage){0.5, 12.3456, 3, 90.5, 7, false};
     o->timings = (struct timings){0.1, 0.2, 0.3, 0.4, 0.5};
     strcpy(o->enforced.memory, "cgroup v1 memory.limit_in_bytes");
     outcome_warn(o, "late");
+}
+
+static void what_cannot_be_measured_is_null(void **state)
+{
+    struct outcome o;
+    char *text;
+
+    (void)state;
+    outcome_init(&o, 16);
+    fill(&o);
+    o.usage.unknown = true;
+    text = encode(NULL, NULL, &o);
+    assert_non_null(
+        strstr(text, "\"usage\":{\"cpu_seconds\":null,\"peak_memory_mb\":"
+                     "null,\"peak_processes\":null,\"shared_memory_mb\":null,"
+                     "\"context_switches\":null,\"stdout_bytes\":3,"));
+    free(text);
+    outcome_fini(&o);
 }
 
 static void a_full_result_reads_as_it_was_meant(void **state)
@@ -215,6 +233,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_keys_are_there_in_the_contracts_order),
         cmocka_unit_test(a_full_result_reads_as_it_was_meant),
+        cmocka_unit_test(what_cannot_be_measured_is_null),
         cmocka_unit_test(only_ok_is_success),
     };
 

@@ -32,6 +32,9 @@ struct http {
     CURLSH *share;
     int epoll_fd, wake_fd;
     char *ca;
+    /* All CAs come from one file: read once, not for each connection (which
+     * libcurl does when there is a folder as well). */
+    bool ca_is_file;
     int64_t timer_at_ms;      /* libcurl's; -1: none. Network thread only */
     struct http_call *active; /* network thread only */
     CURL *spare[HTTP_SPARE_HANDLES];
@@ -264,6 +267,7 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_USERAGENT, "capibox/" CAPIBOX_VERSION);
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)HTTP_RECEIVE_BYTES);
+    curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_SEND_BYTES);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)HTTP_CONNECT_MS);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left > 0 ? (long)left : 1L);
     curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)HTTP_IDLE_S);
@@ -272,6 +276,8 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     curl_easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, slim_tls);
     if (h->ca[0])
         curl_easy_setopt(e, CURLOPT_CAINFO, h->ca);
+    if (h->ca_is_file)
+        curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
     if (call->stall_s > 0) {
         curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (long)call->stall_s);
@@ -661,6 +667,14 @@ static void start_curl(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+/* libcurl was built for a system that keeps all its CAs in one file. */
+static bool has_system_file(void)
+{
+    const char *file = curl_version_info(CURLVERSION_NOW)->cainfo;
+
+    return file && access(file, R_OK) == 0;
+}
+
 int http_open(const char *ca, int connections, struct http **http_out)
 {
     struct http *h = calloc(1, sizeof(*h));
@@ -675,6 +689,7 @@ int http_open(const char *ca, int connections, struct http **http_out)
     h->multi = curl_multi_init();
     h->share = curl_share_init();
     h->ca = strdup(ca);
+    h->ca_is_file = ca[0] || has_system_file();
     h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rc = set_up(h, connections);

@@ -45,6 +45,8 @@ async def capibox_run(code, job):
     # IPython's advice to people at a keyboard, after sys.exit().
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")
     shell = get_ipython()
+    # IPython would make a name of the code's hash, in warnings and errors.
+    shell.compile.get_code_name = lambda *of: "main.py"
     for name in [n for n in shell.user_ns if n.startswith("_capibox")]:
         del shell.user_ns[name]
     shell.user_ns.pop("capibox_run", None)

@@ -112,7 +112,8 @@ static void take_exit(const struct run_sink *sink, int64_t output_limit,
         code = 1;
     }
     o->exit_code = (int)(code & 0xff);
-    clear_error(o);
+    if (o->exit_code == 0)
+        clear_error(o);
 }
 
 static int our_failure(const char *text, struct outcome *o)

@@ -293,5 +293,13 @@ void spec_config_to_json(const struct spec *spec, struct strbuf *out)
             strbuf_addc(out, ',');
         json_add_text(out, package);
     }
-    json_add_lit(out, "]}");
+    json_add_lit(out, "],\"disk_limit_mb\":");
+    json_add_number(out, (double)spec->limits.disk_bytes / MB, 3);
+    json_add_lit(out, ",\"pids_limit\":");
+    json_add_int(out, spec->limits.pids);
+    json_add_lit(out, ",\"output_limit_kb\":");
+    json_add_number(out, (double)spec->limits.output_bytes / 1024, 3);
+    json_add_lit(out, ",\"network\":");
+    json_add_bool(out, spec->limits.network);
+    strbuf_addc(out, '}');
 }

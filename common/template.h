@@ -141,8 +141,9 @@ int spec_resolve(const struct template_set *set,
  * disk_limit_mb,pids_limit,output_limit_kb,network}} appended. */
 void template_to_json(const struct template *tpl, struct strbuf *out);
 
-/* {timeout,memory_limit_mb,cpu_limit_percent,template_name,packages} of a spec
- * appended, as in a result's sandbox_info.config. */
+/* {timeout,memory_limit_mb,cpu_limit_percent,template_name,packages,
+ * disk_limit_mb,pids_limit,output_limit_kb,network} of a spec appended, as in a
+ * result's sandbox_info.config. */
 void spec_config_to_json(const struct spec *spec, struct strbuf *out);
 
 #endif

@@ -252,8 +252,9 @@ static void make_dead_entry(struct delivery *d, const struct outcome *o,
     strbuf_addf(&d->dead,
                 ",\"attempts\":%d,\"deliveries\":%d,\"worker\":\"%s\","
                 "\"at\":%.3f,\"bytes\":%zu,\"kept\":%zu}\n",
-                delivery_attempts_used(d), d->envelope.deliveries + 1, d->wid,
-                now, d->body_len, kept_bytes(d));
+                delivery_attempts_used(d) + (d->took_us > 0),
+                d->envelope.deliveries + 1, d->wid, now, d->body_len,
+                kept_bytes(d));
     strbuf_add(&d->dead, d->body, kept_bytes(d));
     d->finish.dead_entry = d->dead.text;
     d->finish.dead_entry_len = d->dead.len;

@@ -83,7 +83,7 @@ export function times(job) {
     facts([
       ["Execution", seconds(job.execution_time)],
       ["With clean-up", seconds(job.processing_time)],
-      ["CPU", job.usage && seconds(job.usage.cpu_seconds)],
+      ["CPU", job.usage && job.usage.cpu_seconds != null && seconds(job.usage.cpu_seconds)],
     ]),
   );
 }
@@ -104,7 +104,7 @@ export function limits(job) {
   const used = {
     timeout: seconds(job.execution_time),
     memory: megabytes(usage.peak_memory_mb),
-    cpu: usage.cpu_seconds === undefined ? null : seconds(usage.cpu_seconds),
+    cpu: usage.cpu_seconds == null ? null : seconds(usage.cpu_seconds),
     pids: usage.peak_processes && count(usage.peak_processes),
   };
   const names = [...new Set([...Object.keys(set), ...Object.keys(enforced)])].filter(

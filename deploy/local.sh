@@ -21,10 +21,11 @@ cd "$(dirname "$0")/.."
 root=$(pwd)
 # The settings of the caller's own capibox must not leak into this one.
 unset MAKEFLAGS MFLAGS MAKELEVEL CAPIBOX_REDIS_URL REDIS_URL CAPIBOX_PREFIX \
-    CAPIBOX_QUEUES CAPIBOX_BACKEND CAPIBOX_TEMPLATES
+    CAPIBOX_QUEUES CAPIBOX_BACKEND CAPIBOX_TEMPLATES CAPIBOX_API_LISTEN \
+    CAPIBOX_API_KEYS
 
 readonly START_TRIES=150 STOP_TRIES=450 # tenths of a second
-folder='' socket_folder='' redis='' worker=''
+folder='' socket_folder='' redis='' worker='' api='' address=''
 
 say() { printf '== %s\n' "$*"; }
 fail() {
@@ -57,6 +58,7 @@ clean_up() {
     code=$?
     trap '' INT TERM HUP
     trap - EXIT
+    stop "$api" capibox-api || code=1
     stop "$worker" capibox-worker || code=1
     stop "$redis" redis-server || code=1
     [ -z "$folder" ] || rm -rf "$folder"
@@ -130,6 +132,25 @@ start_worker() {
     done
 }
 
+# The dashboard and the HTTP routes, on the first free port from 8080 on.
+start_api() {
+    port=8080
+    while [ "$port" -lt 8090 ]; do
+        address=127.0.0.1:$port
+        CAPIBOX_API_LISTEN=$address background "$folder/api.log" bin/capibox-api
+        api=$!
+        tries=0
+        while alive "$api" && [ "$tries" -le "$START_TRIES" ]; do
+            grep -q 'listen' "$folder/api.log" && return 0
+            tries=$((tries + 1))
+            sleep 0.1
+        done
+        port=$((port + 1))
+    done
+    cat "$folder/api.log" >&2
+    fail 'the gateway did not start'
+}
+
 job() { # title, arguments of capibox run
     echo
     say "$1"
@@ -177,7 +198,9 @@ capibox is up. In another terminal:
   bin/capibox stats
   redis-cli -s '$socket' LPUSH '{capibox}:queue:default' '{"id":"mine","code":"print(6*7)"}'
   bin/capibox wait mine --timeout 10 && bin/capibox result mine
+  curl -H 'Content-Type: application/json' -d '{"code":"print(6*7)"}' http://$address/api/v1/e2b/execute
 
+The dashboard: http://$address/
 The worker's log: $folder/worker.log
 Ctrl-C stops everything.
 END
@@ -195,6 +218,7 @@ make -s -j"$(nproc)"
 start_redis
 start_worker
 if [ "$mode" = up ]; then
+    start_api
     stay
 fi
 run_jobs

@@ -88,11 +88,18 @@ static void python_cell(const struct job *job,
 
 /* ---- javascript -------------------------------------------------------- */
 
+/* The interpreter outlives a cell: its end would be told as a death, without
+ * the code. */
+#define JS_EXIT                                                       \
+    "process.exit=c=>{const e=new Error(String(c??process.exitCode??" \
+    "0));e.name=\"" PRELUDE_EXIT "\";throw e};"
+
 /* On the line of the code's first, so that its lines keep their numbers. */
 static void javascript_cell(const struct job *job, struct strbuf *cell)
 {
     AUTO_STRBUF struct strbuf env = STRBUF_INIT, args = STRBUF_INIT;
 
+    strbuf_adds(cell, JS_EXIT);
     if (job->nenv > 0) {
         add_env(job, &env);
         strbuf_adds(cell,

@@ -20,6 +20,10 @@
 #define PRELUDE_CODE_PATH  "/tmp/.capibox/main.sh"
 #define PRELUDE_STDIN_PATH "/tmp/.capibox/stdin"
 
+/* The name of the error that process.exit(code) becomes in JavaScript; its
+ * value is the code. */
+#define PRELUDE_EXIT "CapiboxExit"
+
 /* Is this language run by the interpreter (else as a process by envd)? */
 bool prelude_interpreted(enum language language);
 

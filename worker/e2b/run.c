@@ -96,9 +96,17 @@ static void clear_error(struct outcome *o)
     o->error_name = o->error_value = o->error_traceback = NULL;
 }
 
-/* sys.exit(x), as the interpreter itself ends with it. */
-static void take_exit(const struct run_sink *sink, int64_t output_limit,
-                      struct outcome *o)
+static bool is_exit(const struct spec *spec, const struct outcome *o)
+{
+    const char *name =
+        spec->language == LANGUAGE_PYTHON ? "SystemExit" : PRELUDE_EXIT;
+
+    return o->error_name && strcmp(o->error_name, name) == 0;
+}
+
+/* sys.exit(x) or process.exit(x), as the interpreter itself ends with it. */
+static void take_exit(const struct spec *spec, const struct run_sink *sink,
+                      int64_t output_limit, struct outcome *o)
 {
     const char *value = o->error_value ? o->error_value : "";
     char *end = NULL;
@@ -112,7 +120,8 @@ static void take_exit(const struct run_sink *sink, int64_t output_limit,
         code = 1;
     }
     o->exit_code = (int)(code & 0xff);
-    if (o->exit_code == 0)
+    /* Node itself has no error for it. */
+    if (o->exit_code == 0 || spec->language != LANGUAGE_PYTHON)
         clear_error(o);
 }
 
@@ -161,9 +170,8 @@ static int by_events(struct guest *g, const struct spec *spec,
     if (e->lost[0])
         return our_failure(e->lost, o);
     o->exit_code = 0;
-    if (o->error_name && spec->language == LANGUAGE_PYTHON &&
-        strcmp(o->error_name, "SystemExit") == 0)
-        take_exit(e->sink, e->output_limit, o);
+    if (is_exit(spec, o))
+        take_exit(spec, e->sink, e->output_limit, o);
     else if (e->failed)
         o->exit_code = 1;
     o->verdict = o->exit_code == 0 ? VERDICT_OK : VERDICT_USER_ERROR;

@@ -97,6 +97,9 @@ static const struct call {
     {"post", API "dead/{id}/retry", API "dead/nope/retry", NULL, NULL, 404},
     {"post", API "dead/{id}/retry", API "dead/$DEAD/retry", NULL, NULL, 200},
     {"delete", API "dead/{id}", API "dead/nope", NULL, NULL, 404},
+    /* Another one: the retried is on its way. */
+    {"post", API "execute", NULL, "{\"code\":\"2\",\"template\":\"nope\"}",
+     NULL, 200},
     {"delete", API "dead/{id}", API "dead/$DEAD", NULL, NULL, 200},
     {"get", API "templates", NULL, NULL, NULL, 200},
     {"get", API "stats", NULL, NULL, NULL, 200},

@@ -1,8 +1,10 @@
 /* producer/main.c -- capibox: reads its arguments, calls one verb. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/settings.h"
 #include "producer/exits.h"
@@ -125,15 +127,25 @@ static int dispatch(const struct settings *s, int argc, char **argv)
     return unknown_verb(argv[1]);
 }
 
+static bool reader_left(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&out, 1, 0) > 0 && (out.revents & POLLERR);
+}
+
 /* An answer that did not arrive is no success, e.g. on a full disk. A reader
  * that left (head) knows why. */
 static int finish_output(int rc)
 {
-    bool lost = fflush(stdout) != 0;
+    errno = 0;
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
 
-    if (lost && errno != EPIPE)
-        text_say("cannot write the answer: %s", strerror(errno));
-    return (lost || ferror(stdout)) && rc == EXITS_OK ? EXITS_CAPIBOX : rc;
+    /* What failed before the last bytes has left no errno. */
+    if (lost && errno != EPIPE && !reader_left())
+        text_say("cannot write the answer%s%s", errno ? ": " : "",
+                 errno ? strerror(errno) : "");
+    return lost && rc == EXITS_OK ? EXITS_CAPIBOX : rc;
 }
 
 int main(int argc, char **argv)

@@ -115,8 +115,11 @@ static int signal_of(const char *status)
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         if (strncasecmp(name, names[i].name, strlen(names[i].name)) == 0)
             return names[i].number;
-    if (strncmp(name, "signal ", 7) == 0)
-        return atoi(name + 7);
+    if (strncmp(name, "signal ", 7) == 0) {
+        int number = atoi(name + 7);
+
+        return number >= 1 && number <= SIGRTMAX ? number : SIGKILL;
+    }
     return SIGKILL;
 }
 

@@ -142,6 +142,7 @@ static void an_end_tells_code_or_signal(void **state)
         {"\"exitCode\":-1,\"status\":\"signal: bad system call\"", -1, SIGSYS},
         {"\"exitCode\":-1,\"status\":\"signal: signal 35\"", -1, 35},
         {"\"exitCode\":-1,\"status\":\"signal: news to us\"", -1, SIGKILL},
+        {"\"exitCode\":-1,\"status\":\"signal: signal -5\"", -1, SIGKILL},
     };
     struct fixture *f = *state;
     char message[200];

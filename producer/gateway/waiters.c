@@ -108,7 +108,8 @@ void waiters_remove(struct waiter *w)
     drop_if_idle(job);
 }
 
-/* Tells all, or all but the patient. done() may do anything but destroy us. */
+/* Tells all, or all but the patient, who is not held. done() may do anything
+ * but destroy us. */
 static void tell(struct awaited *job, int rc, const redisReply *fields,
                  bool patient_too)
 {
@@ -116,7 +117,7 @@ static void tell(struct awaited *job, int rc, const redisReply *fields,
     struct waiter **at = &job->waiters;
 
     while ((w = *at)) {
-        if (w->patient && !patient_too) {
+        if (w->held || (w->patient && !patient_too)) {
             at = &w->next;
             continue;
         }
@@ -180,12 +181,14 @@ static void look(struct awaited *job)
 
 void waiters_there(struct waiter *w)
 {
+    w->held = false;
     if (w->job)
         w->job->there = true;
 }
 
 void waiters_look(struct waiter *w)
 {
+    w->held = false;
     if (w->job)
         look(w->job);
 }

@@ -46,6 +46,10 @@ struct waiter {
     waiter_done_fn *done;
     void *ctx;
     bool patient; /* not told that Redis is away */
+    /* Told nothing until waiters_there() or waiters_look(): its owner does not
+     * know yet whether the job is its own, or there is an answer to come that
+     * it must live to see. */
+    bool held;
 };
 
 struct awaited {

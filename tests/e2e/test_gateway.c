@@ -1071,6 +1071,37 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+/* Who asks again is told of the end by the first one's look, maybe before
+ * Redis said that the id is taken. */
+static void an_id_asked_for_by_many_at_once_is_answered_to_each(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE;
+    struct web keyed = {0};
+    struct web_call calls[24];
+
+    (void)state;
+    write_keys("alice:" ALICE "\n");
+    start_keyed(&keyed, NULL);
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+            calls[i] =
+                (struct web_call){.web = &keyed,
+                                  .method = "POST",
+                                  .path = API "execute",
+                                  .body = "{\"id\":\"again\",\"code\":\"1\"}",
+                                  .header = A};
+            web_begin(&calls[i]);
+        }
+        for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+            web_wait(&calls[i]);
+            web_expect(&calls[i].answer, 200);
+            stage_expect(calls[i].answer.json, "job_id", "again");
+            answer_free(&calls[i].answer);
+        }
+    }
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 /* ---- settings ----------------------------------------------------------- */
 
 static void a_wrong_setting_is_named_in_one_line(void **state)
@@ -1166,6 +1197,7 @@ int main(void)
         cmocka_unit_test(a_key_sees_its_own_jobs_only),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),
         cmocka_unit_test(it_speaks_tls_with_a_certificate),
     };

@@ -1102,6 +1102,27 @@ static void an_id_asked_for_by_many_at_once_is_answered_to_each(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+/* Its place among the key's jobs is counted until the end of the gateway. */
+static void a_job_that_nobody_runs_does_not_outlive_its_gateway(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE;
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\n");
+    start_keyed(&keyed, NULL);
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"waits\",\"async\":true,\"delay\":600,\"code\":\"1\"}", A,
+            NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
+    assert_int_equal(web_stop(&keyed), 0);
+    web_ask(&web, &a, "DELETE", API "jobs/waits", NULL, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+}
+
 /* ---- settings ----------------------------------------------------------- */
 
 static void a_wrong_setting_is_named_in_one_line(void **state)
@@ -1198,6 +1219,7 @@ int main(void)
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
         cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
+        cmocka_unit_test(a_job_that_nobody_runs_does_not_outlive_its_gateway),
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),
         cmocka_unit_test(it_speaks_tls_with_a_certificate),
     };

@@ -101,7 +101,7 @@ struct revival {
     struct dead_entry entry;
     char queue[JOB_NAME_MAX + 1];
     double bytes, kept;
-    char id[JOB_ID_MAX + 1], batch[JOB_NAME_MAX + 1];
+    char id[JOB_ID_MAX + 1], batch[JOB_NAME_MAX + 1], tenant[JOB_NAME_MAX + 1];
     bool stream;
 };
 
@@ -125,6 +125,18 @@ static int read_about(struct revival *v)
     }
     cJSON_Delete(about);
     return rc;
+}
+
+/* The hash may be gone, and with it whose job this is. */
+static void read_tenant(struct revival *v)
+{
+    cJSON *job = cJSON_ParseWithLength(v->entry.body, v->entry.body_len);
+    const char *tenant =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job, "tenant"));
+
+    if (tenant && job_name_valid(tenant, true))
+        strcpy(v->tenant, tenant);
+    cJSON_Delete(job);
 }
 
 static int send_revival(const struct protocol *p, struct redis *r,
@@ -155,6 +167,7 @@ static int send_revival(const struct protocol *p, struct redis *r,
     words_adds(&w, nonce);
     words_adds(&w, v->queue);
     words_addf(&w, "%s%s", v->batch[0] ? "b" : "", v->stream ? "e" : "");
+    words_adds(&w, v->tenant);
     rc = words_call(&w, p, r, deadline_ms, &reply);
     if (rc < 0)
         return rc;
@@ -189,6 +202,7 @@ int protocol_dead_retry(const struct protocol *p, struct redis *r,
     job_glean(v.entry.body, v.entry.body_len, v.id, v.batch, &v.stream);
     if (!v.id[0]) /* the worker knows it by the envelope's */
         strcpy(v.id, job_id);
+    read_tenant(&v);
     if (id_out)
         strcpy(id_out, v.id);
     return send_revival(p, r, deadline_ms, &v, answer_out);

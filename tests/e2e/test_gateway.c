@@ -1000,6 +1000,13 @@ static void a_key_sees_its_own_jobs_only(void **state)
     web_ask(&keyed, &a, "DELETE", API "dead/her-dead", NULL, B, NULL);
     web_expect_error(&a, 404, "no_such_job", NULL);
     answer_free(&a);
+    web_ask(&keyed, &a, "POST", API "dead/her-dead/retry", NULL, A, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    expect_end("her-dead", "rejected");
+    assert_string_equal(rig_job(&rig, "her-dead", "tenant"), "alice");
+    assert_int_equal(status_with(&keyed, B, API "jobs/her-dead"), 404);
+    assert_int_equal(status_with(&keyed, A, API "jobs/her-dead"), 200);
     web_ask(&keyed, &a, "DELETE", API "dead/her-dead", NULL, A, NULL);
     web_expect(&a, 200);
     answer_free(&a);

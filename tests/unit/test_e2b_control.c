@@ -178,6 +178,22 @@ static void a_server_that_repeats_the_key_does_not_spread_it(void **state)
     assert_non_null(strstr(f->text, "bad key *"));
 }
 
+/* Texts are shortened, maybe in the middle of a key. */
+static void nor_a_part_of_it(void **state)
+{
+    char pad[181], answer[400];
+    const char *script[] = {answer, NULL};
+    struct fixture *f = *state;
+
+    memset(pad, 'x', sizeof(pad) - 1);
+    pad[sizeof(pad) - 1] = '\0';
+    snprintf(answer, sizeof(answer),
+             "HTTP/1.1 401 No\r\n\r\n{\"message\":\"%s%s\"}", pad, KEY);
+    begin(f, script);
+    assert_int_equal(create(f), FAULT_KEY);
+    assert_null(strstr(f->text, "e2b_"));
+}
+
 /* ---- kill ---------------------------------------------------------------- */
 
 static void gone_is_killed(void **state)
@@ -368,6 +384,7 @@ int main(void)
         FRESH(an_answer_that_is_no_sandbox_is_nonsense),
         FRESH(a_template_that_is_not_there_is_refused),
         FRESH(a_server_that_repeats_the_key_does_not_spread_it),
+        FRESH(nor_a_part_of_it),
         FRESH(gone_is_killed),
         FRESH(many_are_killed_at_once),
         FRESH(a_filter_is_encoded_three_times),

@@ -132,7 +132,8 @@ bool call_slot_aborted(struct call_slot *slot)
 
 /* ---- what all calls share ---------------------------------------------- */
 
-/* A server may repeat what it was sent. */
+/* A server may repeat what it was sent. In its whole answer: of a key that was
+ * cut with the text around it, nobody would know. */
 static void hide_key(const struct control *c, char *text)
 {
     const char *key = c->key + strlen(KEY_HEADER);
@@ -155,8 +156,10 @@ static enum fault ask(const struct control *c, struct call_slot *slot,
     fault = fault_of(call, PLANE_CONTROL);
     text[0] = '\0';
     if (fault != FAULT_NONE) {
+        if (call->answer.text)
+            hide_key(c, call->answer.text);
         fault_text(call, text, CONTROL_TEXT_MAX);
-        hide_key(c, text);
+        hide_key(c, text); /* one that JSON had escaped */
     }
     return fault;
 }

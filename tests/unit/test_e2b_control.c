@@ -248,6 +248,8 @@ static void a_filter_is_encoded_three_times(void **state)
     assert_string_equal(url.text, "a%2Fb%3A%C3%BC");
 }
 
+#define OURS "\"metadata\":{\"capibox\":\"f1\""
+
 struct found {
     int count;
     struct control_listed last;
@@ -271,10 +273,10 @@ static void a_listing_goes_on_page_by_page(void **state)
 {
     static const char *const script[] = {
         "HTTP/1.1 200 OK\r\nX-Next-Token: a=b/c\r\n\r\n"
-        "[{\"sandboxID\":\"a\"},{\"sandboxID\":\"b\",\"metadata\":null}]",
+        "[{\"sandboxID\":\"a\"," OURS "}},{\"sandboxID\":\"b\"," OURS "}}]",
         "HTTP/1.1 200 OK\r\n\r\n"
-        "[{\"sandboxID\":\"no/id\"},{},7,{\"sandboxID\":\"c\",\"metadata\":{"
-        "\"capibox_worker\":\"w 1\",\"capibox_job\":\"j1\"}}]",
+        "[{\"sandboxID\":\"no/id\"},{},7,{\"sandboxID\":\"c\"," OURS
+        ",\"capibox_worker\":\"w 1\",\"capibox_job\":\"j1\"}}]",
         NULL};
     struct fixture *f = *state;
     struct found found;
@@ -295,7 +297,8 @@ static void a_listing_goes_on_page_by_page(void **state)
 static void what_a_broken_listing_showed_still_counts(void **state)
 {
     static const char *const script[] = {
-        "HTTP/1.1 200 OK\r\nX-Next-Token: x\r\n\r\n[{\"sandboxID\":\"a\"}]",
+        "HTTP/1.1 200 OK\r\nX-Next-Token: x\r\n\r\n[{\"sandboxID\":\"a\"," OURS
+        "}}]",
         "HTTP/1.1 502 Bad\r\n\r\n<html>",
         "HTTP/1.1 200 OK\r\n\r\n{\"x\":{\"sandboxID\":\"a\"}}", NULL};
     struct fixture *f = *state;
@@ -306,6 +309,24 @@ static void what_a_broken_listing_showed_still_counts(void **state)
     assert_int_equal(found.count, 1);
     assert_int_equal(list(f, &found), FAULT_NONSENSE);
     assert_int_equal(found.count, 0); /* no list, no sandboxes */
+}
+
+static void what_others_run_is_never_ours(void **state)
+{
+    static const char *const script[] = {
+        "HTTP/1.1 200 OK\r\n\r\n"
+        "[{\"sandboxID\":\"a\"},{\"sandboxID\":\"b\",\"metadata\":null},"
+        "{\"sandboxID\":\"c\",\"metadata\":{\"capibox\":\"f2\"}},"
+        "{\"sandboxID\":\"d\",\"metadata\":{\"capibox\":1}},"
+        "{\"sandboxID\":\"e\"," OURS "}}]",
+        NULL};
+    struct fixture *f = *state;
+    struct found found;
+
+    begin(f, script);
+    assert_int_equal(list(f, &found), FAULT_NONE);
+    assert_int_equal(found.count, 1);
+    assert_string_equal(found.last.id, "e");
 }
 
 static void a_listing_without_end_ends(void **state)
@@ -390,6 +411,7 @@ int main(void)
         FRESH(a_filter_is_encoded_three_times),
         FRESH(a_listing_goes_on_page_by_page),
         FRESH(what_a_broken_listing_showed_still_counts),
+        FRESH(what_others_run_is_never_ours),
         FRESH(a_listing_without_end_ends),
         FRESH(an_aborted_slot_ends_its_call_and_all_later_ones),
         FRESH(addresses_are_put_together_or_refused),

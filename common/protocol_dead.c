@@ -1,5 +1,6 @@
 /* The dead list: looking at it, giving a job another start, dropping it. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/job.h"
@@ -61,6 +62,49 @@ int protocol_dead_list(const struct protocol *p, struct redis *r,
     if (total_out)
         *total_out = reply_int(reply, 0);
     return (int)reply->elements - 1;
+}
+
+/* 1: it was there. */
+static int walk_one(const struct protocol *p, struct redis *r,
+                    int64_t deadline_ms, int64_t at, protocol_dead_fn *take,
+                    void *ctx)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    char key[KEY_MAX], index[24];
+    struct dead_entry entry;
+    int rc;
+
+    snprintf(index, sizeof(index), "%lld", (long long)at);
+    rc = redis_callv(r, deadline_ms, &reply, "LRANGE",
+                     protocol_key(p, key, "dead", NULL), index, index, NULL);
+    if (rc == 0)
+        rc = reply_failure(reply);
+    if (rc < 0 || !reply_is_array(reply, 1))
+        return rc;
+    if (reply->element[0]->type != REDIS_REPLY_STRING)
+        return -EPROTO;
+    split(reply->element[0], &entry);
+    take(ctx, &entry);
+    return 1;
+}
+
+int protocol_dead_walk(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, int64_t from, int count,
+                       protocol_dead_fn *take, void *ctx, int64_t *total_out)
+{
+    int rc =
+        protocol_dead_list(p, r, deadline_ms, from, 0, take, ctx, total_out);
+    int n = 0;
+
+    if (rc == 0 && count > DEAD_PAGE_MAX)
+        rc = -EINVAL;
+    while (rc >= 0 && n < count) {
+        rc = walk_one(p, r, deadline_ms, from + n, take, ctx);
+        if (rc == 0)
+            break;
+        n += rc == 1;
+    }
+    return rc < 0 ? rc : n;
 }
 
 /* -ENOENT if it has none. *reply_out holds it, as it stands in the list. */

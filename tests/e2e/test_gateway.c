@@ -1078,6 +1078,37 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+/* One by one, wherever they stand: to look for each by its id would make Redis
+ * go through the list as often as a page is long. */
+static void all_dead_of_a_page_are_shown_to_whom_they_belong(void **state)
+{
+    static const char B[] = "X-API-Key: " BOB;
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    for (int i = 0; i < 3; i++) {
+        char body[200];
+
+        snprintf(body, sizeof(body),
+                 "{\"id\":\"same\",\"code\":\"1\",\"tenant\":\"%s\","
+                 "\"template\":\"no%d\"}",
+                 i == 1 ? "alice" : "bob", i);
+        rig_push(&rig, "default", body);
+        expect_end("same", "rejected");
+        rig_number(&rig, "DEL", "{capibox}:job:same", NULL);
+    }
+    web_ask(&keyed, &a, "GET", API "dead?limit=3", NULL, B, NULL);
+    web_expect(&a, 200);
+    stage_expect_part(a.json, "dead.0.error", "no2");
+    stage_expect_part(a.json, "dead.1.error", "no0");
+    assert_null(stage_at(a.json, "dead.2"));
+    answer_free(&a);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 /* Who asks again is told of the end by the first one's look, maybe before
  * Redis said that the id is taken. */
 static void an_id_asked_for_by_many_at_once_is_answered_to_each(void **state)
@@ -1225,6 +1256,7 @@ int main(void)
         cmocka_unit_test(a_key_sees_its_own_jobs_only),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
         cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
         cmocka_unit_test(a_job_that_nobody_runs_does_not_outlive_its_gateway),
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),

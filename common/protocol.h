@@ -439,7 +439,7 @@ int protocol_events_read(const struct protocol *p, struct redis *r,
 
 /* One entry. `about` is its line of JSON (job_id, verdict, queue, error,
  * attempts, deliveries, worker, at, bytes, kept); body the job as it came, NULL
- * on a page. Both belong to the call of the taker. */
+ * of protocol_dead_list(). Both belong to the call of the taker. */
 struct dead_entry {
     const char *about, *body;
     size_t about_len, body_len;
@@ -450,6 +450,11 @@ typedef void protocol_dead_fn(void *ctx, const struct dead_entry *entry);
  * Returns how many. *total_out (may be NULL): all there are. */
 #define DEAD_PAGE_MAX 500
 int protocol_dead_list(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, int64_t from, int count,
+                       protocol_dead_fn *take, void *ctx, int64_t *total_out);
+
+/* The same, with their bodies: a call for each. */
+int protocol_dead_walk(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, int64_t from, int count,
                        protocol_dead_fn *take, void *ctx, int64_t *total_out);
 

@@ -1,5 +1,6 @@
 /* The dead list: looking at it, giving a job another start, dropping it. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/job.h"
@@ -63,6 +64,49 @@ int protocol_dead_list(const struct protocol *p, struct redis *r,
     return (int)reply->elements - 1;
 }
 
+/* 1: it was there. */
+static int walk_one(const struct protocol *p, struct redis *r,
+                    int64_t deadline_ms, int64_t at, protocol_dead_fn *take,
+                    void *ctx)
+{
+    AUTO_REPLY redisReply *reply = NULL;
+    char key[KEY_MAX], index[24];
+    struct dead_entry entry;
+    int rc;
+
+    snprintf(index, sizeof(index), "%lld", (long long)at);
+    rc = redis_callv(r, deadline_ms, &reply, "LRANGE",
+                     protocol_key(p, key, "dead", NULL), index, index, NULL);
+    if (rc == 0)
+        rc = reply_failure(reply);
+    if (rc < 0 || !reply_is_array(reply, 1))
+        return rc;
+    if (reply->element[0]->type != REDIS_REPLY_STRING)
+        return -EPROTO;
+    split(reply->element[0], &entry);
+    take(ctx, &entry);
+    return 1;
+}
+
+int protocol_dead_walk(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, int64_t from, int count,
+                       protocol_dead_fn *take, void *ctx, int64_t *total_out)
+{
+    int rc =
+        protocol_dead_list(p, r, deadline_ms, from, 0, take, ctx, total_out);
+    int n = 0;
+
+    if (rc == 0 && count > DEAD_PAGE_MAX)
+        rc = -EINVAL;
+    while (rc >= 0 && n < count) {
+        rc = walk_one(p, r, deadline_ms, from + n, take, ctx);
+        if (rc == 0)
+            break;
+        n += rc == 1;
+    }
+    return rc < 0 ? rc : n;
+}
+
 /* -ENOENT if it has none. *reply_out holds it, as it stands in the list. */
 static int find(const struct protocol *p, struct redis *r, int64_t deadline_ms,
                 const char *job_id, redisReply **reply_out)
@@ -101,7 +145,7 @@ struct revival {
     struct dead_entry entry;
     char queue[JOB_NAME_MAX + 1];
     double bytes, kept;
-    char id[JOB_ID_MAX + 1], batch[JOB_NAME_MAX + 1];
+    char id[JOB_ID_MAX + 1], batch[JOB_NAME_MAX + 1], tenant[JOB_NAME_MAX + 1];
     bool stream;
 };
 
@@ -125,6 +169,18 @@ static int read_about(struct revival *v)
     }
     cJSON_Delete(about);
     return rc;
+}
+
+/* The hash may be gone, and with it whose job this is. */
+static void read_tenant(struct revival *v)
+{
+    cJSON *job = cJSON_ParseWithLength(v->entry.body, v->entry.body_len);
+    const char *tenant =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job, "tenant"));
+
+    if (tenant && job_name_valid(tenant, true))
+        strcpy(v->tenant, tenant);
+    cJSON_Delete(job);
 }
 
 static int send_revival(const struct protocol *p, struct redis *r,
@@ -155,6 +211,7 @@ static int send_revival(const struct protocol *p, struct redis *r,
     words_adds(&w, nonce);
     words_adds(&w, v->queue);
     words_addf(&w, "%s%s", v->batch[0] ? "b" : "", v->stream ? "e" : "");
+    words_adds(&w, v->tenant);
     rc = words_call(&w, p, r, deadline_ms, &reply);
     if (rc < 0)
         return rc;
@@ -189,6 +246,7 @@ int protocol_dead_retry(const struct protocol *p, struct redis *r,
     job_glean(v.entry.body, v.entry.body_len, v.id, v.batch, &v.stream);
     if (!v.id[0]) /* the worker knows it by the envelope's */
         strcpy(v.id, job_id);
+    read_tenant(&v);
     if (id_out)
         strcpy(id_out, v.id);
     return send_revival(p, r, deadline_ms, &v, answer_out);

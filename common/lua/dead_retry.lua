@@ -4,7 +4,7 @@
 --
 -- KEYS 1 dead  2 queue  3 job hash  4 stats  5 cx  6 events  7 batch
 -- ARGV 1 dead entry  2 job id  3 body  4 nonce  5 queue name  6 flags (b: it is
---      counted in that batch, e: events)
+--      counted in that batch, e: events)  7 tenant or ''
 -- Answer: 0 done, 1 the entry is gone, 2 the id is another job's by now
 local c = redis.call
 local job, id = KEYS[3], ARGV[2]
@@ -22,6 +22,8 @@ c('DEL', job, KEYS[6])
 c('HSET', job, 'status', 'queued', 'enqueued_at',
   string.format('%.3f', ms / 1000), 'token', token, 'nonce', ARGV[4], 'queue',
   ARGV[5])
+-- Who may see it: nobody else writes that.
+if ARGV[7] ~= '' then c('HSET', job, 'tenant', ARGV[7]) end
 c('ZREM', KEYS[5], id)
 c('LPUSH', KEYS[2],
   string.format('!t%.0f;i%s;p%s|', ms, id, token) .. ARGV[3])

@@ -85,19 +85,7 @@ static void take_entry(void *ctx, const struct dead_entry *entry)
     d->comma = ",";
 }
 
-/* A page only has the lines about the jobs. With keys, who may see a line is in
- * the text behind it, so each is looked at by itself. */
-static void take_id(void *ctx, const struct dead_entry *entry)
-{
-    struct strbuf *ids = ctx;
-    cJSON *about = cJSON_ParseWithLength(entry->about, entry->about_len);
-    const cJSON *id = cJSON_GetObjectItemCaseSensitive(about, "job_id");
-
-    if (cJSON_IsString(id) && job_id_valid(id->valuestring))
-        strbuf_addf(ids, "%s\n", id->valuestring);
-    cJSON_Delete(about);
-}
-
+/* Who may see an entry is in its text. */
 static void take_theirs(void *ctx, const struct dead_entry *entry)
 {
     struct deed *d = ctx;
@@ -106,29 +94,13 @@ static void take_theirs(void *ctx, const struct dead_entry *entry)
         take_entry(d, entry);
 }
 
-static int list_theirs(struct deed *d, const struct protocol *p,
-                       struct redis *r)
-{
-    AUTO_STRBUF struct strbuf ids = STRBUF_INIT;
-    char *rest, *id;
-    int rc = protocol_dead_list(p, r, clock_ms() + DEAD_MS, d->from, d->limit,
-                                take_id, &ids, &d->total);
-
-    rest = ids.text;
-    while (rc >= 0 && rest && (id = strsep(&rest, "\n")) && *id) {
-        rc = protocol_dead_show(p, r, clock_ms() + DEAD_MS, id, take_theirs, d);
-        if (rc == -ENOENT)
-            rc = 0; /* gone meanwhile */
-    }
-    return rc;
-}
-
 static int run_list(struct errand *e, const struct protocol *p, struct redis *r)
 {
     struct deed *d = e->ctx;
 
     if (d->request->holder)
-        return list_theirs(d, p, r);
+        return protocol_dead_walk(p, r, clock_ms() + DEAD_MS, d->from, d->limit,
+                                  take_theirs, d, &d->total);
     return protocol_dead_list(p, r, clock_ms() + DEAD_MS, d->from, d->limit,
                               take_entry, d, &d->total);
 }

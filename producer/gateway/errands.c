@@ -168,6 +168,8 @@ int errands_add(struct errands *set, struct errand *e)
 {
     int rc = 0;
 
+    if (!set->loop)
+        return -ENOTCONN;
     e->next = NULL;
     e->rc = 0;
     MUST0(pthread_mutex_lock(&set->lock));

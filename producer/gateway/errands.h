@@ -49,7 +49,7 @@ int errands_init(struct errands *set, struct loop *loop,
 /* Ends what is under way; the rest is done() with -ECANCELED. */
 void errands_fini(struct errands *set);
 
-/* -EBUSY: too many wait already. */
+/* -EBUSY: too many wait already. -ENOTCONN: after errands_fini(). */
 int errands_add(struct errands *set, struct errand *e);
 
 #endif

@@ -231,7 +231,8 @@ static void on_submitted(struct submission *s, int rc,
             (long long)x->request->gateway->settings->api_queue_max);
 }
 
-/* Waits before it asks, so that no message comes too early. */
+/* Waits before it asks, so that no message comes too early; held, as another
+ * one's look at this id may come back before Redis said whose it is. */
 static int submit(struct execution *x)
 {
     struct request *r = x->request;
@@ -241,7 +242,7 @@ static int submit(struct execution *x)
 
     if (rc < 0)
         return rc;
-    x->waiter = (struct waiter){.done = on_end, .ctx = x};
+    x->waiter = (struct waiter){.done = on_end, .ctx = x, .held = true};
     if (x->answer_by_ms > 0)
         rc = waiters_add(&g->waiters, x->id, &x->waiter);
     x->submission = (struct submission){

@@ -203,15 +203,41 @@ static bool is_json(const char *type)
            strchr("; \t", type[16]);
 }
 
-/* Two lengths may be told apart by whoever is in front of us. False: answered.
- */
+struct framing {
+    int lengths, encodings;
+    bool odd;
+};
+
+static enum MHD_Result note_header(void *cls, enum MHD_ValueKind kind,
+                                   const char *name, const char *value)
+{
+    struct framing *f = cls;
+
+    (void)kind;
+    f->lengths += !strcasecmp(name, "Content-Length");
+    if (!strcasecmp(name, "Transfer-Encoding")) {
+        f->encodings++;
+        f->odd = f->odd || !value || strcasecmp(value, "chunked") != 0;
+    }
+    /* "Content-Length : 5" is none to the daemon. */
+    f->odd = f->odd || strpbrk(name, " \t");
+    return MHD_YES;
+}
+
+/* Whoever is in front of us may see the body's end elsewhere, and then a
+ * request of somebody else's in what follows: nothing is read behind it. False:
+ * answered. */
 static bool length_fits(struct request *r)
 {
-    if (!request_header(r, "Content-Length") ||
-        !request_header(r, "Transfer-Encoding"))
+    struct framing f = {0};
+
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, note_header, &f);
+    if (f.lengths + f.encodings <= 1 && !f.odd)
         return true;
+    r->last = true;
     request_answer_error(r, 400, "ambiguous_length", NULL,
-                         "Content-Length and Transfer-Encoding at once");
+                         "the body's length must be told once, by "
+                         "Content-Length or Transfer-Encoding: chunked");
     return false;
 }
 

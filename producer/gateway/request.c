@@ -90,7 +90,7 @@ static void add_headers(struct request *r, struct MHD_Response *response,
         snprintf(seconds, sizeof(seconds), "%d", r->retry_after_s);
         MHD_add_response_header(response, "Retry-After", seconds);
     }
-    if (r->gateway->draining)
+    if (r->gateway->draining || r->last)
         MHD_add_response_header(response, "Connection", "close");
 }
 

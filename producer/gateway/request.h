@@ -48,6 +48,7 @@ struct request {
     bool head_only, oversized;
     bool asleep, answered, gone;
     bool dropped; /* the answer: to hang up */
+    bool last;    /* set before answering: then the connection is closed */
 
     /* A refusal that waits for the end of the body: to answer and hang up in
      * the middle of it would reset the connection, and the answer with it. */

@@ -27,7 +27,8 @@ int slot_take(struct waiters *set, struct holder *holder, int64_t most,
     if (!slot)
         return -ENOMEM;
     slot->holder = holder;
-    slot->waiter = (struct waiter){.done = ended, .ctx = slot, .patient = true};
+    slot->waiter = (struct waiter){
+        .done = ended, .ctx = slot, .patient = true, .held = true};
     if (waiters_add(set, job_id, &slot->waiter) < 0) {
         free(slot);
         return -ENOMEM;

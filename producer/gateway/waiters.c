@@ -16,13 +16,6 @@ int waiters_init(struct waiters *set, const struct protocol *protocol,
     return set->buckets ? 0 : -ENOMEM;
 }
 
-void waiters_fini(struct waiters *set)
-{
-    MUST(set->count == 0);
-    free(set->buckets);
-    *set = (struct waiters){0};
-}
-
 /* FNV-1a. Ids are chosen by clients, but each only makes its own list long. */
 static struct awaited **bucket_of(struct waiters *set, const char *id,
                                   size_t size)
@@ -108,7 +101,8 @@ void waiters_remove(struct waiter *w)
     drop_if_idle(job);
 }
 
-/* Tells all, or all but the patient. done() may do anything but destroy us. */
+/* Tells all, or all but the patient, who is not held. done() may do anything
+ * but destroy us. */
 static void tell(struct awaited *job, int rc, const redisReply *fields,
                  bool patient_too)
 {
@@ -116,7 +110,7 @@ static void tell(struct awaited *job, int rc, const redisReply *fields,
     struct waiter **at = &job->waiters;
 
     while ((w = *at)) {
-        if (w->patient && !patient_too) {
+        if (w->held || (w->patient && !patient_too)) {
             at = &w->next;
             continue;
         }
@@ -180,12 +174,14 @@ static void look(struct awaited *job)
 
 void waiters_there(struct waiter *w)
 {
+    w->held = false;
     if (w->job)
         w->job->there = true;
 }
 
 void waiters_look(struct waiter *w)
 {
+    w->held = false;
     if (w->job)
         look(w->job);
 }
@@ -222,14 +218,19 @@ static void look_if_due(struct awaited *job)
         look(job);
 }
 
-static void give_up(struct awaited *job)
+static void tell_failure(struct awaited *job, int rc, bool patient_too)
 {
     bool was = job->looking;
 
     job->looking = true; /* keeps it */
-    tell(job, -ENOTCONN, NULL, false);
+    tell(job, rc, NULL, patient_too);
     job->looking = was;
     drop_if_idle(job);
+}
+
+static void give_up(struct awaited *job)
+{
+    tell_failure(job, -ENOTCONN, false);
 }
 
 void waiters_check(struct waiters *set, int64_t away_ms, bool deaf)
@@ -238,4 +239,17 @@ void waiters_check(struct waiters *set, int64_t away_ms, bool deaf)
         for_each(set, deaf ? look : look_if_due);
     else if (away_ms >= WAITERS_AWAY_MS)
         for_each(set, give_up);
+}
+
+static void dismiss(struct awaited *job)
+{
+    tell_failure(job, -ECANCELED, true);
+}
+
+void waiters_fini(struct waiters *set)
+{
+    for_each(set, dismiss);
+    MUST(set->count == 0);
+    free(set->buckets);
+    *set = (struct waiters){0};
 }

@@ -10,8 +10,8 @@
  * Threads:  the loop's.
  * Errors:   done() gets 0 and HMGET's reply of the fields named in WAITERS_*,
  *           or -ENOENT (Redis no longer knows the job), or -ENOTCONN (Redis was
- *           away for too long). It is called once, after which the waiter is
- *           not waiting.
+ *           away for too long), or -ECANCELED (the end). It is called once,
+ *           after which the waiter is not waiting.
  */
 #ifndef PRODUCER_GATEWAY_WAITERS_H
 #define PRODUCER_GATEWAY_WAITERS_H
@@ -46,6 +46,10 @@ struct waiter {
     waiter_done_fn *done;
     void *ctx;
     bool patient; /* not told that Redis is away */
+    /* Told nothing until waiters_there() or waiters_look(): its owner does not
+     * know yet whether the job is its own, or there is an answer to come that
+     * it must live to see. */
+    bool held;
 };
 
 struct awaited {
@@ -69,7 +73,8 @@ struct waiters {
 /* -ENOMEM. */
 int waiters_init(struct waiters *set, const struct protocol *protocol,
                  struct link *link);
-/* Nobody may be waiting. */
+/* Who still waits gets -ECANCELED: nobody may be held, and no look under way.
+ */
 void waiters_fini(struct waiters *set);
 
 /* Begins to wait for a job, which need not be there yet. -ENOMEM. */

@@ -1000,6 +1000,13 @@ static void a_key_sees_its_own_jobs_only(void **state)
     web_ask(&keyed, &a, "DELETE", API "dead/her-dead", NULL, B, NULL);
     web_expect_error(&a, 404, "no_such_job", NULL);
     answer_free(&a);
+    web_ask(&keyed, &a, "POST", API "dead/her-dead/retry", NULL, A, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    expect_end("her-dead", "rejected");
+    assert_string_equal(rig_job(&rig, "her-dead", "tenant"), "alice");
+    assert_int_equal(status_with(&keyed, B, API "jobs/her-dead"), 404);
+    assert_int_equal(status_with(&keyed, A, API "jobs/her-dead"), 200);
     web_ask(&keyed, &a, "DELETE", API "dead/her-dead", NULL, A, NULL);
     web_expect(&a, 200);
     answer_free(&a);
@@ -1069,6 +1076,89 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     web_expect(&a, 200);
     answer_free(&a);
     assert_int_equal(web_stop(&keyed), 0);
+}
+
+/* One by one, wherever they stand: to look for each by its id would make Redis
+ * go through the list as often as a page is long. */
+static void all_dead_of_a_page_are_shown_to_whom_they_belong(void **state)
+{
+    static const char B[] = "X-API-Key: " BOB;
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    for (int i = 0; i < 3; i++) {
+        char body[200];
+
+        snprintf(body, sizeof(body),
+                 "{\"id\":\"same\",\"code\":\"1\",\"tenant\":\"%s\","
+                 "\"template\":\"no%d\"}",
+                 i == 1 ? "alice" : "bob", i);
+        rig_push(&rig, "default", body);
+        expect_end("same", "rejected");
+        rig_number(&rig, "DEL", "{capibox}:job:same", NULL);
+    }
+    web_ask(&keyed, &a, "GET", API "dead?limit=3", NULL, B, NULL);
+    web_expect(&a, 200);
+    stage_expect_part(a.json, "dead.0.error", "no2");
+    stage_expect_part(a.json, "dead.1.error", "no0");
+    assert_null(stage_at(a.json, "dead.2"));
+    answer_free(&a);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+/* Who asks again is told of the end by the first one's look, maybe before
+ * Redis said that the id is taken. */
+static void an_id_asked_for_by_many_at_once_is_answered_to_each(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE;
+    struct web keyed = {0};
+    struct web_call calls[24];
+
+    (void)state;
+    write_keys("alice:" ALICE "\n");
+    start_keyed(&keyed, NULL);
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+            calls[i] =
+                (struct web_call){.web = &keyed,
+                                  .method = "POST",
+                                  .path = API "execute",
+                                  .body = "{\"id\":\"again\",\"code\":\"1\"}",
+                                  .header = A};
+            web_begin(&calls[i]);
+        }
+        for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+            web_wait(&calls[i]);
+            web_expect(&calls[i].answer, 200);
+            stage_expect(calls[i].answer.json, "job_id", "again");
+            answer_free(&calls[i].answer);
+        }
+    }
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+/* Its place among the key's jobs is counted until the end of the gateway. */
+static void a_job_that_nobody_runs_does_not_outlive_its_gateway(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE;
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\n");
+    start_keyed(&keyed, NULL);
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"waits\",\"async\":true,\"delay\":600,\"code\":\"1\"}", A,
+            NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
+    assert_int_equal(web_stop(&keyed), 0);
+    web_ask(&web, &a, "DELETE", API "jobs/waits", NULL, NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
 }
 
 /* ---- settings ----------------------------------------------------------- */
@@ -1166,6 +1256,9 @@ int main(void)
         cmocka_unit_test(a_key_sees_its_own_jobs_only),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
+        cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
+        cmocka_unit_test(a_job_that_nobody_runs_does_not_outlive_its_gateway),
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),
         cmocka_unit_test(it_speaks_tls_with_a_certificate),
     };

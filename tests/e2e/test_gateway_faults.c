@@ -334,6 +334,35 @@ static void requests_that_are_none_do_no_harm(void **state)
     expect_healthy();
 }
 
+static void nothing_is_read_behind_a_body_of_doubtful_length(void **state)
+{
+#define HEAD                                                            \
+    "POST " API "execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: " \
+    "application/json\r\n"
+#define BEHIND "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    static const char *const raw[] = {
+        HEAD "Content-Length: 2\r\nContent-Length: 43\r\n\r\n{}" BEHIND,
+        HEAD "Content-Length: 43\r\nContent-Length: 2\r\n\r\n{}" BEHIND,
+        HEAD "Content-Length : 41\r\n\r\n" BEHIND,
+        HEAD "Content-Length: 2\r\nTransfer-Encoding: "
+             "chunked\r\n\r\n0\r\n\r\n" BEHIND,
+        HEAD "Transfer-Encoding : chunked\r\nContent-Length: "
+             "2\r\n\r\n{}" BEHIND,
+        HEAD "Transfer-Encoding: chunked\r\nTransfer-Encoding: "
+             "identity\r\n\r\n0\r\n\r\n" BEHIND,
+    };
+#undef HEAD
+#undef BEHIND
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(raw) / sizeof(*raw); i++) {
+        AUTO_FREE char *said = web_raw(&web, raw[i], strlen(raw[i]), 1000);
+
+        if (!strstr(said, "ambiguous_length") || strstr(said, "200 OK"))
+            fail_msg("%zu: %s", i, said);
+    }
+}
+
 static void a_flood_of_headers_is_refused(void **state)
 {
     static char flood[1 << 20];
@@ -452,6 +481,7 @@ int main(void)
         cmocka_unit_test(a_sigterm_lets_who_waits_have_the_result),
         cmocka_unit_test(after_the_grace_they_are_told_where_to_look),
         cmocka_unit_test(requests_that_are_none_do_no_harm),
+        cmocka_unit_test(nothing_is_read_behind_a_body_of_doubtful_length),
         cmocka_unit_test(a_flood_of_headers_is_refused),
         cmocka_unit_test(who_goes_away_frees_a_place),
         cmocka_unit_test(ten_thousand_idle_connections_are_no_hindrance),

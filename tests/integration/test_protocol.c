@@ -1737,7 +1737,7 @@ static enum dead_answer drop(const char *id)
 static void the_dead_are_listed_newest_first_and_shown_whole(void **state)
 {
     struct worker w;
-    struct seen_dead page = {0}, one = {0}, none = {0};
+    struct seen_dead page = {0}, one = {0}, none = {0}, walked = {0};
     int64_t total = 0;
 
     (void)state;
@@ -1752,6 +1752,11 @@ static void the_dead_are_listed_newest_first_and_shown_whole(void **state)
     assert_non_null(strstr(page.about[0], "\"job_id\":\"b\""));
     assert_non_null(strstr(page.about[1], "\"job_id\":\"a\""));
     assert_string_equal(page.body, "");
+    assert_int_equal(protocol_dead_walk(&protocol, redis, soon(), 1, 5,
+                                        see_dead, &walked, &total),
+                     2);
+    assert_memory_equal(walked.about, page.about, sizeof(page.about));
+    assert_string_equal(walked.body, "1\n2");
     assert_int_equal(
         protocol_dead_show(&protocol, redis, soon(), "a", see_dead, &one), 0);
     assert_string_equal(one.body, "1\n2");

@@ -178,6 +178,22 @@ static void a_server_that_repeats_the_key_does_not_spread_it(void **state)
     assert_non_null(strstr(f->text, "bad key *"));
 }
 
+/* Texts are shortened, maybe in the middle of a key. */
+static void nor_a_part_of_it(void **state)
+{
+    char pad[181], answer[400];
+    const char *script[] = {answer, NULL};
+    struct fixture *f = *state;
+
+    memset(pad, 'x', sizeof(pad) - 1);
+    pad[sizeof(pad) - 1] = '\0';
+    snprintf(answer, sizeof(answer),
+             "HTTP/1.1 401 No\r\n\r\n{\"message\":\"%s%s\"}", pad, KEY);
+    begin(f, script);
+    assert_int_equal(create(f), FAULT_KEY);
+    assert_null(strstr(f->text, "e2b_"));
+}
+
 /* ---- kill ---------------------------------------------------------------- */
 
 static void gone_is_killed(void **state)
@@ -232,6 +248,8 @@ static void a_filter_is_encoded_three_times(void **state)
     assert_string_equal(url.text, "a%2Fb%3A%C3%BC");
 }
 
+#define OURS "\"metadata\":{\"capibox\":\"f1\""
+
 struct found {
     int count;
     struct control_listed last;
@@ -255,10 +273,10 @@ static void a_listing_goes_on_page_by_page(void **state)
 {
     static const char *const script[] = {
         "HTTP/1.1 200 OK\r\nX-Next-Token: a=b/c\r\n\r\n"
-        "[{\"sandboxID\":\"a\"},{\"sandboxID\":\"b\",\"metadata\":null}]",
+        "[{\"sandboxID\":\"a\"," OURS "}},{\"sandboxID\":\"b\"," OURS "}}]",
         "HTTP/1.1 200 OK\r\n\r\n"
-        "[{\"sandboxID\":\"no/id\"},{},7,{\"sandboxID\":\"c\",\"metadata\":{"
-        "\"capibox_worker\":\"w 1\",\"capibox_job\":\"j1\"}}]",
+        "[{\"sandboxID\":\"no/id\"},{},7,{\"sandboxID\":\"c\"," OURS
+        ",\"capibox_worker\":\"w 1\",\"capibox_job\":\"j1\"}}]",
         NULL};
     struct fixture *f = *state;
     struct found found;
@@ -279,7 +297,8 @@ static void a_listing_goes_on_page_by_page(void **state)
 static void what_a_broken_listing_showed_still_counts(void **state)
 {
     static const char *const script[] = {
-        "HTTP/1.1 200 OK\r\nX-Next-Token: x\r\n\r\n[{\"sandboxID\":\"a\"}]",
+        "HTTP/1.1 200 OK\r\nX-Next-Token: x\r\n\r\n[{\"sandboxID\":\"a\"," OURS
+        "}}]",
         "HTTP/1.1 502 Bad\r\n\r\n<html>",
         "HTTP/1.1 200 OK\r\n\r\n{\"x\":{\"sandboxID\":\"a\"}}", NULL};
     struct fixture *f = *state;
@@ -290,6 +309,24 @@ static void what_a_broken_listing_showed_still_counts(void **state)
     assert_int_equal(found.count, 1);
     assert_int_equal(list(f, &found), FAULT_NONSENSE);
     assert_int_equal(found.count, 0); /* no list, no sandboxes */
+}
+
+static void what_others_run_is_never_ours(void **state)
+{
+    static const char *const script[] = {
+        "HTTP/1.1 200 OK\r\n\r\n"
+        "[{\"sandboxID\":\"a\"},{\"sandboxID\":\"b\",\"metadata\":null},"
+        "{\"sandboxID\":\"c\",\"metadata\":{\"capibox\":\"f2\"}},"
+        "{\"sandboxID\":\"d\",\"metadata\":{\"capibox\":1}},"
+        "{\"sandboxID\":\"e\"," OURS "}}]",
+        NULL};
+    struct fixture *f = *state;
+    struct found found;
+
+    begin(f, script);
+    assert_int_equal(list(f, &found), FAULT_NONE);
+    assert_int_equal(found.count, 1);
+    assert_string_equal(found.last.id, "e");
 }
 
 static void a_listing_without_end_ends(void **state)
@@ -368,11 +405,13 @@ int main(void)
         FRESH(an_answer_that_is_no_sandbox_is_nonsense),
         FRESH(a_template_that_is_not_there_is_refused),
         FRESH(a_server_that_repeats_the_key_does_not_spread_it),
+        FRESH(nor_a_part_of_it),
         FRESH(gone_is_killed),
         FRESH(many_are_killed_at_once),
         FRESH(a_filter_is_encoded_three_times),
         FRESH(a_listing_goes_on_page_by_page),
         FRESH(what_a_broken_listing_showed_still_counts),
+        FRESH(what_others_run_is_never_ours),
         FRESH(a_listing_without_end_ends),
         FRESH(an_aborted_slot_ends_its_call_and_all_later_ones),
         FRESH(addresses_are_put_together_or_refused),

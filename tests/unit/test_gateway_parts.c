@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/must.h"
+#include "producer/gateway/errands.h"
 #include "producer/gateway/keys.h"
 #include "producer/gateway/lookup.h"
 #include "producer/gateway/peers.h"
@@ -351,6 +352,19 @@ static void a_file_of_a_result_is_found_by_its_name_alone(void **state)
     cJSON_Delete(result);
 }
 
+/* ---- errands ------------------------------------------------------------ */
+
+/* A request that comes while the last answers go out. */
+static void no_errand_is_taken_after_the_end(void **state)
+{
+    struct errands over = {0};
+    struct errand e = {0};
+
+    (void)state;
+    errands_fini(&over);
+    assert_int_equal(errands_add(&over, &e), -ENOTCONN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +380,7 @@ int main(void)
         cmocka_unit_test(who_had_their_time_is_shut_down),
         cmocka_unit_test(quantiles_are_interpolated_within_buckets),
         cmocka_unit_test(a_file_of_a_result_is_found_by_its_name_alone),
+        cmocka_unit_test(no_errand_is_taken_after_the_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

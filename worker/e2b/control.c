@@ -132,7 +132,8 @@ bool call_slot_aborted(struct call_slot *slot)
 
 /* ---- what all calls share ---------------------------------------------- */
 
-/* A server may repeat what it was sent. */
+/* A server may repeat what it was sent. In its whole answer: of a key that was
+ * cut with the text around it, nobody would know. */
 static void hide_key(const struct control *c, char *text)
 {
     const char *key = c->key + strlen(KEY_HEADER);
@@ -155,8 +156,10 @@ static enum fault ask(const struct control *c, struct call_slot *slot,
     fault = fault_of(call, PLANE_CONTROL);
     text[0] = '\0';
     if (fault != FAULT_NONE) {
+        if (call->answer.text)
+            hide_key(c, call->answer.text);
         fault_text(call, text, CONTROL_TEXT_MAX);
-        hide_key(c, text);
+        hide_key(c, text); /* one that JSON had escaped */
     }
     return fault;
 }
@@ -357,11 +360,17 @@ void control_add_filter(struct strbuf *url, const char *name, const char *value)
     url_encode(url, value, 3);
 }
 
-static void take_listed(const cJSON *item, control_listed_fn *each, void *ctx)
+/* What is found by its metadata is killed: a server that does not heed the
+ * filter must not make us kill what others run on this account. */
+static void take_listed(const cJSON *item, const char *name, const char *value,
+                        control_listed_fn *each, void *ctx)
 {
     const cJSON *meta = cJSON_GetObjectItemCaseSensitive(item, "metadata");
+    const cJSON *has = cJSON_GetObjectItemCaseSensitive(meta, name);
     struct control_listed one;
 
+    if (!cJSON_IsString(has) || strcmp(has->valuestring, value) != 0)
+        return;
     if (!copy_word(item, "sandboxID", one.id, sizeof(one.id)) ||
         !is_sandbox_id(one.id))
         return;
@@ -385,10 +394,8 @@ static enum fault list_page(const struct control *c, struct call_slot *slot,
 
     strbuf_addf(&url, "%s/v2/sandboxes?state=running%%2Cpaused&limit=%d",
                 c->base, LIST_PAGE);
-    if (name) {
-        strbuf_adds(&url, "&metadata=");
-        control_add_filter(&url, name, value);
-    }
+    strbuf_adds(&url, "&metadata=");
+    control_add_filter(&url, name, value);
     if (token[0]) {
         strbuf_adds(&url, "&nextToken=");
         url_encode(&url, token, 1);
@@ -403,7 +410,8 @@ static enum fault list_page(const struct control *c, struct call_slot *slot,
             fault = nonsense(text, "no list of sandboxes");
     }
     if (fault == FAULT_NONE)
-        cJSON_ArrayForEach(item, root) take_listed(item, each, ctx);
+        cJSON_ArrayForEach(item, root)
+            take_listed(item, name, value, each, ctx);
     memcpy(token, call.next_token, sizeof(call.next_token));
     cJSON_Delete(root);
     http_call_fini(&call);

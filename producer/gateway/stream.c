@@ -101,6 +101,12 @@ static ssize_t more(void *ctx, uint64_t at, char *out, size_t max)
 
         memcpy(out, s->out.text + s->sent, n);
         s->sent += n;
+        /* A reader that never quite catches up must not keep what it has. */
+        if (s->sent >= STREAM_BYTES_MAX && s->sent < s->out.len) {
+            s->out.len -= s->sent;
+            memmove(s->out.text, s->out.text + s->sent, s->out.len + 1);
+            s->sent = 0;
+        }
         if (s->sent == s->out.len) {
             strbuf_fini(&s->out);
             s->sent = 0;

@@ -136,12 +136,24 @@ static void note_found(void *ctx, const struct control_listed *one)
         memcpy(f->ids[f->count++], one->id, sizeof(one->id));
 }
 
+/* The worker stops, and its last moments are over. */
+static bool is_over(struct janitor *j)
+{
+    bool over;
+
+    MUST0(pthread_mutex_lock(&j->lock));
+    over = j->quit && clock_ms() > j->quit_by_ms;
+    MUST0(pthread_mutex_unlock(&j->lock));
+    return over;
+}
+
 /* Kills all of them. False: some may be left. */
 static bool kill_found(struct janitor *j, struct found *f)
 {
     bool good[CONTROL_KILLS_MAX], all = true;
+    int done = 0;
 
-    for (int at = 0; at < f->count; at += CONTROL_KILLS_MAX) {
+    for (int at = 0; at < f->count && !is_over(j); at += CONTROL_KILLS_MAX) {
         int count = f->count - at;
 
         if (count > CONTROL_KILLS_MAX)
@@ -149,8 +161,9 @@ static bool kill_found(struct janitor *j, struct found *f)
         control_kill_many(j->control, f->ids + at, count, KILL_CALL_MS, good);
         for (int i = 0; i < count; i++)
             all = all && good[i];
+        done = at + count;
     }
-    return all;
+    return all && done == f->count;
 }
 
 static bool kill_by(struct janitor *j, const char *name, const char *value,

@@ -133,7 +133,8 @@ bool place_is_away(struct place *p, int64_t *again_ms_out)
 
 void place_pause(struct place *p, int64_t ms)
 {
-    int64_t until = clock_ms() + ms;
+    int64_t until =
+        clock_ms() + (ms < PLACE_PAUSE_MAX_MS ? ms : PLACE_PAUSE_MAX_MS);
 
     MUST0(pthread_mutex_lock(&p->lock));
     if (p->paused_till_ms < until)

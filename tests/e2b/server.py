@@ -172,15 +172,11 @@ class Connection:
     # Ways to end.
 
     def reset(self) -> None:
-        sock = self.writer.get_extra_info("socket")
-        if sock is None:  # lost before its handshake was over
-            self.abort()
-            return
-        try:
+        # Closed already, or lost before its handshake was over.
+        with contextlib.suppress(OSError, AttributeError):
+            sock = self.writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                             struct.pack("ii", 1, 0))
-        except OSError:
-            pass
         self.abort()
 
     def abort(self) -> None:

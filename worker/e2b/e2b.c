@@ -10,60 +10,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/must.h"
 #include "worker/backend.h"
 #include "worker/e2b/collect.h"
-#include "worker/e2b/guest.h"
-#include "worker/e2b/janitor.h"
-#include "worker/e2b/place.h"
+#include "worker/e2b/e2b_impl.h"
+#include "worker/e2b/placing.h"
 #include "worker/e2b/prelude.h"
 #include "worker/e2b/run.h"
 
 /* E2B kills a sandbox that nobody did: this long after the job's timeout. */
-#define TTL_MARGIN_S     120
-#define CREATE_TRIES     3
-#define PAUSE_MS         500   /* doubled for each further try, with jitter */
-#define ACCOUNT_MS       10000 /* for one of our own to end */
-#define ACCOUNT_SLICE_MS 250
-#define PUT_OFF_MS       2000  /* a job that found no place */
-#define RATE_MS_MAX      15000 /* longer than this, the job waits in its queue */
-#define DELETE_HURRY_MS  3000
-#define DELETE_TRIES     3
-#define DELETE_MS        10000
-#define NONCE_CHARS      24
+#define TTL_MARGIN_S    120
+#define PAUSE_MS        500 /* before a further DELETE, doubled for each */
+#define DELETE_HURRY_MS 3000
+#define DELETE_TRIES    3
+#define DELETE_MS       10000
 /* Code in a microVM has but its stream to harm a worker with: that of fifty
  * jobs need not wait for minutes. */
 #define PROBATION_MS 500
-
-enum interruption { NOT_INTERRUPTED, CANCELLED, ABANDONED };
-
-struct backend {
-    struct http *http;
-    struct control control;
-    struct guest_route route;
-    struct place place;
-    struct janitor *janitor;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    /* Guarded by lock; broadcast changed when a sandbox leaves. */
-    struct sandbox *sandboxes;
-    bool closed; /* kill_all() until resume() */
-    char fleet[CONTROL_VALUE_MAX + 1], wid[WORKER_ID_MAX + 1];
-};
-
-struct sandbox {
-    struct backend *backend;
-    const struct job *job; /* borrowed */
-    const struct spec *spec;
-    struct guest guest;
-    bool exists;            /* create said so */
-    atomic_int interrupted; /* enum interruption; only ever grows */
-    struct sandbox *next;   /* guarded by the backend's lock */
-};
 
 /* ---- the list of sandboxes --------------------------------------------- */
 
@@ -177,28 +143,8 @@ static void e2b_close(struct backend *be)
 
 /* ---- create ------------------------------------------------------------ */
 
-static uint32_t noise(void)
-{
-    uint32_t n = 0;
-
-    if (getrandom(&n, sizeof(n), GRND_NONBLOCK) < 0)
-        n = (uint32_t)clock_us();
-    return n;
-}
-
-static int64_t jittered(int64_t ms)
-{
-    return ms / 2 + noise() % (uint32_t)(ms / 2 + 1);
-}
-
-/* For what must not be sooner. */
-static int64_t jittered_up(int64_t ms)
-{
-    return ms + noise() % (uint32_t)(ms / 2 + 1);
-}
-
 /* Our failure, or nobody's when the run was given up. */
-static int fail(struct sandbox *sb, struct outcome *o, int rc)
+int e2b_fail(struct sandbox *sb, struct outcome *o, int rc)
 {
     if (atomic_load(&sb->interrupted) == ABANDONED)
         rc = -ECANCELED;
@@ -206,10 +152,10 @@ static int fail(struct sandbox *sb, struct outcome *o, int rc)
     return rc;
 }
 
-static int cancelled(struct sandbox *sb, struct outcome *o)
+int e2b_cancelled(struct sandbox *sb, struct outcome *o)
 {
     if (atomic_load(&sb->interrupted) != CANCELLED)
-        return fail(sb, o, -ECANCELED);
+        return e2b_fail(sb, o, -ECANCELED);
     o->verdict = VERDICT_CANCELLED;
     outcome_error(o, o->code_started ? "cancelled while it ran"
                                      : "cancelled before it started");
@@ -220,219 +166,8 @@ static int cancelled(struct sandbox *sb, struct outcome *o)
  * given up, else ours. */
 static int ended_badly(struct sandbox *sb, struct outcome *o, int rc)
 {
-    return call_slot_aborted(&sb->guest.slot) ? cancelled(sb, o)
-                                              : fail(sb, o, rc);
-}
-
-/* Back to its queue: nothing was done for it, nothing is used up. */
-static int put_off(struct outcome *o, int64_t wait_ms, const char *text)
-{
-    o->put_off_ms = jittered_up(wait_ms > PUT_OFF_MS ? wait_ms : PUT_OFF_MS);
-    outcome_error(o, "no sandbox from E2B now: %s", text);
-    return -EAGAIN;
-}
-
-static const struct template_variant *
-choose_variant(const struct sandbox *sb, struct template_variant *named)
-{
-    const char *asked = sb->job->wants.template_name;
-
-    if (!asked)
-        return template_variant(sb->spec->tpl, &sb->spec->limits);
-    /* The job knows its template; of its size we know nothing. */
-    *named = (struct template_variant){.template_id = (char *)(uintptr_t)asked};
-    return named;
-}
-
-static int reject_size(const struct sandbox *sb, struct outcome *o)
-{
-    const struct template *tpl = sb->spec->tpl;
-    const struct template_variant *most = &tpl->variants[tpl->nvariants - 1];
-
-    o->verdict = VERDICT_REJECTED;
-    outcome_error(o,
-                  "requirements: %lld MB and %d %% CPU are more than any E2B "
-                  "variant of template \"%s\" has (the largest: %lld MB, %d "
-                  "vCPU); ask for less, or have a larger one built and listed "
-                  "in e2b.variants",
-                  (long long)(sb->spec->limits.memory_bytes >> 20),
-                  sb->spec->limits.cpu_percent, tpl->id,
-                  (long long)(most->memory_bytes >> 20), most->vcpu);
-    return 0;
-}
-
-static int reject_refused(const struct sandbox *sb,
-                          const struct control_create *want, const char *text,
-                          struct outcome *o)
-{
-    o->verdict = VERDICT_REJECTED;
-    if (strstr(text, "imeout"))
-        outcome_error(o,
-                      "timeout: E2B refuses a sandbox for %d s: %s; give less",
-                      want->ttl_s, text);
-    else
-        outcome_error(o, "%s: E2B refuses a sandbox of its template \"%s\": %s",
-                      sb->job->wants.template_name
-                          ? "requirements.template_name"
-                          : "template",
-                      want->template_id, text);
-    return 0;
-}
-
-/* The plan caps a sandbox's life ("Timeout cannot be greater than 1 hours"):
- * without our margin the job may still fit. */
-static bool shorten_ttl(const struct sandbox *sb, struct control_create *want,
-                        const char *text)
-{
-    const char *cap = strstr(text, "cannot be greater than ");
-    double most_s =
-        cap ? atof(cap + strlen("cannot be greater than ")) * 3600 : 0;
-
-    if (most_s * 1000 < (double)sb->spec->limits.timeout_ms ||
-        most_s >= want->ttl_s)
-        return false;
-    want->ttl_s = (int)most_s;
-    return true;
-}
-
-/* In short waits, as it may be given up meanwhile. */
-static bool wait_for_departure(struct sandbox *sb, int64_t seen)
-{
-    struct place *place = &sb->backend->place;
-    int64_t now, until = clock_ms() + ACCOUNT_MS;
-
-    while (!call_slot_aborted(&sb->guest.slot) && place_alive(place) > 0 &&
-           (now = clock_ms()) < until)
-        if (place_wait(place, seen, now + ACCOUNT_SLICE_MS))
-            return true;
-    return false;
-}
-
-/* After a create that did not give a sandbox: 1 try again, else the end. */
-static int after_refusal(struct sandbox *sb, enum fault fault, int try,
-                         int retry_after_s, int64_t departures)
-{
-    struct backend *be = sb->backend;
-    int64_t pause = PAUSE_MS << try;
-
-    if (try + 1 == CREATE_TRIES)
-        return 0;
-    if (fault == FAULT_ACCOUNT) {
-        place_lower(&be->place);
-        if (wait_for_departure(sb, departures))
-            return 1;
-        pause = 1000 << try;
-    }
-    if (fault == FAULT_RATE)
-        pause =
-            retry_after_s >= 0 ? retry_after_s * INT64_C(1000) : 1000 << try;
-    if (pause > RATE_MS_MAX)
-        return 0;
-    /* Never sooner than it asked for. */
-    return call_slot_nap(&sb->guest.slot, jittered_up(pause));
-}
-
-static int give_up(struct sandbox *sb, enum fault fault, int retry_after_s,
-                   const char *text, struct outcome *o)
-{
-    int64_t again = 0;
-
-    /* A team that is blocked waits for its operator, as one without a key. */
-    if (fault == FAULT_KEY || fault == FAULT_FORBIDDEN || fault == FAULT_RATE ||
-        fault == FAULT_ACCOUNT || fault == FAULT_CONFLICT)
-        return put_off(o, retry_after_s * INT64_C(1000), text);
-    /* E2B as a whole is away, or it is this job that cannot be placed. */
-    if (place_is_away(&sb->backend->place, &again) || fault == FAULT_AWAY)
-        return put_off(o, again, text);
-    outcome_error(o, "no sandbox from E2B: %s", text);
-    return fail(sb, o, -EIO);
-}
-
-static void make_nonce(char out[NONCE_CHARS + 1])
-{
-    static const char digits[] = "0123456789abcdef";
-    unsigned char bytes[NONCE_CHARS / 2];
-
-    if (getrandom(bytes, sizeof(bytes), 0) < 0)
-        memcpy(bytes, &(int64_t){clock_us()}, sizeof(int64_t));
-    for (size_t i = 0; i < NONCE_CHARS; i++)
-        out[i] = digits[bytes[i / 2] >> (i % 2 * 4) & 15];
-    out[NONCE_CHARS] = '\0';
-}
-
-/* What create said, for all jobs. A template that the job itself named is its
- * own affair: nobody else's jobs wait because of it. */
-static enum fault note_create(struct sandbox *sb, enum fault fault,
-                              int retry_after_s, const char *text)
-{
-    struct place *place = &sb->backend->place;
-    bool named = sb->job->wants.template_name != NULL;
-    enum fault noted = fault;
-
-    if (named && fault == FAULT_FORBIDDEN)
-        return FAULT_REFUSED;
-    if (named && fault != FAULT_KEY && fault_is_outage(fault))
-        noted = FAULT_ABORTED;
-    place_note(place, PLANE_CONTROL, noted, text);
-    if (fault == FAULT_RATE && retry_after_s > 0)
-        place_pause(place, retry_after_s * INT64_C(1000));
-    return fault;
-}
-
-/* One try. */
-static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
-                              int *retry_after_s, char *text)
-{
-    struct backend *be = sb->backend;
-    struct control_sandbox made;
-    char nonce[NONCE_CHARS + 1];
-    enum fault fault;
-
-    make_nonce(nonce);
-    want->meta[3] = (struct control_meta){"capibox_create", nonce};
-    fault = control_create(&be->control, want, &sb->guest.slot, &made,
-                           retry_after_s, text);
-    fault = note_create(sb, fault, *retry_after_s, text);
-    if (fault == FAULT_UNSURE || fault == FAULT_NONSENSE ||
-        fault == FAULT_ABORTED)
-        janitor_lost(be->janitor, nonce);
-    if (fault != FAULT_NONE)
-        return fault;
-    guest_found(&sb->guest, &made);
-    sb->exists = true;
-    place_entered(&be->place);
-    return FAULT_NONE;
-}
-
-static int place_sandbox(struct sandbox *sb, struct control_create *want,
-                         struct outcome *o)
-{
-    char text[CONTROL_TEXT_MAX] = "";
-    int retry_after_s = -1;
-    enum fault fault = FAULT_AWAY;
-    int64_t again;
-
-    for (int try = 0;; try++) {
-        int64_t departures = place_departures(&sb->backend->place);
-
-        if (!place_admits(&sb->backend->place, &again))
-            return put_off(o, again, text[0] ? text : "it does not answer");
-        fault = ask_for_one(sb, want, &retry_after_s, text);
-        if (fault == FAULT_NONE)
-            return 0;
-        if (fault == FAULT_ABORTED || call_slot_aborted(&sb->guest.slot))
-            return cancelled(sb, o);
-        if (fault == FAULT_REFUSED && shorten_ttl(sb, want, text))
-            continue;
-        if (fault == FAULT_REFUSED)
-            return reject_refused(sb, want, text, o);
-        if (fault == FAULT_KEY || fault == FAULT_FORBIDDEN ||
-            !after_refusal(sb, fault, try, retry_after_s, departures))
-            break;
-    }
-    if (call_slot_aborted(&sb->guest.slot))
-        return cancelled(sb, o);
-    return give_up(sb, fault, retry_after_s, text, o);
+    return call_slot_aborted(&sb->guest.slot) ? e2b_cancelled(sb, o)
+                                              : e2b_fail(sb, o, rc);
 }
 
 /* After a call that ran no code, to a sandbox that never answered: back to the
@@ -447,7 +182,7 @@ static int not_reached(struct sandbox *sb, enum fault fault, const char *text,
     if (fault_is_outage(fault) &&
         (place_is_away(place, &again) || fault == FAULT_AWAY)) {
         o->verdict = VERDICT_NONE;
-        return put_off(o, again, text);
+        return placing_put_off(o, again, text);
     }
     return rc;
 }
@@ -493,7 +228,7 @@ static int create_with(struct sandbox *sb,
     want.meta[0] = (struct control_meta){"capibox", fleet};
     want.meta[1] = (struct control_meta){"capibox_worker", wid};
     want.meta[2] = (struct control_meta){"capibox_job", sb->job->id};
-    rc = place_sandbox(sb, &want, o);
+    rc = placing_ask(sb, &want, o);
     if (!sb->exists)
         return rc;
     snprintf(o->sandbox_id, sizeof(o->sandbox_id), "%s", sb->guest.sandbox.id);
@@ -523,9 +258,9 @@ static int e2b_create(struct backend *be, const struct job *job,
     guest_init(&sb->guest, &be->control, &be->route);
     sb->guest.answered = note_answer;
     sb->guest.ctx = sb;
-    variant = choose_variant(sb, &named);
+    variant = placing_variant(sb, &named);
     if (!variant) {
-        rc = reject_size(sb, o);
+        rc = placing_reject_size(sb, o);
         free_sandbox(sb);
         return rc;
     }
@@ -557,15 +292,15 @@ static int e2b_run(struct sandbox *sb, const struct run_sink *sink,
         return 0;
     if (call_slot_aborted(&sb->guest.slot)) {
         o->code_started = false;
-        return cancelled(sb, o);
+        return e2b_cancelled(sb, o);
     }
     o->code_started = true;
     rc = run_code(&sb->guest, sb->job, sb->spec, sink, o, &end);
     if (end.fault == FAULT_ABORTED)
-        return cancelled(sb, o);
+        return e2b_cancelled(sb, o);
     if (!sb->guest.heard)
         rc = not_reached(sb, end.fault, end.text, o, rc);
-    return rc < 0 && rc != -EAGAIN ? fail(sb, o, rc) : rc;
+    return rc < 0 && rc != -EAGAIN ? e2b_fail(sb, o, rc) : rc;
 }
 
 static int e2b_collect(struct sandbox *sb, struct outcome *o)
@@ -595,7 +330,7 @@ static void e2b_destroy(struct sandbox *sb, struct outcome *o)
 
     for (int try = 0; try < tries && fault != FAULT_NONE; try++) {
         if (try > 0)
-            call_slot_nap(&sb->guest.slot, jittered(PAUSE_MS << try));
+            call_slot_nap(&sb->guest.slot, placing_jitter(PAUSE_MS << try));
         fault = control_kill(&be->control, NULL, sb->guest.sandbox.id,
                              hurry ? DELETE_HURRY_MS : DELETE_MS, text);
     }

@@ -12,6 +12,9 @@
 #include "tests/support/e2b_stage.h"
 
 #define AWAY_MS 10000
+/* A pause of the breaker that began just before, and jobs put off for half as
+ * much again. */
+#define BACK_MS 45000
 #define SLEEPS(seconds) \
     "\"code\":\"import time\\nprint(1)\\ntime.sleep(" seconds ")\""
 
@@ -25,7 +28,7 @@ static void tell(struct e2b_stage *s, const char *command)
 /* All end well at their first attempt, soon after it is back. */
 static void jobs_wait_for_it(struct e2b_stage *s, const char *prefix)
 {
-    e2b_stage_expect_all(s, prefix, 20, "ok", 20000);
+    e2b_stage_expect_all(s, prefix, 20, "ok", BACK_MS);
     assert_int_equal(rig_stat(&s->rig, "dead"), 0);
     assert_int_equal(rig_stat(&s->rig, "retries"), 0);
 }

@@ -1,23 +1,10 @@
 /* common/backoff.c -- how long to wait before the next reconnect. */
-#include <stdint.h>
-#include <sys/random.h>
-
-#include "common/clock.h"
+#include "common/noise.h"
 #include "common/redis.h"
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_CAP_MS   5000
 #define BACKOFF_DOUBLING 7 /* 50 ms << 7 is past the cap */
-
-static uint64_t random_number(void)
-{
-    uint64_t number;
-
-    /* Without entropy the clock still keeps workers apart. */
-    if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
-        number = (uint64_t)clock_us();
-    return number;
-}
 
 int backoff_next_ms(struct backoff *b)
 {
@@ -32,7 +19,7 @@ int backoff_next_ms(struct backoff *b)
     if (span_ms > BACKOFF_CAP_MS)
         span_ms = BACKOFF_CAP_MS;
     /* Full jitter: a fleet that lost its server does not come back as one. */
-    return 1 + (int)(random_number() % span_ms);
+    return 1 + (int)(noise() % span_ms);
 }
 
 void backoff_reset(struct backoff *b)

@@ -626,6 +626,11 @@ int json_text(cJSON *item, const char *field, size_t most, char **out,
     return 0;
 }
 
+const char *json_member(const cJSON *object, const char *name)
+{
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
 void json_texts_free(char **texts)
 {
     for (char **text = texts; text && *text; text++)

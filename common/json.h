@@ -94,6 +94,9 @@ int json_texts(cJSON *item, const char *field, size_t most, size_t bytes_most,
                json_take_fn *take, char ***out, struct complaint *why);
 void json_texts_free(char **texts);
 
+/* The text of a member, borrowed; NULL if there is none, or it is no text. */
+const char *json_member(const cJSON *object, const char *name);
+
 /* ---- writing: appended without a tree and without printf ---------------- */
 
 /* A string literal as it stands. */

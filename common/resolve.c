@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "common/cond.h"
 #include "common/must.h"
 
 struct lookup {
@@ -41,7 +41,6 @@ static int explain(int status, const char **why_out)
 static struct lookup *lookup_create(const char *host, const char *port)
 {
     struct lookup *l = calloc(1, sizeof(*l));
-    pthread_condattr_t attr;
 
     if (!l)
         return NULL;
@@ -55,10 +54,7 @@ static struct lookup *lookup_create(const char *host, const char *port)
     }
     l->holders = 1;
     MUST0(pthread_mutex_init(&l->lock, NULL));
-    MUST0(pthread_condattr_init(&attr));
-    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
-    MUST0(pthread_cond_init(&l->changed, &attr));
-    MUST0(pthread_condattr_destroy(&attr));
+    cond_init(&l->changed);
     return l;
 }
 
@@ -120,13 +116,11 @@ static int lookup_start(struct lookup *l)
 static int lookup_wait(struct lookup *l, int64_t deadline_ms,
                        struct addrinfo **list_out, const char **why_out)
 {
-    struct timespec until = {.tv_sec = deadline_ms / 1000,
-                             .tv_nsec = deadline_ms % 1000 * 1000000};
     int rc = 0;
 
     MUST0(pthread_mutex_lock(&l->lock));
     while (!l->done && rc == 0)
-        rc = -pthread_cond_timedwait(&l->changed, &l->lock, &until);
+        rc = cond_wait_until(&l->changed, &l->lock, deadline_ms);
     if (l->done)
         rc = l->status ? explain(l->status, why_out) : 0;
     else

@@ -718,7 +718,7 @@ static int check_domain(const char *domain, struct complaint *why)
     size_t len = strspn(domain, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                 "abcdefghijklmnopqrstuvwxyz0123456789-.");
 
-    if (domain[len] == ':')
+    if (len > 0 && domain[len] == ':' && domain[len + 1])
         len += 1 + strspn(domain + len + 1, "0123456789");
     if (len > 0 && domain[len] == '\0')
         return 0;

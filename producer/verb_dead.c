@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/job.h"
+#include "common/json.h"
 #include "producer/begin.h"
 #include "producer/exits.h"
 #include "producer/text.h"
@@ -51,8 +52,7 @@ static int all_pages(struct dead *d, protocol_dead_fn *take)
 
 static const char *text_of(const cJSON *about, const char *name)
 {
-    const char *text =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(about, name));
+    const char *text = json_member(about, name);
 
     return text ? text : "?";
 }

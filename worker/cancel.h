@@ -2,7 +2,7 @@
  *
  * A job is listed from the moment its start mark is sent: a cancel that Redis
  * saw before the mark is answered with the mark; one that comes later finds the
- * job on this list, by the channel (control.h) or with a heartbeat.
+ * job on this list, by the channel (listener.h) or with a heartbeat.
  *
  * Memory:   struct cancellable lies in the delivery it belongs to.
  * Threads:  any, but for init and fini. The lock is held over ops->interrupt(),

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/must.h"
+#include "common/noise.h"
 #include "worker/delivery.h"
 
 /* The first try after capibox's own failure, doubled for each further one. */
@@ -43,13 +43,10 @@ static int64_t retry_delay_ms(const struct delivery *d)
 {
     int attempt = delivery_attempts_used(d);
     int64_t delay = RETRY_FIRST_MS << (attempt < 6 ? attempt : 6);
-    uint32_t noise = 0;
 
     if (delay > RETRY_MOST_MS)
         delay = RETRY_MOST_MS;
-    if (getrandom(&noise, sizeof(noise), GRND_NONBLOCK) < 0)
-        noise = 0; /* jitter is a courtesy */
-    return delay / 2 + noise % (uint32_t)(delay / 2);
+    return delay / 2 + noise() % (uint32_t)(delay / 2);
 }
 
 /* Hands it back to the exchange thread, which owns what follows. */

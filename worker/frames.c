@@ -329,13 +329,6 @@ static char *copy_text(const char *text, size_t max)
     return strndup(text, size);
 }
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
 static int set_error(struct outcome *o, const char *name, const char *value,
                      const char *traceback)
 {
@@ -362,9 +355,9 @@ static int finish_error(struct frames *f)
     error = cJSON_ParseWithLength(f->payload.text, f->payload.len);
     if (!error)
         return -ENOMEM;
-    name = text_of(error, "name");
-    value = text_of(error, "value");
-    traceback = text_of(error, "traceback");
+    name = json_member(error, "name");
+    value = json_member(error, "value");
+    traceback = json_member(error, "traceback");
     if (name && value && traceback) {
         rc = set_error(f->o, name, value, traceback);
         f->has_error = true;

@@ -10,10 +10,10 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/must.h"
-#include "worker/control.h"
 #include "worker/exchange.h"
 #include "worker/executor.h"
 #include "worker/keeper.h"
+#include "worker/listener.h"
 
 /* Once everything was killed or has ended: to say so to Redis. */
 #define LAST_WORDS_MS 5000
@@ -23,7 +23,7 @@ struct service {
     struct worker w;
     struct exchange *exchange;
     struct keeper *keeper;
-    struct control *control;
+    struct listener *listener;
     struct executors *executors;
 };
 
@@ -79,7 +79,7 @@ static int start_threads(struct service *s)
     if (rc == 0)
         rc = keeper_start(&s->w, &s->keeper);
     if (rc == 0)
-        rc = control_start(&s->w, &s->control);
+        rc = listener_start(&s->w, &s->listener);
     return rc;
 }
 
@@ -197,7 +197,7 @@ int service_stop(struct service *s)
     admission_close(&s->w.admission);
     runqueue_close(&s->w.runqueue);
     executors_join(s->executors);
-    control_join(s->control);
+    listener_join(s->listener);
     if (s->exchange)
         held = exchange_join(s->exchange);
     keeper_join(s->keeper);

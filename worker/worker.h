@@ -2,11 +2,13 @@
  *
  *   main        parses, wires, waits for signals
  *   exchange    the only thread on the queue: claims, finishes, live output
- *   control     hears of cancels
+ *   listener    hears of cancels
  *   keeper      lease, reaping of dead peers, due jobs, this worker's card
  *   executors   one sandbox each at a time: create, run, collect, destroy
  *
- * Locks are leaves: no thread holds two of them.
+ * Locks are leaves, but for one order: the list of cancellable jobs
+ * (cancel.h), or a backend's list of sandboxes, and then what a backend locks
+ * to interrupt one sandbox.
  */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H

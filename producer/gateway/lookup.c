@@ -137,13 +137,6 @@ void lookup_job(struct request *r)
 
 /* ---- files -------------------------------------------------------------- */
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
 static bool take_base64(const char *text, struct lookup_found *out)
 {
     size_t bad;
@@ -176,14 +169,14 @@ static bool find_file(const cJSON *files, const char *path,
 
     cJSON_ArrayForEach(file, files)
     {
-        const char *name = text_of(file, "path");
+        const char *name = json_member(file, "path");
 
         if (!name || strcmp(name, path) != 0)
             continue;
-        out->skipped = text_of(file, "skipped");
-        take_type(text_of(file, "mime"), out);
+        out->skipped = json_member(file, "skipped");
+        take_type(json_member(file, "mime"), out);
         return out->skipped ||
-               take_base64(text_of(file, "content_base64"), out);
+               take_base64(json_member(file, "content_base64"), out);
     }
     return false;
 }
@@ -218,7 +211,7 @@ static bool find_displayed(const cJSON *results, const char *path,
         return false;
     number = strtol(path + 7, &ending, 10);
     for (size_t i = 0; number > 0 && i < sizeof(forms) / sizeof(*forms); i++) {
-        const char *data = text_of(
+        const char *data = json_member(
             cJSON_GetArrayItem(results, (int)(number - 1)), forms[i].form);
 
         if (strcmp(ending, forms[i].ending) != 0 || !data)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/must.h"
 
 struct backend {
@@ -71,15 +72,12 @@ static int null_open(const struct settings *settings,
                      struct backend **backend_out, struct complaint *why)
 {
     struct backend *b = calloc(1, sizeof(*b));
-    pthread_condattr_t attr;
 
     (void)settings;
     if (!b)
         return complain(why, NULL, "no memory");
     MUST0(pthread_mutex_init(&b->lock, NULL));
-    MUST0(pthread_condattr_init(&attr));
-    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
-    MUST0(pthread_cond_init(&b->changed, &attr));
+    cond_init(&b->changed);
     *backend_out = b;
     return 0;
 }
@@ -125,14 +123,12 @@ static int null_create(struct backend *b, const struct job *job,
 static int nap(struct sandbox *s, int64_t ms)
 {
     struct backend *b = s->backend;
-    int64_t until = clock_us() + ms * 1000;
-    struct timespec at = {.tv_sec = until / 1000000,
-                          .tv_nsec = until % 1000000 * 1000};
+    int64_t deadline = clock_ms() + ms;
     int rc = 0;
 
     MUST0(pthread_mutex_lock(&b->lock));
     while (!b->killed && !s->cancelled && rc == 0)
-        rc = pthread_cond_timedwait(&b->changed, &b->lock, &at);
+        rc = cond_wait_until(&b->changed, &b->lock, deadline);
     rc = b->killed ? -ECANCELED : s->cancelled;
     MUST0(pthread_mutex_unlock(&b->lock));
     return rc;

@@ -602,6 +602,8 @@ static void what_e2b_needs_is_checked_for_that_backend(void **state)
         {"e2b_0af9", "https://e2b.app", "", "", "E2B_DOMAIN"},
         {"e2b_0af9", "e2b.app/x", "", "", "E2B_DOMAIN"},
         {"e2b_0af9", "e2b.app:12x", "", "", "E2B_DOMAIN"},
+        {"e2b_0af9", "e2b.app:", "", "", "E2B_DOMAIN"},
+        {"e2b_0af9", ":443", "", "", "E2B_DOMAIN"},
         {"e2b_0af9", "a@b", "", "", "E2B_DOMAIN"},
         /* The key would go over the line for all to read. */
         {"e2b_0af9", "", "http://api.e2b.app", "", "E2B_API_URL"},

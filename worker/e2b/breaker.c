@@ -46,8 +46,6 @@ void breaker_bad(struct breaker *b, int64_t now_ms, uint32_t noise,
         return;
     if (b->pause_ms == 0)
         b->pause_ms = BREAKER_PAUSE_MS;
-    if (b->opened_at_ms == 0)
-        b->opened_at_ms = now_ms;
     b->state = BREAKER_OPEN;
     b->until_ms =
         now_ms + b->pause_ms / 2 + noise % (uint32_t)(b->pause_ms / 2 + 1);

@@ -25,12 +25,11 @@ enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 
 struct breaker {
     enum breaker_state state;
-    int failures;         /* in a row */
-    int64_t pause_ms;     /* of the next opening */
-    int64_t until_ms;     /* open: when it may be tried; half open: when the
-                             one let through counts as lost */
-    int64_t opened_at_ms; /* since when it is not closed; 0: it is */
-    char why[160];        /* the last failure */
+    int failures;     /* in a row */
+    int64_t pause_ms; /* of the next opening */
+    int64_t until_ms; /* open: when it may be tried; half open: when the
+                         one let through counts as lost */
+    char why[160];    /* the last failure */
 };
 
 const char *breaker_name(enum breaker_state state); /* "closed", … */

@@ -51,9 +51,9 @@ static int add_match(struct search *s, const char *path, int64_t size,
 
 static const char *text_of(const cJSON *entry, const char *name)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(entry, name);
+    const char *text = json_member(entry, name);
 
-    return cJSON_IsString(item) ? item->valuestring : "";
+    return text ? text : "";
 }
 
 /* int64 is a text in proto3's JSON. */

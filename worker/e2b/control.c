@@ -8,7 +8,6 @@
 
 #include "common/clock.h"
 #include "common/json.h"
-#include "common/must.h"
 
 #define LIST_PAGE  100
 #define KEY_HEADER "X-API-Key: "
@@ -34,100 +33,6 @@ int control_init(struct control *c, const struct settings *s, struct http *http)
         return -EINVAL;
     size = snprintf(c->domain, sizeof(c->domain), "%s", s->e2b_domain);
     return size < 0 || (size_t)size >= sizeof(c->domain) ? -EINVAL : 0;
-}
-
-/* ---- a call that another thread may end -------------------------------- */
-
-void call_slot_init(struct call_slot *slot)
-{
-    pthread_condattr_t attr;
-
-    *slot = (struct call_slot){.call = NULL};
-    MUST0(pthread_mutex_init(&slot->lock, NULL));
-    MUST0(pthread_condattr_init(&attr));
-    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
-    MUST0(pthread_cond_init(&slot->changed, &attr));
-    pthread_condattr_destroy(&attr);
-}
-
-void call_slot_fini(struct call_slot *slot)
-{
-    pthread_cond_destroy(&slot->changed);
-    pthread_mutex_destroy(&slot->lock);
-}
-
-static bool slot_take(struct call_slot *slot, struct http_call *call)
-{
-    bool free;
-
-    MUST0(pthread_mutex_lock(&slot->lock));
-    free = !slot->aborted;
-    if (free)
-        slot->call = call;
-    MUST0(pthread_mutex_unlock(&slot->lock));
-    return free;
-}
-
-static void slot_leave(struct call_slot *slot)
-{
-    MUST0(pthread_mutex_lock(&slot->lock));
-    slot->call = NULL;
-    MUST0(pthread_mutex_unlock(&slot->lock));
-}
-
-int call_slot_do(struct call_slot *slot, struct http *http,
-                 struct http_call *call)
-{
-    int rc;
-
-    if (!slot)
-        return http_do(http, call);
-    if (!slot_take(slot, call)) {
-        call->trouble = HTTP_ABORTED;
-        call->sent = false;
-        snprintf(call->error, sizeof(call->error), "given up");
-        return call->rc = -ECANCELED;
-    }
-    rc = http_do(http, call);
-    slot_leave(slot);
-    return rc;
-}
-
-void call_slot_abort(struct call_slot *slot, struct http *http)
-{
-    MUST0(pthread_mutex_lock(&slot->lock));
-    slot->aborted = true;
-    MUST0(pthread_cond_broadcast(&slot->changed));
-    /* The call cannot return while its slot is locked. */
-    if (slot->call)
-        http_abort(http, slot->call);
-    MUST0(pthread_mutex_unlock(&slot->lock));
-}
-
-bool call_slot_nap(struct call_slot *slot, int64_t ms)
-{
-    int64_t end = clock_ms() + ms;
-    struct timespec until = {.tv_sec = end / 1000,
-                             .tv_nsec = end % 1000 * 1000000};
-    int rc = 0;
-    bool aborted;
-
-    MUST0(pthread_mutex_lock(&slot->lock));
-    while (!slot->aborted && rc == 0)
-        rc = pthread_cond_timedwait(&slot->changed, &slot->lock, &until);
-    aborted = slot->aborted;
-    MUST0(pthread_mutex_unlock(&slot->lock));
-    return !aborted;
-}
-
-bool call_slot_aborted(struct call_slot *slot)
-{
-    bool aborted;
-
-    MUST0(pthread_mutex_lock(&slot->lock));
-    aborted = slot->aborted;
-    MUST0(pthread_mutex_unlock(&slot->lock));
-    return aborted;
 }
 
 /* ---- what all calls share ---------------------------------------------- */
@@ -337,27 +242,11 @@ void control_kill_many(const struct control *c, char (*ids)[CONTROL_ID_MAX + 1],
 
 /* ---- list -------------------------------------------------------------- */
 
-void url_encode(struct strbuf *out, const char *text, int times)
-{
-    for (const char *c = text; *c; c++) {
-        if ((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') ||
-            (*c >= 'A' && *c <= 'Z') || strchr("-._~", *c)) {
-            strbuf_addc(out, *c);
-            continue;
-        }
-        /* Encoded again, "%" itself becomes "%25" each time. */
-        strbuf_addc(out, '%');
-        for (int i = 1; i < times; i++)
-            strbuf_adds(out, "25");
-        strbuf_addf(out, "%02X", (unsigned char)*c);
-    }
-}
-
 void control_add_filter(struct strbuf *url, const char *name, const char *value)
 {
-    url_encode(url, name, 3);
+    http_encode(url, name, 3);
     strbuf_adds(url, "%3D");
-    url_encode(url, value, 3);
+    http_encode(url, value, 3);
 }
 
 /* What is found by its metadata is killed: a server that does not heed the
@@ -376,8 +265,6 @@ static void take_listed(const cJSON *item, const char *name, const char *value,
         return;
     if (!copy_word(meta, "capibox_worker", one.worker, sizeof(one.worker)))
         one.worker[0] = '\0';
-    if (!copy_word(meta, "capibox_job", one.job, sizeof(one.job)))
-        one.job[0] = '\0';
     each(ctx, &one);
 }
 
@@ -398,7 +285,7 @@ static enum fault list_page(const struct control *c, struct call_slot *slot,
     control_add_filter(&url, name, value);
     if (token[0]) {
         strbuf_adds(&url, "&nextToken=");
-        url_encode(&url, token, 1);
+        http_encode(&url, token, 1);
     }
     call.url = url.text;
     if (url.failed)
@@ -460,7 +347,7 @@ enum fault control_find_template(const struct control *c, const char *name,
     enum fault fault;
 
     strbuf_addf(&url, "%s/templates/aliases/", c->base);
-    url_encode(&url, name, 1);
+    http_encode(&url, name, 1);
     if (url.failed)
         return nonsense(text, "no memory");
     call.url = url.text;

@@ -10,7 +10,6 @@
 #ifndef WORKER_E2B_CONTROL_H
 #define WORKER_E2B_CONTROL_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,6 +17,7 @@
 #include "common/strbuf.h"
 #include "worker/e2b/fault.h"
 #include "worker/e2b/http.h"
+#include "worker/e2b/slot.h"
 
 #define CONTROL_URL_MAX    512
 #define CONTROL_KEY_MAX    256
@@ -64,8 +64,6 @@ int control_init(struct control *c, const struct settings *s,
 
 /* Of all calls: slot (or NULL) is where another thread can end them; text
  * (CONTROL_TEXT_MAX bytes) says what went wrong, never the key. */
-struct call_slot;
-
 /* *retry_after_s_out: -1, or what E2B asks for. */
 enum fault control_create(const struct control *c,
                           const struct control_create *want,
@@ -85,7 +83,6 @@ void control_kill_many(const struct control *c, char (*ids)[CONTROL_ID_MAX + 1],
 struct control_listed {
     char id[CONTROL_ID_MAX + 1];
     char worker[CONTROL_VALUE_MAX + 1]; /* metadata capibox_worker, or "" */
-    char job[CONTROL_VALUE_MAX + 1];    /* metadata capibox_job, or "" */
 };
 
 typedef void control_listed_fn(void *ctx, const struct control_listed *one);
@@ -109,26 +106,5 @@ enum fault control_find_template(const struct control *c, const char *name,
  * the whole a third time. */
 void control_add_filter(struct strbuf *url, const char *name,
                         const char *value);
-
-/* Percent-encodes text (RFC 3986 section 2.1), as many times over. */
-void url_encode(struct strbuf *out, const char *text, int times);
-
-/* The call of one sandbox that another thread may end. */
-struct call_slot {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    struct http_call *call; /* guarded; NULL: none is under way */
-    bool aborted; /* guarded; broadcast changed. Once true, calls end at once */
-};
-
-void call_slot_init(struct call_slot *slot);
-void call_slot_fini(struct call_slot *slot);
-/* http_do() that call_slot_abort() ends. slot may be NULL. */
-int call_slot_do(struct call_slot *slot, struct http *http,
-                 struct http_call *call);
-void call_slot_abort(struct call_slot *slot, struct http *http);
-/* Sleeps; false at once when it is aborted. */
-bool call_slot_nap(struct call_slot *slot, int64_t ms);
-bool call_slot_aborted(struct call_slot *slot);
 
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/log.h"
 #include "common/must.h"
 #include "worker/backend.h"
@@ -83,13 +84,8 @@ static void free_sandbox(struct sandbox *sb)
 
 static void init_lock(struct backend *be)
 {
-    pthread_condattr_t attr;
-
     MUST0(pthread_mutex_init(&be->lock, NULL));
-    MUST0(pthread_condattr_init(&attr));
-    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
-    MUST0(pthread_cond_init(&be->changed, &attr));
-    pthread_condattr_destroy(&attr);
+    cond_init(&be->changed);
 }
 
 static int e2b_open(const struct settings *settings,
@@ -108,10 +104,9 @@ static int e2b_open(const struct settings *settings,
     if (rc < 0)
         goto undo_alloc;
     rc = control_init(&be->control, settings, be->http);
-    if (rc == 0)
-        rc = place_init(&be->place, concurrency);
     if (rc < 0)
         goto undo_http;
+    place_init(&be->place, concurrency);
     rc = janitor_start(&be->control, &be->place, &be->janitor);
     if (rc < 0)
         goto undo_place;
@@ -360,8 +355,6 @@ static void e2b_interrupt(struct sandbox *sb, enum verdict why)
 /* Their executors kill them: an aborted call returns at once. */
 static int e2b_kill_all(struct backend *be, int64_t deadline_ms)
 {
-    struct timespec until = {.tv_sec = deadline_ms / 1000,
-                             .tv_nsec = deadline_ms % 1000 * 1000000};
     int rc = 0;
 
     MUST0(pthread_mutex_lock(&be->lock));
@@ -369,7 +362,7 @@ static int e2b_kill_all(struct backend *be, int64_t deadline_ms)
     for (struct sandbox *sb = be->sandboxes; sb; sb = sb->next)
         interrupt_with(sb, ABANDONED);
     while (be->sandboxes && rc == 0)
-        rc = pthread_cond_timedwait(&be->changed, &be->lock, &until);
+        rc = cond_wait_until(&be->changed, &be->lock, deadline_ms);
     rc = be->sandboxes ? -ETIMEDOUT : 0;
     MUST0(pthread_mutex_unlock(&be->lock));
     return rc;

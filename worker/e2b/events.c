@@ -64,16 +64,9 @@ void strip_escapes(char *text)
 
 /* ---- one event --------------------------------------------------------- */
 
-static const char *text_of(const cJSON *event, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(event, name);
-
-    return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
 static int take_output(struct events *e, const cJSON *event, bool is_stderr)
 {
-    const char *text = text_of(event, "text");
+    const char *text = json_member(event, "text");
 
     if (!text)
         return nonsense(e, "output without text");
@@ -110,9 +103,9 @@ static void add_cut(struct strbuf *out, const char *text, size_t most)
 
 static int take_error(struct events *e, const cJSON *event)
 {
-    const char *name = text_of(event, "name");
-    const char *value = text_of(event, "value");
-    const char *traceback = text_of(event, "traceback");
+    const char *name = json_member(event, "name");
+    const char *value = json_member(event, "value");
+    const char *traceback = json_member(event, "traceback");
     AUTO_STRBUF struct strbuf error = STRBUF_INIT;
 
     /* Of one that was cut, the end is not there. */
@@ -140,7 +133,7 @@ static int take_error(struct events *e, const cJSON *event)
 
 static int take_event(struct events *e, const cJSON *event)
 {
-    const char *type = text_of(event, "type");
+    const char *type = json_member(event, "type");
 
     if (!type)
         return nonsense(e, "a line without a type");
@@ -235,8 +228,8 @@ static int take_line(struct events *e)
         return -ENOMEM;
     if (!cJSON_IsObject(event))
         rc = nonsense(e, "a line that is no object");
-    else if (text_of(event, "type") &&
-             strcmp(text_of(event, "type"), "result") == 0)
+    else if (json_member(event, "type") &&
+             strcmp(json_member(event, "type"), "result") == 0)
         rc = frames_take(&e->frames, 'R', line->text, line->len);
     else
         rc = take_event(e, event);

@@ -254,7 +254,7 @@ enum fault guest_upload(struct guest *g, const char *path,
     strbuf_adds(&route, "/files?username=user");
     if (path) {
         strbuf_adds(&route, "&path=");
-        url_encode(&route, path, 1);
+        http_encode(&route, path, 1);
     }
     if (route.failed || route.len > ROUTE_MAX) {
         snprintf(text, CONTROL_TEXT_MAX, "path too long");
@@ -296,7 +296,7 @@ enum fault guest_download(struct guest *g, const char *path, size_t most,
     enum fault fault;
 
     strbuf_adds(&route, "/files?username=user&path=");
-    url_encode(&route, path, 1);
+    http_encode(&route, path, 1);
     if (route.failed || route.len > ROUTE_MAX) {
         snprintf(text, CONTROL_TEXT_MAX, "path too long");
         *status_out = 400;

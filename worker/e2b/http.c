@@ -774,3 +774,16 @@ struct http_counts http_counts(struct http *h)
     return (struct http_counts){atomic_load(&h->calls),
                                 atomic_load(&h->connects)};
 }
+
+void http_encode(struct strbuf *out, const char *text, int times)
+{
+    char *encoded = curl_easy_escape(NULL, text, 0);
+
+    if (encoded && times > 1)
+        http_encode(out, encoded, times - 1);
+    else if (encoded)
+        strbuf_adds(out, encoded);
+    else
+        out->failed = true;
+    curl_free(encoded);
+}

@@ -99,6 +99,9 @@ struct http_call {
     bool fresh; /* so it gets one of its own */
 };
 
+/* Appends text percent-encoded (RFC 3986 section 2.1), as many times over. */
+void http_encode(struct strbuf *out, const char *text, int times);
+
 struct http_counts {
     int64_t calls, connects;
 };

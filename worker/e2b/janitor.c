@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/log.h"
 #include "common/must.h"
 
@@ -289,16 +290,13 @@ static void tell_room(struct janitor *j, int64_t *at_ms)
 static void wait_locked(struct janitor *j, int64_t until_ms)
 {
     int64_t now = clock_ms();
-    struct timespec until;
 
     /* What opens or closes a breaker meanwhile is seen soon. */
     if (until_ms > now + LOOK_MS)
         until_ms = now + LOOK_MS;
     if (until_ms < now + LOOK_LEAST_MS)
         until_ms = now + LOOK_LEAST_MS;
-    until = (struct timespec){.tv_sec = until_ms / 1000,
-                              .tv_nsec = until_ms % 1000 * 1000000};
-    pthread_cond_timedwait(&j->changed, &j->lock, &until);
+    cond_wait_until(&j->changed, &j->lock, until_ms);
 }
 
 static void *janitor_main(void *arg)
@@ -339,7 +337,6 @@ int janitor_start(const struct control *c, struct place *place,
                   struct janitor **janitor_out)
 {
     struct janitor *j = calloc(1, sizeof(*j));
-    pthread_condattr_t attr;
     int rc;
 
     if (!j)
@@ -349,10 +346,7 @@ int janitor_start(const struct control *c, struct place *place,
     j->wake_fd = -1;
     call_slot_init(&j->slot);
     MUST0(pthread_mutex_init(&j->lock, NULL));
-    MUST0(pthread_condattr_init(&attr));
-    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
-    MUST0(pthread_cond_init(&j->changed, &attr));
-    pthread_condattr_destroy(&attr);
+    cond_init(&j->changed);
     rc = -pthread_create(&j->thread, NULL, janitor_main, j);
     if (rc < 0) {
         call_slot_fini(&j->slot);
@@ -368,7 +362,6 @@ int janitor_start(const struct control *c, struct place *place,
 void janitor_stop(struct janitor *j)
 {
     struct task *next;
-    struct timespec until;
     int rc = 0;
 
     if (!j)
@@ -376,11 +369,9 @@ void janitor_stop(struct janitor *j)
     MUST0(pthread_mutex_lock(&j->lock));
     j->quit = true;
     j->quit_by_ms = clock_ms() + JANITOR_LAST_MS;
-    until = (struct timespec){.tv_sec = j->quit_by_ms / 1000,
-                              .tv_nsec = j->quit_by_ms % 1000 * 1000000};
     MUST0(pthread_cond_broadcast(&j->changed));
     while (!j->ended && rc == 0)
-        rc = pthread_cond_timedwait(&j->changed, &j->lock, &until);
+        rc = cond_wait_until(&j->changed, &j->lock, j->quit_by_ms);
     MUST0(pthread_mutex_unlock(&j->lock));
     call_slot_abort(&j->slot, j->control->http);
     MUST0(pthread_join(j->thread, NULL));

@@ -1,33 +1,19 @@
 #include "worker/e2b/place.h"
 
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/json.h"
 #include "common/must.h"
+#include "common/noise.h"
 
-static uint32_t noise(void)
+void place_init(struct place *p, int concurrency)
 {
-    uint32_t n = 0;
-
-    if (getrandom(&n, sizeof(n), GRND_NONBLOCK) < 0)
-        n = (uint32_t)clock_us();
-    return n;
-}
-
-int place_init(struct place *p, int concurrency)
-{
-    pthread_condattr_t attr;
-
     *p = (struct place){.concurrency = concurrency, .limit = concurrency};
     MUST0(pthread_mutex_init(&p->lock, NULL));
-    MUST0(pthread_condattr_init(&attr));
-    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
-    MUST0(pthread_cond_init(&p->changed, &attr));
-    pthread_condattr_destroy(&attr);
-    return 0;
+    cond_init(&p->changed);
 }
 
 void place_fini(struct place *p)
@@ -214,8 +200,6 @@ int64_t place_departures(struct place *p)
 
 bool place_wait(struct place *p, int64_t seen, int64_t deadline_ms)
 {
-    struct timespec until = {.tv_sec = deadline_ms / 1000,
-                             .tv_nsec = deadline_ms % 1000 * 1000000};
     int rc = 0;
     bool left;
 
@@ -223,7 +207,7 @@ bool place_wait(struct place *p, int64_t seen, int64_t deadline_ms)
     left = p->departures != seen;
     p->waiting++;
     while (!left && p->alive > 0 && rc == 0) {
-        rc = pthread_cond_timedwait(&p->changed, &p->lock, &until);
+        rc = cond_wait_until(&p->changed, &p->lock, deadline_ms);
         left = p->tickets > 0;
         p->tickets -= left ? 1 : 0;
     }

@@ -7,7 +7,7 @@
  * worker's own concurrency.
  *
  * Threads:  any; place has its own lock, which is never held across a wait.
- * Errors:   none, but for init.
+ * Errors:   none.
  */
 #ifndef WORKER_E2B_PLACE_H
 #define WORKER_E2B_PLACE_H
@@ -41,7 +41,7 @@ struct place {
     int64_t paused_till_ms; /* as E2B asked for; 0: it did not */
 };
 
-int place_init(struct place *p, int concurrency);
+void place_init(struct place *p, int concurrency);
 void place_fini(struct place *p);
 
 /* How many sandboxes there may be now; 0 while E2B is away or wants a pause. */

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "common/clock.h"
+#include "common/noise.h"
 #include "worker/e2b/e2b_impl.h"
 
 #define CREATE_TRIES     3
@@ -16,15 +17,6 @@
 #define PUT_OFF_MS       2000  /* a job that found no place */
 #define RATE_MS_MAX      15000 /* longer than this, the job waits in its queue */
 #define NONCE_CHARS      24
-
-static uint32_t noise(void)
-{
-    uint32_t n = 0;
-
-    if (getrandom(&n, sizeof(n), GRND_NONBLOCK) < 0)
-        n = (uint32_t)clock_us();
-    return n;
-}
 
 int64_t placing_jitter(int64_t ms)
 {

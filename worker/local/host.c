@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/io.h"
+#include "common/json.h"
 #include "common/must.h"
 #include "common/scope.h"
 
@@ -60,8 +61,7 @@ static int ask(const char *program, char **text_out)
 
 static const char *text_of(const cJSON *object, const char *name)
 {
-    const char *text =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    const char *text = json_member(object, name);
 
     return text ? text : "";
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/io.h"
 #include "common/log.h"
 #include "common/must.h"
@@ -140,16 +141,10 @@ static int64_t choose_budget(const struct settings *settings,
                                           : host->memory_budget;
 }
 
-/* Waits are measured on the clock that never jumps: fencing depends on it. */
 static void init_lock(struct backend *be)
 {
-    pthread_condattr_t attr;
-
     MUST0(pthread_mutex_init(&be->lock, NULL));
-    MUST0(pthread_condattr_init(&attr));
-    MUST0(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
-    MUST0(pthread_cond_init(&be->changed, &attr));
-    pthread_condattr_destroy(&attr);
+    cond_init(&be->changed);
 }
 
 static int local_open(const struct settings *settings,
@@ -666,14 +661,8 @@ static void local_interrupt(struct sandbox *sb, enum verdict why)
 /* Waits until none is left. False if some are at deadline_ms. */
 static bool wait_none_locked(struct backend *be, int64_t deadline_ms)
 {
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t ns = until.tv_nsec + (int64_t)clock_left_ms(deadline_ms) * 1000000;
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
     while (be->sandboxes)
-        if (pthread_cond_timedwait(&be->changed, &be->lock, &until) != 0)
+        if (cond_wait_until(&be->changed, &be->lock, deadline_ms) != 0)
             break;
     return be->sandboxes == NULL;
 }

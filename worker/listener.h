@@ -1,4 +1,4 @@
-/* worker/control.h -- the thread that hears of cancels: P:control.
+/* worker/listener.h -- the thread that hears of cancels: P:control.
  *
  * A thread of its own, so that nothing the keeper waits for delays a cancel. A
  * message that is missed while the connection is made anew comes with the next
@@ -8,14 +8,14 @@
  * Errors:   start: negated errno. A lost Redis is not an error: the keeper says
  *           so, this one just tries on.
  */
-#ifndef WORKER_CONTROL_H
-#define WORKER_CONTROL_H
+#ifndef WORKER_LISTENER_H
+#define WORKER_LISTENER_H
 
 #include "worker/worker.h"
 
-struct control;
+struct listener;
 
-int control_start(struct worker *w, struct control **control_out);
-void control_join(struct control *control);
+int listener_start(struct worker *w, struct listener **listener_out);
+void listener_join(struct listener *control);
 
 #endif

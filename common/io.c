@@ -120,6 +120,14 @@ int io_write_file(const char *path, const char *text)
     return (size_t)put == size ? 0 : -EIO;
 }
 
+void io_wake(int event_fd)
+{
+    uint64_t one = 1;
+    ssize_t wrote = write(event_fd, &one, sizeof(one));
+
+    (void)wrote; /* full means that a wake-up is already waiting */
+}
+
 union fd_space {
     struct cmsghdr align;
     char bytes[CMSG_SPACE(IO_FDS_MAX * sizeof(int))];

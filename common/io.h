@@ -26,6 +26,9 @@ int io_read_file_at(int dir_fd, const char *path, size_t max_bytes,
 /* Writes text to an existing file (cgroup and proc files: one write()). */
 int io_write_file(const char *path, const char *text);
 
+/* Makes an eventfd readable; never blocks. */
+void io_wake(int event_fd);
+
 /* Descriptors one message may carry; more is -EINVAL. */
 #define IO_FDS_MAX 16
 

@@ -90,9 +90,10 @@ struct backend_ops {
 
     /* ---- NULL where only the concurrency bounds sandboxes --------------- */
 
-    /* How many sandboxes there may be now; wake_fd (an eventfd) is written to
-     * when that may have grown. */
-    int (*room)(struct backend *backend);
+    /* How many sandboxes there may be now. Who waits for more room waits until
+     * *grows_at_ms_out (clock_ms(); 0: no time is known) or until wake_fd, an
+     * eventfd, is written to, whichever is first. */
+    int (*room)(struct backend *backend, int64_t *grows_at_ms_out);
     void (*watch_room)(struct backend *backend, int wake_fd);
     /* Appends a JSON object for people: how the backend is. */
     void (*state)(struct backend *backend, struct strbuf *out);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/io.h"
 #include "common/log.h"
 #include "common/must.h"
 #include "worker/exchange_impl.h"
@@ -34,7 +35,7 @@ void exchange_fenced(struct exchange *x)
         return;
     x->live = false;
     atomic_store(&x->w->self.fenced, x->generation);
-    wake_fd(x->w->keeper_wake_fd);
+    io_wake(x->w->keeper_wake_fd);
 }
 
 /* ---- connections ------------------------------------------------------- */
@@ -476,6 +477,8 @@ static int poll_timeout(const struct exchange *x)
         return -1; /* nothing is done until the keeper wakes us */
     if (x->tick_ms)
         timeout = sooner(timeout, x->tick_ms);
+    if (x->capacity_grows_ms)
+        timeout = sooner(timeout, x->capacity_grows_ms);
     if (x->look_at_ms)
         timeout = sooner(timeout, x->look_at_ms);
     if (!redis_connected(x->redis))
@@ -554,6 +557,7 @@ static void turn(struct exchange *x)
 
     x->progress = false;
     sync_identity(x);
+    jobs_look_at_capacity(x);
     /* Sleep only after a look that brought nothing: that is what makes the next
      * post wake us. */
     if (collect_posted(x))
@@ -566,7 +570,7 @@ static void turn(struct exchange *x)
     if (x->progress)
         return;
     if (all_done(x) && !atomic_exchange(&x->done, true))
-        wake_fd(x->w->main_wake_fd);
+        io_wake(x->w->main_wake_fd);
     wait_for_news(x);
 }
 
@@ -624,7 +628,7 @@ int exchange_start(struct worker *w, struct exchange **exchange_out)
 
 void exchange_poke(struct exchange *x)
 {
-    wake_fd(x->w->outbox.wake);
+    io_wake(x->w->outbox.wake);
 }
 
 bool exchange_done(struct exchange *x)

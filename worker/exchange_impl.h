@@ -91,6 +91,8 @@ struct exchange {
     /* Jobs. */
     struct delivery *oldest, *youngest; /* all that is held */
     int held;
+    int capacity; /* sandboxes there may be; as looked at in this turn */
+    int64_t capacity_grows_ms; /* when to look again; 0: when woken */
     int slots; /* held and not finished, nor a waiting suspect */
     struct delivery_list finished; /* to be sent */
     struct delivery_list checked;  /* want their start mark */
@@ -132,6 +134,8 @@ int jobs_send_marks(struct exchange *x);
 int jobs_tick(struct exchange *x);
 /* The incarnation is gone: nothing of it may be written any more. */
 void jobs_abandon(struct exchange *x);
+/* Once a turn: what grows after this look ends the turn's sleep. */
+void jobs_look_at_capacity(struct exchange *x);
 /* How many more jobs there is room for. */
 int jobs_room(const struct exchange *x);
 void jobs_forget(struct exchange *x, struct delivery *d);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "common/clock.h"
+
+#include "common/io.h"
 #include "common/log.h"
 #include "worker/exchange_impl.h"
 
@@ -65,18 +67,23 @@ void jobs_forget(struct exchange *x, struct delivery *d)
     delivery_destroy(d);
 }
 
+void jobs_look_at_capacity(struct exchange *x)
+{
+    x->capacity = x->w->concurrency;
+    x->capacity_grows_ms = 0;
+    if (x->w->ops->room)
+        x->capacity = x->w->ops->room(x->w->backend, &x->capacity_grows_ms);
+}
+
 int jobs_room(const struct exchange *x)
 {
     double ahead = x->w->concurrency * EXCHANGE_AHEAD_US;
-    int room = x->w->concurrency;
 
     if (atomic_load(&x->w->paused))
         return 0;
-    if (x->w->ops->room)
-        room = x->w->ops->room(x->w->backend);
     /* With fewer sandboxes than executors, nothing is claimed ahead. */
-    if (room < x->w->concurrency)
-        return room > x->slots ? room - x->slots : 0;
+    if (x->capacity < x->w->concurrency)
+        return x->capacity > x->slots ? x->capacity - x->slots : 0;
     ahead = x->mean_us > 1 ? ahead / x->mean_us : ahead;
     if (ahead > EXCHANGE_AHEAD_MAX)
         ahead = EXCHANGE_AHEAD_MAX;
@@ -231,7 +238,7 @@ void jobs_finished(struct exchange *x, const struct exchange_reply *reply)
         if (reply->acks[i] == ACK_LATE)
             say_late(d);
         if (d->finish.kind == FINISH_RETRY || d->finish.kind == FINISH_DELAY)
-            wake_fd(x->w->keeper_wake_fd); /* it may be due before others */
+            io_wake(x->w->keeper_wake_fd); /* it may be due before others */
         leave_seat(x, d);
         jobs_forget(x, d);
     }

@@ -222,7 +222,7 @@ static void follow_pause(struct keeper *k, bool paused)
     log_info(paused ? "paused: no job is taken until `paused` is 0"
                     : "goes on after the pause",
              LOG_END);
-    wake_fd(k->w->outbox.wake);
+    io_wake(k->w->outbox.wake);
 }
 
 /* What the channel should have told already. */
@@ -333,7 +333,7 @@ static void become_someone(struct keeper *k)
         k->w->ops->identify(k->w->backend, k->fleet, k->wid);
     k->w->ops->resume(k->w->backend);
     incarnation_set(&k->w->self, k->wid, true);
-    wake_fd(k->w->outbox.wake);
+    io_wake(k->w->outbox.wake);
     /* What it held need not wait for its lease. */
     if (k->former[0])
         reap(k, k->former, true, "it was ours, and is dead");
@@ -360,7 +360,7 @@ static void stop_being(struct keeper *k, const char *why)
         log_error("sandboxes not seen dead in time",
                   LOG_S("reason", strerror(-rc)), LOG_END);
     snprintf(k->former, sizeof(k->former), "%s", rc < 0 ? "" : k->wid);
-    wake_fd(k->w->outbox.wake);
+    io_wake(k->w->outbox.wake);
 }
 
 /* ---- duties ------------------------------------------------------------ */
@@ -601,7 +601,7 @@ void keeper_join(struct keeper *k)
     if (!k)
         return;
     atomic_store(&k->quit, true);
-    wake_fd(k->w->keeper_wake_fd);
+    io_wake(k->w->keeper_wake_fd);
     MUST0(pthread_join(k->thread, NULL));
     leave(k);
     redis_destroy(k->redis);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/io.h"
 #include "common/log.h"
 #include "common/must.h"
 
@@ -139,7 +140,7 @@ void listener_join(struct listener *l)
     if (!l)
         return;
     atomic_store(&l->quit, true);
-    wake_fd(l->wake_fd);
+    io_wake(l->wake_fd);
     MUST0(pthread_join(l->thread, NULL));
     destroy(l);
 }

@@ -1,5 +1,7 @@
 #include "worker/outbox.h"
 
+#include "common/io.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -62,7 +64,7 @@ void outbox_post(struct outbox *box, struct delivery *d)
     rouse = rouse_locked(box);
     MUST0(pthread_mutex_unlock(&box->lock));
     if (rouse)
-        wake_fd(box->wake);
+        io_wake(box->wake);
 }
 
 void outbox_post_output(struct outbox *box, struct output_piece *piece)
@@ -81,7 +83,7 @@ void outbox_post_output(struct outbox *box, struct output_piece *piece)
     MUST0(pthread_mutex_unlock(&box->lock));
     free(piece);
     if (rouse)
-        wake_fd(box->wake);
+        io_wake(box->wake);
 }
 
 void outbox_take(struct outbox *box, bool sleeping, struct delivery **first_out,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/io.h"
 #include "common/log.h"
 #include "common/must.h"
 #include "worker/exchange.h"
@@ -158,7 +159,7 @@ static void set_stopping(struct service *s, enum stopping how)
 {
     atomic_store(&s->w.stopping, how);
     admission_poke(&s->w.admission);
-    wake_fd(s->w.outbox.wake);
+    io_wake(s->w.outbox.wake);
 }
 
 void service_drain(struct service *s)

@@ -60,11 +60,3 @@ bool incarnation_holds(struct incarnation *self, uint64_t generation)
     MUST0(pthread_mutex_unlock(&self->lock));
     return holds;
 }
-
-void wake_fd(int fd)
-{
-    uint64_t one = 1;
-    ssize_t wrote = write(fd, &one, sizeof(one));
-
-    (void)wrote; /* full means that a wake-up is already waiting */
-}

@@ -87,7 +87,4 @@ void incarnation_set(struct incarnation *self, const char *wid, bool live);
 /* Is a job claimed under this generation still ours, as far as we know? */
 bool incarnation_holds(struct incarnation *self, uint64_t generation);
 
-/* Writes to an eventfd; never blocks. */
-void wake_fd(int fd);
-
 #endif

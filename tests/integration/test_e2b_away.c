@@ -49,6 +49,23 @@ static void jobs_wait_while_it_is_away(void **state)
     e2b_stage_end_well(s);
 }
 
+/* The worker's look at whose sandboxes there are hangs; no job waits for that.
+ */
+static void a_look_around_that_hangs_holds_no_job_up(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"list\",\"kind\":\"stall\",\"count\":100");
+    double_fault(&s->e2b,
+                 "\"route\":\"create\",\"kind\":\"502-html\",\"count\":7");
+    e2b_stage_worker(s, &s->worker, NULL);
+    e2b_stage_push(s, "a", 5, "\"max_attempts\":1,\"code\":\"print(1)\"");
+    e2b_stage_expect_all(s, "a", 5, "ok", 15000);
+    double_clear(&s->e2b);
+    e2b_stage_end_well(s);
+}
+
 /* Its load balancer answers, nobody else does; alone on the worker. */
 static void a_lone_job_waits_behind_a_load_balancer(void **state)
 {
@@ -185,6 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STAGED(jobs_wait_while_it_is_away),
+        EMPTY(a_look_around_that_hangs_holds_no_job_up),
         STAGED(a_lone_job_waits_behind_a_load_balancer),
         STAGED(jobs_wait_while_sandboxes_cannot_be_reached),
         STAGED(a_refused_key_keeps_jobs_for_the_operator),

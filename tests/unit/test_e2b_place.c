@@ -3,13 +3,31 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/must.h"
+#include "common/scope.h"
 #include "tests/support/cmocka_all.h"
 
 #define CONCURRENCY 16
+
+static int room(struct place *p)
+{
+    int64_t at;
+
+    return place_room(p, &at);
+}
+
+/* When time alone makes more room. */
+static int64_t grows_at_ms(struct place *p)
+{
+    int64_t at;
+
+    place_room(p, &at);
+    return at;
+}
 
 static int set_up(void **state)
 {
@@ -44,8 +62,8 @@ static void it_is_as_large_as_the_concurrency(void **state)
 {
     int64_t again;
 
-    assert_int_equal(place_room(*state), CONCURRENCY);
-    assert_int_equal(place_changes_at_ms(*state), 0);
+    assert_int_equal(room(*state), CONCURRENCY);
+    assert_int_equal(grows_at_ms(*state), 0);
     assert_true(place_admits(*state, &again));
     assert_false(place_is_away(*state, &again));
 }
@@ -59,13 +77,13 @@ static void either_plane_that_is_away_closes_it(void **state)
         struct place *p = *state;
 
         note_times(p, planes[i], FAULT_UNSURE, BREAKER_FAILURES);
-        assert_int_equal(place_room(p), 0);
+        assert_int_equal(room(p), 0);
         assert_false(place_admits(p, &again));
         assert_in_range(again, 1, BREAKER_PAUSE_MS);
         assert_true(place_is_away(p, &again));
-        assert_true(place_changes_at_ms(p) > clock_ms() - 1);
+        assert_true(grows_at_ms(p) > clock_ms() - 1);
         place_note(p, planes[i], FAULT_NONE, "");
-        assert_int_equal(place_room(p), CONCURRENCY);
+        assert_int_equal(room(p), CONCURRENCY);
     }
 }
 
@@ -76,14 +94,14 @@ static void one_goes_through_to_see_whether_it_is_back(void **state)
 
     note_times(p, PLANE_CONTROL, FAULT_AWAY, BREAKER_FAILURES);
     let_pass(&p->api);
-    assert_int_equal(place_room(p), 1);
+    assert_int_equal(room(p), 1);
     assert_true(place_admits(p, &again));
-    assert_int_equal(place_room(p), 0);
+    assert_int_equal(room(p), 0);
     assert_false(place_admits(p, &again));
     assert_in_range(again, 1, BREAKER_PAUSE_MAX_MS);
     place_note(p, PLANE_CONTROL, FAULT_REFUSED,
                ""); /* it answers: it is well */
-    assert_int_equal(place_room(p), CONCURRENCY);
+    assert_int_equal(room(p), CONCURRENCY);
 }
 
 static void looking_takes_nobodys_turn(void **state)
@@ -94,7 +112,7 @@ static void looking_takes_nobodys_turn(void **state)
     note_times(p, PLANE_CONTROL, FAULT_AWAY, BREAKER_FAILURES);
     let_pass(&p->api);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(place_room(p), 1);
+        assert_int_equal(room(p), 1);
         assert_true(place_is_away(p, &again));
     }
     assert_true(place_admits(p, &again));
@@ -138,7 +156,7 @@ static void what_one_job_did_wrong_closes_nothing(void **state)
         note_times(*state, PLANE_CONTROL, faults[i], 20);
         note_times(*state, PLANE_SANDBOX, faults[i], 20);
     }
-    assert_int_equal(place_room(*state), CONCURRENCY);
+    assert_int_equal(room(*state), CONCURRENCY);
 }
 
 static void a_refused_key_closes_it_at_once(void **state)
@@ -146,9 +164,9 @@ static void a_refused_key_closes_it_at_once(void **state)
     struct place *p = *state;
 
     place_note(p, PLANE_SANDBOX, FAULT_KEY, "of one sandbox");
-    assert_int_equal(place_room(p), CONCURRENCY);
+    assert_int_equal(room(p), CONCURRENCY);
     place_note(p, PLANE_CONTROL, FAULT_KEY, "Invalid API key");
-    assert_int_equal(place_room(p), 0);
+    assert_int_equal(room(p), 0);
     assert_string_equal(p->api.why, "Invalid API key");
     assert_in_range(p->api.pause_ms, 2 * BREAKER_PAUSE_MS,
                     2 * BREAKER_PAUSE_MS);
@@ -157,23 +175,23 @@ static void a_refused_key_closes_it_at_once(void **state)
 static void a_full_account_lowers_it_and_it_grows_again(void **state)
 {
     struct place *p = *state;
-    int room, before = 4, steps = 0;
+    int now, before = 4, steps = 0;
 
     for (int i = 0; i < 4; i++)
         place_entered(p);
     place_lower(p);
-    assert_int_equal(place_room(p), 4);
-    assert_in_range(place_changes_at_ms(p) - clock_ms(), PLACE_LOWERED_MS - 100,
+    assert_int_equal(room(p), 4);
+    assert_in_range(grows_at_ms(p) - clock_ms(), PLACE_LOWERED_MS - 100,
                     PLACE_LOWERED_MS);
     for (; p->grows_at_ms; steps++) {
         p->grows_at_ms -= steps == 0 ? PLACE_LOWERED_MS : PLACE_GROW_MS;
-        room = place_room(p);
-        assert_in_range(room, before + 1, CONCURRENCY);
-        before = room;
+        now = room(p);
+        assert_in_range(now, before + 1, CONCURRENCY);
+        before = now;
     }
     assert_in_range(steps, 3, 10);
-    assert_int_equal(place_room(p), CONCURRENCY);
-    assert_int_equal(place_changes_at_ms(p), 0);
+    assert_int_equal(room(p), CONCURRENCY);
+    assert_int_equal(grows_at_ms(p), 0);
 }
 
 static void it_never_lowers_to_nothing(void **state)
@@ -181,11 +199,35 @@ static void it_never_lowers_to_nothing(void **state)
     struct place *p = *state;
 
     place_lower(p);
-    assert_int_equal(place_room(p), 1);
+    assert_int_equal(room(p), 1);
     for (int i = 0; i < 2 * CONCURRENCY; i++)
         place_entered(p);
     place_lower(p);
-    assert_int_equal(place_room(p), CONCURRENCY);
+    assert_int_equal(room(p), CONCURRENCY);
+}
+
+/* Who waits for room must not have to look again and again. */
+static void who_watches_is_told_what_no_clock_tells(void **state)
+{
+    struct place *p = *state;
+    uint64_t count;
+    int64_t again;
+    AUTO_FD int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    place_watch(p, fd);
+    note_times(p, PLANE_CONTROL, FAULT_AWAY, BREAKER_FAILURES);
+    assert_true(grows_at_ms(p) > clock_ms());
+    assert_int_equal(read(fd, &count, sizeof(count)), -1);
+    let_pass(&p->api);
+    assert_int_equal(grows_at_ms(p), 0); /* the one may go */
+    assert_true(place_admits(p, &again));
+    place_note(p, PLANE_CONTROL, FAULT_ABORTED, "");
+    assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
+    assert_true(place_admits(p, &again));
+    place_note(p, PLANE_CONTROL, FAULT_NONE, "");
+    assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
+    place_note(p, PLANE_CONTROL, FAULT_NONE, "");
+    assert_int_equal(read(fd, &count, sizeof(count)), -1);
 }
 
 static void a_pause_that_was_asked_for_is_kept(void **state)
@@ -195,13 +237,13 @@ static void a_pause_that_was_asked_for_is_kept(void **state)
 
     place_pause(p, 5000);
     place_pause(p, 1000); /* the longer one holds */
-    assert_int_equal(place_room(p), 0);
+    assert_int_equal(room(p), 0);
     assert_false(place_admits(p, &again));
     assert_in_range(again, 4900, 5000);
     assert_false(place_is_away(p, &again));
-    assert_in_range(place_changes_at_ms(p) - clock_ms(), 4900, 5000);
+    assert_in_range(grows_at_ms(p) - clock_ms(), 4900, 5000);
     p->paused_till_ms = clock_ms();
-    assert_int_equal(place_room(p), CONCURRENCY);
+    assert_int_equal(room(p), CONCURRENCY);
     assert_true(place_admits(p, &again));
 }
 
@@ -305,6 +347,7 @@ int main(void)
         FRESH(a_refused_key_closes_it_at_once),
         FRESH(a_full_account_lowers_it_and_it_grows_again),
         FRESH(it_never_lowers_to_nothing),
+        FRESH(who_watches_is_told_what_no_clock_tells),
         FRESH(a_pause_that_was_asked_for_is_kept),
         FRESH(each_that_leaves_lets_one_waiter_go_on),
         FRESH(one_that_left_meanwhile_is_seen),

@@ -107,7 +107,7 @@ static int e2b_open(const struct settings *settings,
     if (rc < 0)
         goto undo_http;
     place_init(&be->place, concurrency);
-    rc = janitor_start(&be->control, &be->place, &be->janitor);
+    rc = janitor_start(&be->control, &be->janitor);
     if (rc < 0)
         goto undo_place;
     guest_route_init(&be->route, settings);
@@ -401,14 +401,14 @@ static void e2b_bury(struct backend *be, const char *wid)
     janitor_bury(be->janitor, wid);
 }
 
-static int e2b_room(struct backend *be)
+static int e2b_room(struct backend *be, int64_t *grows_at_ms_out)
 {
-    return place_room(&be->place);
+    return place_room(&be->place, grows_at_ms_out);
 }
 
 static void e2b_watch_room(struct backend *be, int wake_fd)
 {
-    janitor_watch_room(be->janitor, wake_fd);
+    place_watch(&be->place, wake_fd);
 }
 
 static void e2b_state(struct backend *be, struct strbuf *out)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/io.h"
 #include "common/must.h"
 
 #define EVENTS_MAX 64
@@ -703,19 +704,12 @@ int http_open(const char *ca, int connections, struct http **http_out)
     return 0;
 }
 
-static void wake(struct http *h)
-{
-    uint64_t one = 1;
-
-    (void)!write(h->wake_fd, &one, sizeof(one));
-}
-
 void http_close(struct http *h)
 {
     if (!h)
         return;
     atomic_store(&h->quit, true);
-    wake(h);
+    io_wake(h->wake_fd);
     MUST0(pthread_join(h->thread, NULL));
     close_parts(h);
 }
@@ -740,7 +734,7 @@ void http_start(struct http *h, struct http_call *call)
     *h->posted_last = call;
     h->posted_last = &call->next;
     MUST0(pthread_mutex_unlock(&h->lock));
-    wake(h);
+    io_wake(h->wake_fd);
 }
 
 int http_await(struct http_call *call)
@@ -761,7 +755,7 @@ void http_abort(struct http *h, struct http_call *call)
 {
     atomic_store(&call->aborted, true);
     atomic_store(&h->aborts, true);
-    wake(h);
+    io_wake(h->wake_fd);
 }
 
 void http_call_fini(struct http_call *call)

@@ -17,8 +17,6 @@
 #define KILL_MOST_MS  30000
 #define KILL_FOR_MS   (CONTROL_TTL_S_MAX * INT64_C(1000))
 #define KILL_CALL_MS  10000
-#define LOOK_MS       250
-#define LOOK_LEAST_MS 10
 #define STEPS         3
 
 enum task_kind { TASK_KILL, TASK_LOST, TASK_BURY, TASK_SURVEY };
@@ -34,19 +32,15 @@ struct task {
 
 struct janitor {
     const struct control *control;
-    struct place *place;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct call_slot slot; /* of its lists and single kills */
-    int room;              /* seen last; its own thread only */
-    /* Guarded by lock (which may be held when place's is taken, never the
-     * other way); broadcast changed. */
+    /* Guarded by lock; broadcast changed. */
     struct task *tasks;
     int count;
     bool quit, ended, said_full;
     int64_t quit_by_ms;
-    int wake_fd;
     char fleet[CONTROL_VALUE_MAX + 1], wid[WORKER_ID_MAX + 1];
     char strangers[JANITOR_STRANGERS_MAX][WORKER_ID_MAX + 1];
     int nstrangers;
@@ -273,32 +267,6 @@ static bool do_task(struct janitor *j, struct task *t)
 
 /* ---- the thread -------------------------------------------------------- */
 
-/* It grows by time, and when a call shows that E2B is back. */
-static void tell_room(struct janitor *j, int64_t *at_ms)
-{
-    int64_t changes = place_changes_at_ms(j->place);
-    int room = place_room(j->place);
-    uint64_t one = 1;
-
-    if (room > j->room && j->wake_fd >= 0)
-        (void)!write(j->wake_fd, &one, sizeof(one));
-    j->room = room;
-    if (changes && changes < *at_ms)
-        *at_ms = changes;
-}
-
-static void wait_locked(struct janitor *j, int64_t until_ms)
-{
-    int64_t now = clock_ms();
-
-    /* What opens or closes a breaker meanwhile is seen soon. */
-    if (until_ms > now + LOOK_MS)
-        until_ms = now + LOOK_MS;
-    if (until_ms < now + LOOK_LEAST_MS)
-        until_ms = now + LOOK_LEAST_MS;
-    cond_wait_until(&j->changed, &j->lock, until_ms);
-}
-
 static void *janitor_main(void *arg)
 {
     struct janitor *j = arg;
@@ -324,8 +292,7 @@ static void *janitor_main(void *arg)
         }
         if (j->quit)
             break;
-        tell_room(j, &next);
-        wait_locked(j, next);
+        cond_wait_until(&j->changed, &j->lock, next);
     }
     j->ended = true;
     MUST0(pthread_cond_broadcast(&j->changed));
@@ -333,8 +300,7 @@ static void *janitor_main(void *arg)
     return NULL;
 }
 
-int janitor_start(const struct control *c, struct place *place,
-                  struct janitor **janitor_out)
+int janitor_start(const struct control *c, struct janitor **janitor_out)
 {
     struct janitor *j = calloc(1, sizeof(*j));
     int rc;
@@ -342,8 +308,6 @@ int janitor_start(const struct control *c, struct place *place,
     if (!j)
         return -ENOMEM;
     j->control = c;
-    j->place = place;
-    j->wake_fd = -1;
     call_slot_init(&j->slot);
     MUST0(pthread_mutex_init(&j->lock, NULL));
     cond_init(&j->changed);
@@ -398,13 +362,6 @@ void janitor_identify(struct janitor *j, const char *fleet, const char *wid)
     MUST0(pthread_mutex_unlock(&j->lock));
     if (first)
         add(j, TASK_SURVEY, "", 0);
-}
-
-void janitor_watch_room(struct janitor *j, int wake_fd)
-{
-    MUST0(pthread_mutex_lock(&j->lock));
-    j->wake_fd = wake_fd;
-    MUST0(pthread_mutex_unlock(&j->lock));
 }
 
 void janitor_kill(struct janitor *j, const char *sandbox_id)

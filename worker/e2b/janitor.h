@@ -17,7 +17,6 @@
 
 #include "common/limits.h"
 #include "worker/e2b/control.h"
-#include "worker/e2b/place.h"
 
 #define JANITOR_TASKS_MAX     4096
 #define JANITOR_STRANGERS_MAX 64
@@ -29,16 +28,13 @@
 
 struct janitor;
 
-int janitor_start(const struct control *c, struct place *place,
-                  struct janitor **janitor_out);
+int janitor_start(const struct control *c, struct janitor **janitor_out);
 /* What is due at once is still tried once, for JANITOR_LAST_MS (and until the
  * DELETEs under way are over). */
 void janitor_stop(struct janitor *j);
 
 /* Who we are: whose sandboxes to look at, and which of them are our own. */
 void janitor_identify(struct janitor *j, const char *fleet, const char *wid);
-/* Where to say that there may be more room now: an eventfd, or -1. */
-void janitor_watch_room(struct janitor *j, int wake_fd);
 
 void janitor_kill(struct janitor *j, const char *sandbox_id);
 void janitor_lost(struct janitor *j, const char *create);

@@ -5,13 +5,15 @@
 
 #include "common/clock.h"
 #include "common/cond.h"
+#include "common/io.h"
 #include "common/json.h"
 #include "common/must.h"
 #include "common/noise.h"
 
 void place_init(struct place *p, int concurrency)
 {
-    *p = (struct place){.concurrency = concurrency, .limit = concurrency};
+    *p = (struct place){
+        .concurrency = concurrency, .limit = concurrency, .watcher = -1};
     MUST0(pthread_mutex_init(&p->lock, NULL));
     cond_init(&p->changed);
 }
@@ -35,40 +37,46 @@ static void grow_locked(struct place *p, int64_t now)
     }
 }
 
-int place_room(struct place *p)
+static int room_locked(struct place *p, int64_t now)
+{
+    bool open =
+        p->api.state != BREAKER_CLOSED || p->guests.state != BREAKER_CLOSED;
+
+    grow_locked(p, now);
+    if (now < p->paused_till_ms || !breaker_would_admit(&p->api, now) ||
+        !breaker_would_admit(&p->guests, now))
+        return 0;
+    /* One is let through to see whether E2B is back. */
+    return open ? 1 : p->limit;
+}
+
+static void keep_soonest(int64_t *at_ms, int64_t other_ms, int64_t now)
+{
+    if (other_ms > now && (!*at_ms || other_ms < *at_ms))
+        *at_ms = other_ms;
+}
+
+int place_room(struct place *p, int64_t *grows_at_ms_out)
 {
     int64_t now = clock_ms();
     int room;
 
     MUST0(pthread_mutex_lock(&p->lock));
-    grow_locked(p, now);
-    room = p->limit;
-    /* One is let through to see whether E2B is back. */
-    if (p->api.state != BREAKER_CLOSED || p->guests.state != BREAKER_CLOSED)
-        room = breaker_would_admit(&p->api, now) &&
-                       breaker_would_admit(&p->guests, now)
-                   ? 1
-                   : 0;
-    if (now < p->paused_till_ms)
-        room = 0;
+    room = room_locked(p, now);
+    *grows_at_ms_out = 0;
+    keep_soonest(grows_at_ms_out, p->grows_at_ms, now);
+    keep_soonest(grows_at_ms_out, p->paused_till_ms, now);
+    keep_soonest(grows_at_ms_out, p->api.until_ms, now);
+    keep_soonest(grows_at_ms_out, p->guests.until_ms, now);
     MUST0(pthread_mutex_unlock(&p->lock));
     return room;
 }
 
-int64_t place_changes_at_ms(struct place *p)
+void place_watch(struct place *p, int wake_fd)
 {
-    int64_t at;
-
     MUST0(pthread_mutex_lock(&p->lock));
-    at = p->grows_at_ms;
-    if (p->paused_till_ms > clock_ms() && (!at || p->paused_till_ms < at))
-        at = p->paused_till_ms;
-    if (p->api.state != BREAKER_CLOSED && (!at || p->api.until_ms < at))
-        at = p->api.until_ms;
-    if (p->guests.state != BREAKER_CLOSED && (!at || p->guests.until_ms < at))
-        at = p->guests.until_ms;
+    p->watcher = wake_fd;
     MUST0(pthread_mutex_unlock(&p->lock));
-    return at;
 }
 
 static int64_t again_locked(const struct place *p, int64_t now)
@@ -161,8 +169,10 @@ void place_note(struct place *p, enum fault_plane plane, enum fault fault,
 {
     struct breaker *b = plane == PLANE_CONTROL ? &p->api : &p->guests;
     int64_t now = clock_ms();
+    int before;
 
     MUST0(pthread_mutex_lock(&p->lock));
+    before = room_locked(p, now);
     if (fault == FAULT_ABORTED)
         breaker_nothing(b, now);
     else if (!fault_is_outage(fault))
@@ -175,6 +185,8 @@ void place_note(struct place *p, enum fault_plane plane, enum fault fault,
                     b->state == BREAKER_CLOSED && i < BREAKER_FAILURES;
          i++)
         breaker_bad(b, now, noise(), text);
+    if (room_locked(p, now) > before && p->watcher >= 0)
+        io_wake(p->watcher);
     MUST0(pthread_mutex_unlock(&p->lock));
 }
 

@@ -39,16 +39,18 @@ struct place {
     int tickets;            /* how many of them may go on: one a departure */
     int64_t grows_at_ms;    /* 0: at full concurrency */
     int64_t paused_till_ms; /* as E2B asked for; 0: it did not */
+    int watcher;            /* eventfd; -1: nobody watches */
 };
 
 void place_init(struct place *p, int concurrency);
 void place_fini(struct place *p);
 
-/* How many sandboxes there may be now; 0 while E2B is away or wants a pause. */
-int place_room(struct place *p);
-/* When place_room() may become larger by itself; 0: it is as large as it gets.
- */
-int64_t place_changes_at_ms(struct place *p);
+/* How many sandboxes there may be now; 0 while E2B is away or wants a pause.
+ * *grows_at_ms_out: when time alone may make it larger; 0: nothing but the end
+ * of a call will, and that is told to who watches. */
+int place_room(struct place *p, int64_t *grows_at_ms_out);
+/* Where to say that the end of a call made room: an eventfd, or -1. */
+void place_watch(struct place *p, int wake_fd);
 
 /* May a sandbox be asked for? Then how that ended must be noted for both planes
  * (FAULT_ABORTED: nothing is known), as others wait for it when E2B was away.

@@ -102,13 +102,12 @@ static void delist(struct sandbox *sb)
 
 static void interrupt_with(struct sandbox *sb, int why)
 {
-    uint64_t one = 1;
     int now = atomic_load(&sb->interrupted);
 
     while (now < why &&
            !atomic_compare_exchange_weak(&sb->interrupted, &now, why))
         ;
-    (void)!write(sb->event_fd, &one, sizeof(one));
+    io_wake(sb->event_fd);
 }
 
 /* ---- open and close --------------------------------------------------- */

@@ -89,12 +89,26 @@ static bool header_value(const char *line, size_t size, const char *name,
     return true;
 }
 
+/* A stream that waits holds no record buffers: SSL_MODE_RELEASE_BUFFERS does
+ * not see to the one that TLS 1.3's tickets, which come with the answer, left
+ * for writing (SSL_free_buffers(3ssl)). */
+static void free_tls_buffers(CURL *handle)
+{
+    struct curl_tlssessioninfo *tls = NULL;
+
+    if (curl_easy_getinfo(handle, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK &&
+        tls && tls->backend == CURLSSLBACKEND_OPENSSL && tls->internals)
+        SSL_free_buffers(tls->internals);
+}
+
 static size_t take_header(char *line, size_t one, size_t count, void *ctx)
 {
     struct http_call *call = ctx;
     size_t size = one * count;
     char value[256];
 
+    if (size == strlen("\r\n") && call->data)
+        free_tls_buffers(call->handle);
     if (header_value(line, size, "Retry-After", value, sizeof(value))) {
         if (value[0] && value[strspn(value, "0123456789")] == '\0' &&
             strlen(value) < 7)
@@ -250,7 +264,6 @@ static const int trouble_rc[] = {
 static CURLcode slim_tls(CURL *handle, void *context, void *ctx)
 {
     (void)handle, (void)ctx;
-    /* A stream that waits holds no record buffers. */
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     return CURLE_OK;
 }

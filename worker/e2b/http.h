@@ -31,8 +31,8 @@
 #define HTTP_ERROR_MAX        200
 #define HTTP_CONNECT_MS       10000
 #define HTTP_IDLE_S           60 /* a connection idle for longer is not reused */
-#define HTTP_RECEIVE_BYTES    (8u << 10)
-#define HTTP_SEND_BYTES       (16u << 10) /* held by each stream over TLS */
+#define HTTP_RECEIVE_BYTES    (4u << 10)
+#define HTTP_SEND_BYTES       (16u << 10) /* libcurl's least; kept till the end */
 #define HTTP_SPARE_HANDLES    64
 #define HTTP_CONNECTIONS_MORE 16 /* above one per sandbox */
 

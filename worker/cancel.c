@@ -5,9 +5,10 @@
 #include "common/must.h"
 #include "worker/backend.h"
 
-int cancels_init(struct cancels *cs, const struct backend_ops *ops)
+int cancels_init(struct cancels *cs, const struct backend_ops *ops,
+                 struct backend *backend)
 {
-    *cs = (struct cancels){.ops = ops};
+    *cs = (struct cancels){.ops = ops, .backend = backend};
     return -pthread_mutex_init(&cs->lock, NULL);
 }
 
@@ -49,10 +50,12 @@ void cancels_remove(struct cancels *cs, struct cancellable *c)
 
 static void mark_locked(struct cancels *cs, struct cancellable *c)
 {
-    bool before = atomic_exchange(&c->cancelled, true);
-
-    if (!before && c->sandbox)
+    if (atomic_exchange(&c->cancelled, true))
+        return;
+    if (c->sandbox)
         cs->ops->interrupt(c->sandbox, VERDICT_CANCELLED);
+    else if (c->creating && cs->ops->interrupt_create)
+        cs->ops->interrupt_create(cs->backend, c->creating);
 }
 
 void cancels_mark(struct cancels *cs, struct cancellable *c)
@@ -75,6 +78,26 @@ bool cancels_notice(struct cancels *cs, const char *job_id)
     }
     MUST0(pthread_mutex_unlock(&cs->lock));
     return any;
+}
+
+bool cancels_create(struct cancels *cs, struct cancellable *c,
+                    const struct job *job)
+{
+    bool go;
+
+    MUST0(pthread_mutex_lock(&cs->lock));
+    go = !atomic_load(&c->cancelled);
+    if (go)
+        c->creating = job;
+    MUST0(pthread_mutex_unlock(&cs->lock));
+    return go;
+}
+
+void cancels_create_over(struct cancels *cs, struct cancellable *c)
+{
+    MUST0(pthread_mutex_lock(&cs->lock));
+    c->creating = NULL;
+    MUST0(pthread_mutex_unlock(&cs->lock));
 }
 
 bool cancels_run(struct cancels *cs, struct cancellable *c,

@@ -5,8 +5,8 @@
  * job on this list, by the channel (listener.h) or with a heartbeat.
  *
  * Memory:   struct cancellable lies in the delivery it belongs to.
- * Threads:  any, but for init and fini. The lock is held over ops->interrupt(),
- *           which only wakes whoever runs the sandbox.
+ * Threads:  any, but for init and fini. The lock is held over ops->interrupt()
+ *           and interrupt_create(), which only wake who works with the sandbox.
  * Errors:   none.
  */
 #ifndef WORKER_CANCEL_H
@@ -16,34 +16,45 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+struct backend;
 struct backend_ops;
+struct job;
 struct sandbox;
 
 struct cancellable {
     _Atomic bool cancelled; /* goes true once, never back */
     /* Guarded by the list's lock. */
     struct cancellable *before, *after;
-    const char *job_id;      /* NULL: not listed */
-    struct sandbox *sandbox; /* while it runs */
+    const char *job_id;         /* NULL: not listed */
+    const struct job *creating; /* while its sandbox is made */
+    struct sandbox *sandbox;    /* while it runs */
 };
 
 struct cancels {
     pthread_mutex_t lock;
     struct cancellable *first; /* guarded by lock */
     const struct backend_ops *ops;
+    struct backend *backend;
 };
 
-int cancels_init(struct cancels *cs, const struct backend_ops *ops);
+int cancels_init(struct cancels *cs, const struct backend_ops *ops,
+                 struct backend *backend);
 void cancels_fini(struct cancels *cs);
 
 /* job_id must stay as it is until the removal. Both may be repeated. */
 void cancels_add(struct cancels *cs, struct cancellable *c, const char *job_id);
 void cancels_remove(struct cancels *cs, struct cancellable *c);
 
-/* Marks this one, and ends its run if there is one. */
+/* Marks this one, and ends its create or its run if there is one. */
 void cancels_mark(struct cancels *cs, struct cancellable *c);
 /* The same for whatever is listed under this id. True if there was one. */
 bool cancels_notice(struct cancels *cs, const char *job_id);
+
+/* From here to cancels_create_over() the making of the job's sandbox may be
+ * ended early. False if it is too late to make one: cancelled already. */
+bool cancels_create(struct cancels *cs, struct cancellable *c,
+                    const struct job *job);
+void cancels_create_over(struct cancels *cs, struct cancellable *c);
 
 /* From here to cancels_run_over() the sandbox may be interrupted. False if it
  * is too late to run: cancelled already. */

@@ -122,6 +122,20 @@ static int use_sandbox(struct execution *x, struct sandbox *sandbox)
     return rc;
 }
 
+static int make_sandbox(struct execution *x, struct sandbox **sandbox_out)
+{
+    struct worker *w = x->w;
+    struct cancellable *cancel = &x->d->cancel;
+    int rc;
+
+    if (!cancels_create(&w->cancels, cancel, x->d->job))
+        return -ECANCELED;
+    rc = w->ops->create(w->backend, x->d->job, &x->d->spec, sandbox_out,
+                        &x->outcome);
+    cancels_create_over(&w->cancels, cancel);
+    return rc;
+}
+
 static int in_sandbox(struct execution *x)
 {
     const struct backend_ops *ops = x->w->ops;
@@ -132,7 +146,7 @@ static int in_sandbox(struct execution *x)
 
     atomic_store(&x->d->running_since_us, start);
     atomic_store(&x->d->phase, PHASE_RUNNING);
-    rc = ops->create(x->w->backend, x->d->job, &x->d->spec, &sandbox, o);
+    rc = make_sandbox(x, &sandbox);
     o->timings.create = seconds_since(start);
     if (sandbox) {
         o->sandbox_created = true;

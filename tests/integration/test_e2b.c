@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "tests/support/cmocka_all.h"
@@ -353,6 +354,29 @@ static void a_lost_run_is_tried_again(void **state)
     e2b_stage_end_well(s);
 }
 
+/* A create that hangs holds no cancel up. */
+static void a_job_is_cancelled_while_its_sandbox_is_made(void **state)
+{
+    struct e2b_stage *s = *state;
+    struct cancel got;
+    int64_t start;
+
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"stall\"");
+    e2b_stage_push(s, "a", 1, plain);
+    while (requests(s, "create") < 1)
+        usleep(5000);
+    assert_true(rig_wait_job(&s->rig, "a0", "status", "running"));
+    start = clock_ms();
+    assert_int_equal(protocol_cancel(&s->rig.protocol, s->rig.redis,
+                                     start + RIG_WAIT_MS, "a0", NULL, 0, &got),
+                     0);
+    assert_true(rig_wait_job(&s->rig, "a0", "status", "cancelled"));
+    assert_in_range(clock_ms() - start, 0, 2000);
+    assert_string_equal(rig_job(&s->rig, "a0", "error"),
+                        "cancelled before it started");
+    e2b_stage_end_well(s);
+}
+
 static void what_happens_to_some_jobs_holds_up_no_others(void **state)
 {
     static const char *const faults[] = {
@@ -437,6 +461,7 @@ int main(void)
         STAGED(create_fails_in_every_way_and_is_tried_again),
         STAGED(a_lost_answer_is_neither_paid_for_twice_nor_run_twice),
         STAGED(a_lost_run_is_tried_again),
+        STAGED(a_job_is_cancelled_while_its_sandbox_is_made),
         STAGED(what_happens_to_some_jobs_holds_up_no_others),
         STAGED(an_exception_of_any_size_is_the_codes),
         cmocka_unit_test_setup_teardown(a_shared_host_serves_all_sandboxes,

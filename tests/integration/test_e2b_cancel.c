@@ -234,6 +234,62 @@ static void killing_all(struct fixture *f, const char *fault, const char *job,
     end_well(f);
 }
 
+/* Before an executor has a sandbox in hand, the job is its name. */
+static void cancel_create(struct fixture *f, const char *fault, const char *job,
+                          const char *until)
+{
+    pthread_t thread;
+    int64_t since;
+
+    double_fault(&f->e2b, fault);
+    start(f, &thread, job, until);
+    since = clock_ms();
+    backend_e2b.interrupt_create(f->backend, NULL); /* nobody's */
+    backend_e2b.interrupt_create(f->backend, f->job);
+    MUST0(pthread_join(thread, NULL));
+    assert_in_range(clock_ms() - since, 0, 1000);
+    assert_int_equal(f->rc, 0);
+    assert_int_equal(f->o.verdict, VERDICT_CANCELLED);
+    assert_string_equal(f->o.error, "cancelled before it started");
+    assert_false(f->o.code_started);
+}
+
+static void while_create_is_silent(void **state)
+{
+    cancel_create(*state, "\"route\":\"create\",\"kind\":\"stall\"",
+                  "{\"id\":\"a\",\"code\":\"1\"}", "requests.create");
+    end_well(*state);
+}
+
+/* Its sandbox comes all the same, and is looked for. */
+static void while_create_is_slow(void **state)
+{
+    struct fixture *f = *state;
+
+    cancel_create(f, "\"route\":\"create\",\"kind\":\"delay\",\"ms\":700",
+                  "{\"id\":\"a\",\"code\":\"1\"}", "requests.create");
+    assert_true(double_wait_alive(&f->e2b, 1, 5000));
+    assert_true(double_settled(&f->e2b, 3000));
+    end_well(f);
+}
+
+static void while_the_account_is_full(void **state)
+{
+    cancel_create(*state,
+                  "\"route\":\"create\",\"kind\":\"429a\",\"count\":100",
+                  "{\"id\":\"a\",\"code\":\"1\"}", "requests.create");
+    end_well(*state);
+}
+
+static void while_files_go_in(void **state)
+{
+    cancel_create(*state, "\"route\":\"files_post\",\"kind\":\"stall\"",
+                  "{\"id\":\"a\",\"code\":\"1\",\"files\":[{\"path\":\"x\","
+                  "\"content\":\"aGkK\"}]}",
+                  "requests.files_post");
+    end_well(*state);
+}
+
 static void all_are_killed_while_create_is_silent(void **state)
 {
     killing_all(*state, "\"route\":\"create\",\"kind\":\"stall\"",
@@ -262,6 +318,10 @@ int main(void)
         FRESH(while_it_runs),
         FRESH(while_a_shell_runs),
         FRESH(while_its_output_is_fetched),
+        FRESH(while_create_is_silent),
+        FRESH(while_create_is_slow),
+        FRESH(while_the_account_is_full),
+        FRESH(while_files_go_in),
         FRESH(one_that_is_given_up_has_no_verdict),
         FRESH(all_are_killed_while_create_is_silent),
         FRESH(all_are_killed_while_files_go_in),

@@ -6,7 +6,7 @@
 #include "worker/backend.h"
 
 static struct sandbox *interrupted;
-static int interrupts;
+static int interrupts, interrupted_creates;
 
 static void note(struct sandbox *sandbox, enum verdict why)
 {
@@ -15,17 +15,28 @@ static void note(struct sandbox *sandbox, enum verdict why)
     interrupts++;
 }
 
-static const struct backend_ops ops = {.interrupt = note};
-static struct cancels cancels;
 /* Never looked into. */
 static struct sandbox *const SANDBOX = (struct sandbox *)&interrupts;
+static struct backend *const BACKEND = (struct backend *)&interrupted;
+static struct job *const JOB = (struct job *)&interrupts;
+
+static void note_create(struct backend *backend, const struct job *job)
+{
+    assert_ptr_equal(backend, BACKEND);
+    assert_ptr_equal(job, JOB);
+    interrupted_creates++;
+}
+
+static const struct backend_ops ops = {.interrupt = note,
+                                       .interrupt_create = note_create};
+static struct cancels cancels;
 
 static int setup(void **state)
 {
     (void)state;
-    interrupts = 0;
+    interrupts = interrupted_creates = 0;
     interrupted = NULL;
-    return cancels_init(&cancels, &ops);
+    return cancels_init(&cancels, &ops, BACKEND);
 }
 
 static int teardown(void **state)
@@ -57,6 +68,28 @@ static void what_was_cancelled_before_is_not_run(void **state)
     cancels_add(&cancels, &c, "j");
     assert_true(cancels_notice(&cancels, "j"));
     assert_false(cancels_run(&cancels, &c, SANDBOX));
+    assert_int_equal(interrupts, 0);
+}
+
+static void a_create_is_interrupted_once_while_it_lasts(void **state)
+{
+    struct cancellable c[3] = {{.job_id = NULL}};
+
+    (void)state;
+    cancels_add(&cancels, &c[0], "j");
+    assert_true(cancels_create(&cancels, &c[0], JOB));
+    cancels_mark(&cancels, &c[0]);
+    cancels_mark(&cancels, &c[0]);
+    assert_int_equal(interrupted_creates, 1);
+    cancels_create_over(&cancels, &c[0]);
+    assert_false(cancels_run(&cancels, &c[0], SANDBOX));
+
+    cancels_add(&cancels, &c[1], "k");
+    assert_true(cancels_create(&cancels, &c[1], JOB));
+    cancels_create_over(&cancels, &c[1]);
+    cancels_mark(&cancels, &c[1]);
+    assert_false(cancels_create(&cancels, &c[1], JOB));
+    assert_int_equal(interrupted_creates, 1);
     assert_int_equal(interrupts, 0);
 }
 
@@ -111,6 +144,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_run_is_interrupted_once),
         TEST(what_was_cancelled_before_is_not_run),
+        TEST(a_create_is_interrupted_once_while_it_lasts),
         TEST(a_sandbox_that_is_over_is_left_alone),
         TEST(all_of_an_id_hear_and_no_others),
         TEST(the_removed_are_not_found),

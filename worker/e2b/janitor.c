@@ -17,7 +17,7 @@
 #define KILL_MOST_MS  30000
 #define KILL_FOR_MS   (CONTROL_TTL_S_MAX * INT64_C(1000))
 #define KILL_CALL_MS  10000
-#define STEPS         3
+#define STEPS         4
 
 enum task_kind { TASK_KILL, TASK_LOST, TASK_BURY, TASK_SURVEY };
 
@@ -48,7 +48,7 @@ struct janitor {
 
 /* After these many ms from its begin: at once, and again for what was on its
  * way then. */
-static const int64_t steps[STEPS] = {0, 10000, JANITOR_LATE_MS};
+static const int64_t steps[STEPS] = {0, 1000, 10000, JANITOR_LATE_MS};
 
 /* ---- the list ---------------------------------------------------------- */
 

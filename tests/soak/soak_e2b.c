@@ -25,6 +25,7 @@
 #include "tests/support/stage.h"
 
 #define JOBS_DEFAULT    1000
+#define JOBS_LEAST      100 /* fewer tell nothing of memory */
 #define JOBS_MAX        1000000
 #define OPEN_MAX        48 /* jobs pushed and not ended */
 #define FAULTY          0.05
@@ -470,6 +471,8 @@ static void open_soak(void)
     int n = 2;
 
     soak.jobs = bench_from_env("E2B_JOBS", JOBS_DEFAULT, JOBS_MAX);
+    if (soak.jobs < JOBS_LEAST)
+        soak.jobs = JOBS_LEAST;
     soak.seed = (unsigned)bench_from_env("SOAK_SEED", 1, 1 << 30);
     soak.entries = calloc((size_t)soak.jobs, sizeof(*soak.entries));
     MUST(soak.entries);

@@ -1,8 +1,7 @@
 /* producer/gateway/http.h -- the HTTP daemon: libmicrohttpd in our loop.
  *
- * Checks what can be checked before a handler sees a request: path, method,
- * host, origin, key, rate, content type and size. Connections that wait cost no
- * thread: they are suspended, and their sockets watched for the client's end.
+ * Connections that wait cost no thread: they are suspended, and their sockets
+ * watched for the client's end.
  *
  * Threads:  the loop's.
  * Errors:   negated errno, with a complaint for what is the operator's to mend.
@@ -16,15 +15,13 @@
 
 #include "common/complaint.h"
 #include "common/settings.h"
+#include "producer/gateway/listener.h"
 #include "producer/gateway/request.h"
 
-#define HTTP_CONNECTIONS_MAX 20000
-#define HTTP_CONNECTION_BYTES                       \
-    8192 /* of memory each: bounds the headers, too \
-          */
+#define HTTP_CONNECTIONS_MAX  20000
+#define HTTP_CONNECTION_BYTES 8192 /* of memory each; bounds the headers */
 #define HTTP_BODIES_BYTES_MAX (256u << 20) /* of all requests under way */
 #define HTTP_DISCARD_MAX      (32u << 20) /* read of a body that is not wanted */
-#define HTTP_BACKLOG          4096
 #define HTTP_FDS_KEPT         64 /* descriptors that are not connections */
 
 struct gateway;
@@ -34,20 +31,15 @@ struct http {
     const struct route *routes;
     size_t nroutes;
     struct MHD_Daemon *daemon;
-    int listener;
+    struct listener listener;
     struct loop_watch watch;
     char *cert, *cert_key; /* PEM texts, or NULL: plain HTTP */
     struct request *sleeping;
     size_t body_bytes; /* of bodies that are held */
-    bool loopback;
     bool woken;        /* somebody was, since the daemon had its turn */
-    char address[128]; /* "127.0.0.1:8080", as bound */
 };
 
-/* Binds the address. -EINVAL with a complaint: no such address, in use, or
- * beyond loopback without keys. */
-int http_bind(struct http *h, const struct settings *s, struct complaint *why);
-/* Begins to answer. */
+/* Begins to answer at h->listener, which is open. */
 int http_start(struct http *h, struct gateway *g, const struct route *routes,
                size_t nroutes, struct complaint *why);
 /* Takes no more connections. */
@@ -63,8 +55,6 @@ int http_timeout_ms(struct http *h);
 /* For request.c: hands the answer to the connection and wakes it. */
 void http_send(struct request *r, unsigned status,
                struct MHD_Response *response);
-/* The request's Origin, if it is one of those listed, else NULL. */
-const char *http_allowed_origin(const struct request *r);
 
 /* For responses that stream: sleep until woken, with the same watch. */
 void http_sleep(struct request *r);

@@ -233,7 +233,7 @@ static int check(struct program *p, struct complaint *why)
     if (rc == 0 && g->keyed)
         rc = load_keys(g, why);
     if (rc == 0)
-        rc = http_bind(&p->http, &p->settings, why);
+        rc = listener_open(&p->http.listener, &p->settings, why);
     return rc;
 }
 
@@ -420,7 +420,7 @@ static int run(struct program *p)
             complain(&why, NULL, "cannot start: %s", strerror(-rc));
         return rc == -EINVAL ? wrong(&why) : (wrong(&why), EXITS_CAPIBOX);
     }
-    log_info("listening", LOG_S("address", p->http.address),
+    log_info("listening", LOG_S("address", p->http.listener.address),
              LOG_S("tls", p->http.cert ? "yes" : "no"),
              LOG_S("keys", g->keyed ? "needed" : "none: loopback only"),
              LOG_S("redis", g->target.shown), LOG_END);
@@ -441,7 +441,7 @@ int main(int argc, char **argv)
     sigaddset(&p.blocked, SIGTERM);
     sigaddset(&p.blocked, SIGINT);
     sigaddset(&p.blocked, SIGHUP);
-    p.http.listener = -1;
+    p.http.listener.fd = -1;
     rc = prepare(&p.settings, argc, argv);
     if (rc < 0) {
         log_setup(p.settings.log_json, (enum log_level)p.settings.log_level);

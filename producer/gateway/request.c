@@ -6,6 +6,7 @@
 
 #include "common/json.h"
 #include "common/protocol.h"
+#include "producer/gateway/admit.h"
 #include "producer/gateway/gateway.h"
 #include "producer/gateway/http.h"
 
@@ -70,7 +71,7 @@ struct MHD_Response *blob_response(struct blob *blob, const char *type)
 static void add_headers(struct request *r, struct MHD_Response *response,
                         const char *policy)
 {
-    const char *origin = http_allowed_origin(r);
+    const char *origin = admit_origin(r);
     char seconds[16];
 
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/io.h"
 #include "common/must.h"
 
 /* Nothing is asked between errands: what can be read is the connection's end.
@@ -32,12 +33,9 @@ static int run_one(struct errands *set, struct errand *e)
 
 static void finish_locked(struct errands *set, struct errand *e)
 {
-    uint64_t one = 1;
-
     e->next = set->finished;
     set->finished = e;
-    if (write(set->wake.fd, &one, sizeof(one)) < 0)
-        return; /* the counter is full: it is awake already */
+    io_wake(set->wake.fd);
 }
 
 static void *worker(void *arg)

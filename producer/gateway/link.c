@@ -6,10 +6,11 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
+#include "common/io.h"
 #include "common/must.h"
 
 /* ---- the connector ------------------------------------------------------ */
@@ -36,32 +37,14 @@ static int connect_once(struct link *link)
     return rc;
 }
 
-static void sleep_locked(struct link *link, int ms)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    if (!link->stopping)
-        pthread_cond_timedwait(&link->changed, &link->lock, &until);
-}
-
 static void tell_locked(struct link *link, bool made)
 {
-    uint64_t one = 1;
-
     if (made)
         link->turn = LINK_MADE;
     else
         snprintf(link->trouble, sizeof(link->trouble), "%s",
                  redis_error(link->redis));
-    if (write(link->wake.fd, &one, sizeof(one)) < 0)
-        return; /* the counter is full: it is awake already */
+    io_wake(link->wake.fd);
 }
 
 static void *connector(void *arg)
@@ -83,10 +66,11 @@ static void *connector(void *arg)
             redis_close(link->redis);
         MUST0(pthread_mutex_lock(&link->lock));
         tell_locked(link, rc == 0);
-        if (rc < 0)
-            sleep_locked(link, backoff_next_ms(&backoff));
-        else
+        if (rc == 0)
             backoff_reset(&backoff);
+        else if (!link->stopping)
+            cond_wait_until(&link->changed, &link->lock,
+                            clock_ms() + backoff_next_ms(&backoff));
     }
     MUST0(pthread_mutex_unlock(&link->lock));
     return NULL;
@@ -220,19 +204,16 @@ static int start_connector(struct link *link)
 
     if (rc < 0)
         return rc;
-    rc = -pthread_cond_init(&link->changed, NULL);
-    if (rc < 0)
-        goto undo_lock;
+    cond_init(&link->changed);
     link->turn = LINK_WANTED;
     rc = -pthread_create(&link->connector, NULL, connector, link);
     if (rc < 0)
-        goto undo_changed;
+        goto undo;
     link->has_connector = true;
     return 0;
 
-undo_changed:
+undo:
     pthread_cond_destroy(&link->changed);
-undo_lock:
     pthread_mutex_destroy(&link->lock);
     return rc;
 }

@@ -1016,6 +1016,50 @@ static void a_key_sees_its_own_jobs_only(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static bool names(struct web *to, const char *key, const char *path,
+                  const char *needle)
+{
+    struct answer a;
+    bool found;
+
+    web_ask(to, &a, "GET", path, NULL, key, NULL);
+    web_expect(&a, 200);
+    found = strstr(a.body, needle) != NULL;
+    answer_free(&a);
+    return found;
+}
+
+static void figures_name_no_job_of_somebody_elses(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    int64_t until = clock_ms() + RIG_WAIT_MS;
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"her-run\",\"async\":true,\"code\":\"import time; "
+            "time.sleep(60)\"}",
+            A, NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
+    while (!names(&web, NULL, API "stats", "\"her-run\""))
+        assert_true(clock_ms() < until);
+    assert_true(names(&keyed, A, API "stats", "\"her-run\""));
+    assert_false(names(&keyed, B, API "stats", "\"her-run\""));
+    assert_true(names(&keyed, B, API "stats", "\"running\":[]"));
+    assert_false(names(&keyed, B, API "health", "\"her-run\""));
+    assert_false(names(&keyed, B, API "jobs", "\"her-run\""));
+    assert_false(names(&keyed, B, "/metrics", "her-run"));
+    web_ask(&keyed, &a, "DELETE", API "jobs/her-run", NULL, A, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
+    expect_end("her-run", "cancelled");
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 static void keys_are_replaced_without_a_restart(void **state)
 {
     struct web keyed = {0};
@@ -1254,6 +1298,7 @@ int main(void)
         cmocka_unit_test(pages_of_others_are_kept_out),
         cmocka_unit_test(a_key_is_needed_where_keys_are_set),
         cmocka_unit_test(a_key_sees_its_own_jobs_only),
+        cmocka_unit_test(figures_name_no_job_of_somebody_elses),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),

@@ -446,6 +446,11 @@ struct dead_entry {
 };
 typedef void protocol_dead_fn(void *ctx, const struct dead_entry *entry);
 
+/* What one call looks at, or a little more: Redis must not be kept from others
+ * by a long list, or a large one. */
+#define DEAD_LOOK_ENTRIES 250
+#define DEAD_LOOK_BYTES   (256 << 10)
+
 /* Newest first: `count` (<= DEAD_PAGE_MAX) of them, after the first `from`.
  * Returns how many. *total_out (may be NULL): all there are. */
 #define DEAD_PAGE_MAX 500
@@ -458,10 +463,18 @@ int protocol_dead_walk(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, int64_t from, int count,
                        protocol_dead_fn *take, void *ctx, int64_t *total_out);
 
-/* The newest entry of one job, with its body. -ENOENT: none. */
+/* Which of a job's entries will do (NULL: any): the others are passed over. */
+struct dead_filter {
+    bool (*fits)(void *ctx, const struct dead_entry *entry);
+    void *ctx;
+};
+
+/* The newest entry of one job, with its body. -ENOENT: none. To look for it,
+ * here and below, takes as many short calls as the list is long. */
 int protocol_dead_show(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, const char *job_id,
-                       protocol_dead_fn *take, void *ctx);
+                       const struct dead_filter *filter, protocol_dead_fn *take,
+                       void *ctx);
 
 enum dead_answer {
     DEAD_DONE,
@@ -476,12 +489,14 @@ enum dead_answer {
  * called (its own id, else the entry's). */
 int protocol_dead_retry(const struct protocol *p, struct redis *r,
                         int64_t deadline_ms, const char *job_id,
+                        const struct dead_filter *filter,
                         enum dead_answer *answer_out,
                         char id_out[JOB_ID_MAX + 1]);
 
 /* For good. */
 int protocol_dead_drop(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, const char *job_id,
+                       const struct dead_filter *filter,
                        enum dead_answer *answer_out);
 /* Up to `count` of the oldest; returns how many. */
 int protocol_dead_drop_oldest(const struct protocol *p, struct redis *r,

@@ -916,15 +916,21 @@ static void start_keyed(struct web *keyed, const char *more)
     web_start(&rig, keyed, (const char *[]){setting, more, NULL});
 }
 
-static long status_with(struct web *w, const char *header, const char *path)
+static long status_of(struct web *w, const char *method, const char *path,
+                      const char *header)
 {
     struct answer a;
     long status;
 
-    web_ask(w, &a, "GET", path, NULL, header, NULL);
+    web_ask(w, &a, method, path, NULL, header, NULL);
     status = a.status;
     answer_free(&a);
     return status;
+}
+
+static long status_with(struct web *w, const char *header, const char *path)
+{
+    return status_of(w, "GET", path, header);
 }
 
 static void a_key_is_needed_where_keys_are_set(void **state)
@@ -1126,7 +1132,7 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
  * go through the list as often as a page is long. */
 static void all_dead_of_a_page_are_shown_to_whom_they_belong(void **state)
 {
-    static const char B[] = "X-API-Key: " BOB;
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
     struct web keyed = {0};
     struct answer a;
 
@@ -1150,7 +1156,54 @@ static void all_dead_of_a_page_are_shown_to_whom_they_belong(void **state)
     stage_expect_part(a.json, "dead.1.error", "no0");
     assert_null(stage_at(a.json, "dead.2"));
     answer_free(&a);
+    web_ask(&keyed, &a, "GET", API "dead/same", NULL, A, NULL);
+    web_expect(&a, 200);
+    stage_expect_part(a.json, "about.error", "no1");
+    answer_free(&a);
+    assert_int_equal(status_of(&keyed, "DELETE", API "dead/same", A), 200);
+    assert_int_equal(status_of(&keyed, "DELETE", API "dead/same", A), 404);
+    assert_int_equal(status_of(&keyed, "DELETE", API "dead/same", B), 200);
+    assert_int_equal(status_of(&keyed, "DELETE", API "dead/same", B), 200);
     assert_int_equal(web_stop(&keyed), 0);
+}
+
+/* Each of them a step in which Redis does nothing else. */
+static long long scripts_run(void)
+{
+    char stats[8192];
+    const char *at;
+
+    rig_text(&rig, stats, sizeof(stats), "INFO", "commandstats", NULL);
+    at = strstr(stats, "cmdstat_evalsha:calls=");
+    return at ? strtoll(strchr(at, '=') + 1, NULL, 10) : 0;
+}
+
+static void a_long_dead_list_is_looked_through_in_pieces(void **state)
+{
+    static const char fill[] =
+        "for i = 1, ARGV[1] do redis.call('RPUSH', KEYS[1], '{\"job_id\":\"f'"
+        " .. i .. '\",\"queue\":\"default\",\"bytes\":12,\"kept\":12}"
+        "\\n{\"code\":\"1\"}') end return redis.call('LLEN', KEYS[1])";
+    const int steps = DEAD_LIST_MAX / DEAD_LOOK_ENTRIES;
+    const char *last;
+    char path[64];
+    long long before;
+
+    (void)state;
+    rig_number(&rig, "DEL", "{capibox}:dead", NULL);
+    snprintf(path, sizeof(path), API "dead/f%d", DEAD_LIST_MAX);
+    last = strrchr(path, 'f') + 1;
+    assert_int_equal(
+        rig_number(&rig, "EVAL", fill, "1", "{capibox}:dead", last, NULL),
+        DEAD_LIST_MAX);
+    for (int i = 0; i < 2; i++) {
+        before = scripts_run();
+        assert_int_equal(status_of(&web, i ? "DELETE" : "GET", path, NULL),
+                         200);
+        assert_true(scripts_run() - before >= steps);
+    }
+    assert_int_equal(status_of(&web, "GET", path, NULL), 404);
+    rig_number(&rig, "DEL", "{capibox}:dead", NULL);
 }
 
 /* Who asks again is told of the end by the first one's look, maybe before
@@ -1302,6 +1355,7 @@ int main(void)
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
+        cmocka_unit_test(a_long_dead_list_is_looked_through_in_pieces),
         cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
         cmocka_unit_test(a_job_that_nobody_runs_does_not_outlive_its_gateway),
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),

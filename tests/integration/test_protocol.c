@@ -1720,8 +1720,9 @@ static enum dead_answer retry(const char *id)
     enum dead_answer answer = DEAD_CUT;
     char renamed[JOB_ID_MAX + 1];
 
-    assert_int_equal(
-        protocol_dead_retry(&protocol, redis, soon(), id, &answer, renamed), 0);
+    assert_int_equal(protocol_dead_retry(&protocol, redis, soon(), id, NULL,
+                                         &answer, renamed),
+                     0);
     return answer;
 }
 
@@ -1729,8 +1730,8 @@ static enum dead_answer drop(const char *id)
 {
     enum dead_answer answer = DEAD_CUT;
 
-    assert_int_equal(protocol_dead_drop(&protocol, redis, soon(), id, &answer),
-                     0);
+    assert_int_equal(
+        protocol_dead_drop(&protocol, redis, soon(), id, NULL, &answer), 0);
     return answer;
 }
 
@@ -1758,11 +1759,78 @@ static void the_dead_are_listed_newest_first_and_shown_whole(void **state)
     assert_memory_equal(walked.about, page.about, sizeof(page.about));
     assert_string_equal(walked.body, "1\n2");
     assert_int_equal(
-        protocol_dead_show(&protocol, redis, soon(), "a", see_dead, &one), 0);
+        protocol_dead_show(&protocol, redis, soon(), "a", NULL, see_dead, &one),
+        0);
     assert_string_equal(one.body, "1\n2");
+    assert_int_equal(protocol_dead_show(&protocol, redis, soon(), "z", NULL,
+                                        see_dead, &none),
+                     -ENOENT);
+}
+
+/* Appends n entries that Lua makes of i, their place. */
+static void bury(int n, const char *entry)
+{
+    AUTO_REPLY redisReply *left = NULL;
+    char script[512], count[16];
+
+    snprintf(script, sizeof(script),
+             "for i = 1, ARGV[1] do redis.call('RPUSH', '{t}:dead', %s) end",
+             entry);
+    snprintf(count, sizeof(count), "%d", n);
+    MUST0(redis_callv(redis, soon(), &left, "EVAL", script, "0", count, NULL));
+}
+
+/* At the first one: a new one comes, an old one goes, and so does one of those
+ * that were seen. */
+static bool shift_and_count(void *ctx, const struct dead_entry *entry)
+{
+    int *calls = ctx;
+
+    (void)entry;
+    if (++*calls > 1)
+        return false;
+    say("LPUSH {t}:dead new");
+    say("RPOP {t}:dead");
+    say("LREM {t}:dead 1 2");
+    return false;
+}
+
+static void a_dead_job_is_found_in_a_list_that_changes(void **state)
+{
+    enum { MANY = DEAD_LOOK_ENTRIES + 40 };
+    int calls = 0;
+    struct dead_filter filter = {shift_and_count, &calls};
+    struct seen_dead page = {0};
+
+    (void)state;
+    bury(MANY, "i % 200 > 66 and i % 200 < 70 and '{\"job_id\":\"j\",}' or i");
+    assert_int_equal(protocol_dead_show(&protocol, redis, soon(), "j", &filter,
+                                        see_dead, &page),
+                     -ENOENT);
+    assert_int_equal(calls, 7); /* the first one twice, none missed */
+    assert_int_equal(page.count, 0);
+    assert_int_equal(protocol_dead_list(&protocol, redis, soon(), 1, MANY - 3,
+                                        see_dead, &page, NULL),
+                     MANY - 3);
+    assert_int_equal(page.count, MANY - 3);
+}
+
+static void large_dead_jobs_are_looked_at_a_few_at_a_time(void **state)
+{
+    struct seen_dead one = {0}, page = {0};
+
+    (void)state;
+    bury(9, "i < 9 and string.rep('x', 100000) or '{\"job_id\":\"j\",}'");
     assert_int_equal(
-        protocol_dead_show(&protocol, redis, soon(), "z", see_dead, &none),
-        -ENOENT);
+        protocol_dead_show(&protocol, redis, soon(), "j", NULL, see_dead, &one),
+        0);
+    assert_int_equal(protocol_dead_list(&protocol, redis, soon(), 0, 20,
+                                        see_dead, &page, NULL),
+                     9);
+    assert_int_equal(page.count, 9);
+    assert_int_equal(protocol_dead_list(&protocol, redis, soon(), 0, 5,
+                                        see_dead, &page, NULL),
+                     5);
 }
 
 static void a_retried_job_begins_anew(void **state)
@@ -1844,7 +1912,7 @@ static void a_full_redis_keeps_the_dead_where_they_are(void **state)
     say("CONFIG SET maxmemory-policy noeviction");
     say("CONFIG SET maxmemory 1");
     assert_int_equal(
-        protocol_dead_retry(&protocol, redis, soon(), "j", &answer, NULL),
+        protocol_dead_retry(&protocol, redis, soon(), "j", NULL, &answer, NULL),
         -ENOSPC);
     assert_int_equal(number("LLEN {t}:dead"), 1);
     assert_int_equal(drop("j"), DEAD_DONE);
@@ -2057,6 +2125,8 @@ int main(void)
         TEST(what_began_to_run_in_between_is_not_ended),
         TEST(a_full_redis_still_cancels),
         TEST(the_dead_are_listed_newest_first_and_shown_whole),
+        TEST(a_dead_job_is_found_in_a_list_that_changes),
+        TEST(large_dead_jobs_are_looked_at_a_few_at_a_time),
         TEST(a_retried_job_begins_anew),
         TEST(a_retry_does_not_disturb_a_newer_job),
         TEST(a_retry_goes_by_the_id_in_the_job),

@@ -1209,7 +1209,7 @@ static enum dead_answer retry_dead(struct sim *s, const char *id)
 {
     enum dead_answer answer = DEAD_CUT;
 
-    if (protocol_dead_retry(s->p, redis, soon(), id, &answer, NULL) < 0)
+    if (protocol_dead_retry(s->p, redis, soon(), id, NULL, &answer, NULL) < 0)
         wrong(s, "retry of %s: %s", id, protocol_error());
     return answer;
 }
@@ -1218,7 +1218,7 @@ static void drop_dead(struct sim *s, const char *id, enum dead_answer expected)
 {
     enum dead_answer answer = DEAD_CUT;
 
-    if (protocol_dead_drop(s->p, redis, soon(), id, &answer) < 0 ||
+    if (protocol_dead_drop(s->p, redis, soon(), id, NULL, &answer) < 0 ||
         answer != expected)
         wrong(s, "drop of %s: %d", id, (int)answer);
 }

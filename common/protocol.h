@@ -335,6 +335,8 @@ struct enqueue {
     size_t body_len;
     int64_t delay_ms;     /* 0: now */
     const char *batch_id; /* or NULL */
+    /* Whose the batch is from its first job on; NULL: whosever it is. */
+    const char *batch_tenant;
     const char **names,
         **values; /* hash fields known now (template, language…) */
     int nfields;
@@ -345,7 +347,12 @@ struct enqueue {
     bool stream;       /* it asks for live output: the first state event */
 };
 
-enum enqueue_answer { ENQUEUE_ACCEPTED, ENQUEUE_DUPLICATE, ENQUEUE_FULL };
+enum enqueue_answer {
+    ENQUEUE_ACCEPTED,
+    ENQUEUE_DUPLICATE,
+    ENQUEUE_FULL,
+    ENQUEUE_NOT_THEIRS, /* the batch is another tenant's */
+};
 
 int protocol_enqueue(const struct protocol *p, struct redis *r,
                      int64_t deadline_ms, const struct enqueue *e,

@@ -1128,6 +1128,74 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+/* A job that has ended counts by then. */
+static void expect_done(struct web *to, const char *key, const char *path,
+                        int done)
+{
+    struct answer a;
+
+    web_ask(to, &a, "GET", path, NULL, key, NULL);
+    web_expect(&a, 200);
+    assert_int_equal((int)stage_number(a.json, "done"), done);
+    answer_free(&a);
+}
+
+static void send_to_batch(struct web *to, const char *key, const char *id,
+                          struct answer *a)
+{
+    char body[200];
+
+    snprintf(body, sizeof(body), "{\"code\":\"1\",\"batch_id\":\"%s\"}", id);
+    web_ask(to, a, "POST", API "execute", body, key, NULL);
+}
+
+static void a_batch_is_the_tenants_who_used_it_first(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    struct web keyed = {0};
+    struct answer a;
+    char id[100], path[160];
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    web_ask(&keyed, &a, "POST", API "batch", "{\"jobs\":[{\"code\":\"1\"}]}", A,
+            NULL);
+    web_expect(&a, 202);
+    snprintf(id, sizeof(id), "%s", stage_text(a.json, "batch_id"));
+    snprintf(path, sizeof(path), API "batch/%s", id);
+    expect_end(stage_text(a.json, "job_ids.0"), "ok");
+    answer_free(&a);
+    assert_int_equal(status_with(&keyed, B, path), 404);
+    send_to_batch(&keyed, B, id, &a);
+    web_expect_error(&a, 409, "batch_taken", "batch_id");
+    answer_free(&a);
+    expect_done(&keyed, A, path, 1);
+    send_to_batch(&keyed, A, id, &a);
+    web_expect(&a, 200);
+    answer_free(&a);
+    expect_done(&keyed, A, path, 2);
+    expect_done(&web, NULL, path, 2);
+
+    send_to_batch(&keyed, B, "of-a-name", &a);
+    web_expect(&a, 200);
+    answer_free(&a);
+    send_to_batch(&keyed, A, "of-a-name", &a);
+    web_expect_error(&a, 409, "batch_taken", "batch_id");
+    answer_free(&a);
+    assert_true(rig_number(&rig, "TTL", "{capibox}:batch:of-a-name", NULL) > 0);
+
+    rig_number(&rig, "HSET", "{capibox}:batch:nobodys", "total", "3", NULL);
+    send_to_batch(&keyed, A, "nobodys", &a);
+    web_expect(&a, 200);
+    answer_free(&a);
+    send_to_batch(&keyed, B, "nobodys", &a);
+    web_expect(&a, 200);
+    answer_free(&a);
+    expect_done(&keyed, A, API "batch/nobodys", 2);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 /* One by one, wherever they stand: to look for each by its id would make Redis
  * go through the list as often as a page is long. */
 static void all_dead_of_a_page_are_shown_to_whom_they_belong(void **state)
@@ -1354,6 +1422,7 @@ int main(void)
         cmocka_unit_test(figures_name_no_job_of_somebody_elses),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(a_batch_is_the_tenants_who_used_it_first),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
         cmocka_unit_test(a_long_dead_list_is_looked_through_in_pieces),
         cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),

@@ -1735,6 +1735,36 @@ static enum dead_answer drop(const char *id)
     return answer;
 }
 
+static enum enqueue_answer enqueue_for(const char *id, const char *batch,
+                                       const char *tenant)
+{
+    struct enqueue job = plain_job(id);
+
+    job.batch_id = batch;
+    job.batch_tenant = tenant;
+    return enqueue(&job);
+}
+
+static void a_batch_is_its_first_tenants(void **state)
+{
+    (void)state;
+    assert_int_equal(enqueue_for("1", "b", "alice"), ENQUEUE_ACCEPTED);
+    assert_int_equal(enqueue_for("2", "b", "alice"), ENQUEUE_ACCEPTED);
+    say("PERSIST {t}:batch:b");
+    assert_int_equal(enqueue_for("3", "b", "bob"), ENQUEUE_NOT_THEIRS);
+    assert_int_equal(number("TTL {t}:batch:b"), -1);
+    assert_int_equal(number("EXISTS {t}:job:3"), 0);
+    assert_int_equal(number("LLEN {t}:queue:default"), 2);
+    assert_int_equal(enqueue_for("3", "b", NULL), ENQUEUE_ACCEPTED);
+    MUST0(protocol_batch_create(&protocol, redis, soon(), "b", 1));
+    assert_string_equal(text("HGET {t}:batch:b tenant"), "alice");
+    MUST0(protocol_batch_create(&protocol, redis, soon(), "free", 1));
+    assert_int_equal(enqueue_for("4", "free", "bob"), ENQUEUE_ACCEPTED);
+    assert_int_equal(enqueue_for("5", "free", "alice"), ENQUEUE_ACCEPTED);
+    assert_int_equal(enqueue_for("6", NULL, "alice"), ENQUEUE_ACCEPTED);
+    assert_int_equal(number("EXISTS {t}:batch:"), 0);
+}
+
 static void the_dead_are_listed_newest_first_and_shown_whole(void **state)
 {
     struct worker w;
@@ -2124,6 +2154,7 @@ int main(void)
         TEST(what_was_claimed_in_between_is_not_ended_twice),
         TEST(what_began_to_run_in_between_is_not_ended),
         TEST(a_full_redis_still_cancels),
+        TEST(a_batch_is_its_first_tenants),
         TEST(the_dead_are_listed_newest_first_and_shown_whole),
         TEST(a_dead_job_is_found_in_a_list_that_changes),
         TEST(large_dead_jobs_are_looked_at_a_few_at_a_time),

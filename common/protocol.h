@@ -398,6 +398,7 @@ enum cancel_answer {
     CANCEL_FINISHED, /* it had ended: status and verdict say how */
     CANCEL_UNKNOWN,  /* nobody knows it. Should it wait unseen (a bare push far
                         back in its queue), it will not run either */
+    CANCEL_NOT_THEIRS, /* of protocol_cancel_by(): nothing was done */
 };
 
 struct cancel {
@@ -415,6 +416,19 @@ int protocol_cancel(const struct protocol *p, struct redis *r,
                     int64_t deadline_ms, const char *job_id,
                     const struct queue_share *queues, int nqueues,
                     struct cancel *cancel_out);
+
+/* The same for somebody whose word counts for less: a tenant's jobs and those
+ * of nobody, and no tombstone for an id that is UNKNOWN, as anybody could make
+ * up any number of them. insist: a tombstone all the same, after such an
+ * answer and without another look for the job. */
+struct cancel_by {
+    const char *tenant;
+    bool insist;
+};
+int protocol_cancel_by(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, const char *job_id,
+                       const struct queue_share *queues, int nqueues,
+                       const struct cancel_by *by, struct cancel *cancel_out);
 
 /* ---- live output ------------------------------------------------------- */
 

@@ -1128,6 +1128,45 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static void a_key_cannot_fill_redis_with_cancels(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    struct web keyed = {0};
+    struct answer a;
+    long long left;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    rig_number(&rig, "DEL", "{capibox}:cx", NULL);
+    for (int i = 0; i < 150; i++) {
+        char path[64];
+
+        snprintf(path, sizeof(path), API "jobs/made-up-%d", i);
+        assert_int_equal(status_of(&keyed, "DELETE", path, A), 404);
+    }
+    left = rig_number(&rig, "ZCARD", "{capibox}:cx", NULL);
+    assert_in_range(left, 100, 101); /* one more comes in half a minute */
+
+    /* What is known is cancelled all the same, */
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"known\",\"async\":true,\"code\":\"import time; "
+            "time.sleep(60)\"}",
+            A, NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
+    web_ask(&keyed, &a, "DELETE", API "jobs/known", NULL, A, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
+    expect_end("known", "cancelled");
+    /* and others' cancels may overtake their jobs. */
+    assert_int_equal(status_of(&keyed, "DELETE", API "jobs/to-come", B), 404);
+    rig_push(&rig, "default", "{\"id\":\"to-come\",\"code\":\"1\"}");
+    expect_end("to-come", "cancelled");
+    rig_number(&rig, "DEL", "{capibox}:cx", NULL);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 /* A job that has ended counts by then. */
 static void expect_done(struct web *to, const char *key, const char *path,
                         int done)
@@ -1422,6 +1461,7 @@ int main(void)
         cmocka_unit_test(figures_name_no_job_of_somebody_elses),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(a_key_cannot_fill_redis_with_cancels),
         cmocka_unit_test(a_batch_is_the_tenants_who_used_it_first),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
         cmocka_unit_test(a_long_dead_list_is_looked_through_in_pieces),

@@ -1502,6 +1502,63 @@ static void a_cancel_outlives_the_worker(void **state)
     assert_int_equal(start_plain(&heir, 1, "j", e.parent), START_CANCELLED);
 }
 
+static enum cancel_answer cancel_by(const char *id, bool insist)
+{
+    struct cancel_by by = {.tenant = "alice", .insist = insist};
+    struct cancel got = {.answer = CANCEL_FINISHED};
+
+    assert_int_equal(
+        protocol_cancel_by(&protocol, redis, soon(), id, QUEUES, 2, &by, &got),
+        0);
+    return got.answer;
+}
+
+static void a_tenant_cancels_what_is_theirs_or_nobodys(void **state)
+{
+    const char *ids[] = {"alice", "bob"};
+    struct enqueue job;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        job = real_job(ids[i], BODY("x"));
+        job.names = (const char *[]){"tenant"};
+        job.values = &ids[i];
+        job.nfields = 1;
+        enqueue(&job);
+    }
+    say("LPUSH {t}:queue:default {\"id\":\"hers\",\"code\":\"1\","
+        "\"tenant\":\"alice\"}");
+    say("LPUSH {t}:queue:default {\"id\":\"his\",\"code\":\"1\","
+        "\"tenant\":\"bob\"}");
+    say("LPUSH {t}:queue:default " BODY("nobodys"));
+    assert_int_equal(cancel_by("bob", false), CANCEL_NOT_THEIRS);
+    assert_int_equal(cancel_by("bob", true), CANCEL_NOT_THEIRS);
+    assert_int_equal(cancel_by("his", false), CANCEL_NOT_THEIRS);
+    assert_int_equal(number("ZCARD {t}:cx"), 0);
+    assert_string_equal(text("HGET {t}:job:bob cancel_requested_at"), "(nil)");
+    assert_int_equal(cancel_by("hers", false), CANCEL_DONE);
+    assert_int_equal(cancel_by("nobodys", false), CANCEL_DONE);
+    assert_int_equal(cancel_by("alice", false), CANCEL_WAITS); /* other body */
+    assert_int_equal(number("LLEN {t}:queue:default"), 3);
+    say("HSET {t}:job:bob status succeeded");
+    assert_int_equal(cancel_by("bob", false), CANCEL_NOT_THEIRS);
+}
+
+static void who_insists_leaves_a_tombstone_for_what_nobody_knows(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    assert_int_equal(cancel_by("to-come", false), CANCEL_UNKNOWN);
+    assert_int_equal(number("ZCARD {t}:cx"), 0);
+    assert_int_equal(cancel_by("to-come", true), CANCEL_UNKNOWN);
+    assert_int_equal(number("ZCARD {t}:cx"), 1);
+    say("LPUSH {t}:queue:default " BODY("to-come"));
+    claim(&w, 1);
+    assert_int_equal(start_plain(&w, 1, "to-come", ""), START_CANCELLED);
+}
+
 /* What common/protocol.md tells clients that have no capibox. */
 static void two_plain_commands_cancel(void **state)
 {
@@ -2146,6 +2203,8 @@ int main(void)
         TEST(a_claimed_job_is_not_started_after_a_cancel),
         TEST(a_running_job_is_told_with_every_heartbeat),
         TEST(a_cancel_outlives_the_worker),
+        TEST(a_tenant_cancels_what_is_theirs_or_nobodys),
+        TEST(who_insists_leaves_a_tombstone_for_what_nobody_knows),
         TEST(two_plain_commands_cancel),
         TEST(tombstones_are_bounded_in_time_and_number),
         TEST(a_new_job_with_the_id_of_a_cancelled_one_runs),

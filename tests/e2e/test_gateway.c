@@ -1128,6 +1128,32 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static void a_kept_result_is_for_its_tenant(void **state)
+{
+    static const char body[] = "{\"code\":\"'kept'\",\"cache\":true}";
+    static const struct {
+        const char *key;
+        bool cached;
+    } turns[] = {{"X-API-Key: " ALICE, false},
+                 {"X-API-Key: " ALICE, true},
+                 {"X-API-Key: " BOB, false},
+                 {"X-API-Key: " BOB, true}};
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    for (size_t i = 0; i < sizeof(turns) / sizeof(*turns); i++) {
+        web_ask(&keyed, &a, "POST", API "execute", body, turns[i].key, NULL);
+        web_expect(&a, 200);
+        assert_int_equal(cJSON_IsTrue(stage_at(a.json, "cached")),
+                         turns[i].cached);
+        answer_free(&a);
+    }
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 static void a_key_cannot_fill_redis_with_cancels(void **state)
 {
     static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
@@ -1461,6 +1487,7 @@ int main(void)
         cmocka_unit_test(figures_name_no_job_of_somebody_elses),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(a_kept_result_is_for_its_tenant),
         cmocka_unit_test(a_key_cannot_fill_redis_with_cancels),
         cmocka_unit_test(a_batch_is_the_tenants_who_used_it_first),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),

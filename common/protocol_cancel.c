@@ -164,6 +164,7 @@ static int make_result(struct settling *s)
     add_field(s, "error", s->outcome.error);
     add_field(s, "task_type", s->job->task_type);
     add_field(s, "batch_id", s->job->batch_id);
+    add_field(s, "tenant", s->job->tenant);
     return result_encode(&context, s->job, NULL, &s->outcome, &s->result);
 }
 

@@ -1128,6 +1128,34 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static void a_pushed_job_is_the_tenants_it_names(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    int64_t until = clock_ms() + RIG_WAIT_MS;
+    struct web keyed = {0};
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    rig_push(&rig, "default",
+             "{\"id\":\"pushed\",\"tenant\":\"alice\",\"code\":\"1\"}");
+    expect_end("pushed", "ok");
+    assert_int_equal(status_with(&keyed, B, API "jobs/pushed"), 404);
+    assert_int_equal(status_with(&keyed, A, API "jobs/pushed"), 200);
+
+    rig_push(&rig, "default",
+             "{\"id\":\"pushed-on\",\"tenant\":\"alice\",\"code\":\"import "
+             "time; time.sleep(60)\"}");
+    while (!names(&web, NULL, API "stats", "\"pushed-on\""))
+        assert_true(clock_ms() < until);
+    assert_int_equal(status_with(&keyed, B, API "jobs/pushed-on"), 404);
+    assert_false(names(&keyed, B, API "stats", "\"pushed-on\""));
+    assert_int_equal(status_of(&keyed, "DELETE", API "jobs/pushed-on", B), 404);
+    assert_int_equal(status_of(&keyed, "DELETE", API "jobs/pushed-on", A), 202);
+    expect_end("pushed-on", "cancelled");
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 static void a_kept_result_is_for_its_tenant(void **state)
 {
     static const char body[] = "{\"code\":\"'kept'\",\"cache\":true}";
@@ -1487,6 +1515,7 @@ int main(void)
         cmocka_unit_test(figures_name_no_job_of_somebody_elses),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(a_pushed_job_is_the_tenants_it_names),
         cmocka_unit_test(a_kept_result_is_for_its_tenant),
         cmocka_unit_test(a_key_cannot_fill_redis_with_cancels),
         cmocka_unit_test(a_batch_is_the_tenants_who_used_it_first),

@@ -1328,6 +1328,33 @@ static void all_dead_of_a_page_are_shown_to_whom_they_belong(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static void a_retry_takes_nobody_elses_place(void **state)
+{
+    static const char *const keys[] = {"X-API-Key: " ALICE, "X-API-Key: " BOB};
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    for (int i = 0; i < 2; i++) {
+        rig_number(&rig, "DEL", "{capibox}:job:twice", NULL); /* long ago */
+        web_ask(&keyed, &a, "POST", API "execute",
+                "{\"id\":\"twice\",\"code\":\"1\",\"template\":\"nope\"}",
+                keys[i], NULL);
+        web_expect(&a, 200);
+        answer_free(&a);
+    }
+    web_ask(&keyed, &a, "POST", API "dead/twice/retry", NULL, keys[0], NULL);
+    web_expect_error(&a, 409, "id_taken", NULL);
+    answer_free(&a);
+    assert_int_equal(status_with(&keyed, keys[1], API "jobs/twice"), 200);
+    assert_int_equal(status_of(&keyed, "POST", API "dead/twice/retry", keys[1]),
+                     200);
+    expect_end("twice", "rejected");
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 /* Each of them a step in which Redis does nothing else. */
 static long long scripts_run(void)
 {
@@ -1520,6 +1547,7 @@ int main(void)
         cmocka_unit_test(a_key_cannot_fill_redis_with_cancels),
         cmocka_unit_test(a_batch_is_the_tenants_who_used_it_first),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
+        cmocka_unit_test(a_retry_takes_nobody_elses_place),
         cmocka_unit_test(a_long_dead_list_is_looked_through_in_pieces),
         cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
         cmocka_unit_test(a_job_that_nobody_runs_does_not_outlive_its_gateway),

@@ -335,6 +335,8 @@ struct enqueue {
     size_t body_len;
     int64_t delay_ms;     /* 0: now */
     const char *batch_id; /* or NULL */
+    /* Whose the batch is from its first job on; NULL: whosever it is. */
+    const char *batch_tenant;
     const char **names,
         **values; /* hash fields known now (template, language…) */
     int nfields;
@@ -345,7 +347,12 @@ struct enqueue {
     bool stream;       /* it asks for live output: the first state event */
 };
 
-enum enqueue_answer { ENQUEUE_ACCEPTED, ENQUEUE_DUPLICATE, ENQUEUE_FULL };
+enum enqueue_answer {
+    ENQUEUE_ACCEPTED,
+    ENQUEUE_DUPLICATE,
+    ENQUEUE_FULL,
+    ENQUEUE_NOT_THEIRS, /* the batch is another tenant's */
+};
 
 int protocol_enqueue(const struct protocol *p, struct redis *r,
                      int64_t deadline_ms, const struct enqueue *e,
@@ -391,6 +398,7 @@ enum cancel_answer {
     CANCEL_FINISHED, /* it had ended: status and verdict say how */
     CANCEL_UNKNOWN,  /* nobody knows it. Should it wait unseen (a bare push far
                         back in its queue), it will not run either */
+    CANCEL_NOT_THEIRS, /* of protocol_cancel_by(): nothing was done */
 };
 
 struct cancel {
@@ -408,6 +416,19 @@ int protocol_cancel(const struct protocol *p, struct redis *r,
                     int64_t deadline_ms, const char *job_id,
                     const struct queue_share *queues, int nqueues,
                     struct cancel *cancel_out);
+
+/* The same for somebody whose word counts for less: a tenant's jobs and those
+ * of nobody, and no tombstone for an id that is UNKNOWN, as anybody could make
+ * up any number of them. insist: a tombstone all the same, after such an
+ * answer and without another look for the job. */
+struct cancel_by {
+    const char *tenant;
+    bool insist;
+};
+int protocol_cancel_by(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, const char *job_id,
+                       const struct queue_share *queues, int nqueues,
+                       const struct cancel_by *by, struct cancel *cancel_out);
 
 /* ---- live output ------------------------------------------------------- */
 
@@ -446,6 +467,11 @@ struct dead_entry {
 };
 typedef void protocol_dead_fn(void *ctx, const struct dead_entry *entry);
 
+/* What one call looks at, or a little more: Redis must not be kept from others
+ * by a long list, or a large one. */
+#define DEAD_LOOK_ENTRIES 250
+#define DEAD_LOOK_BYTES   (256 << 10)
+
 /* Newest first: `count` (<= DEAD_PAGE_MAX) of them, after the first `from`.
  * Returns how many. *total_out (may be NULL): all there are. */
 #define DEAD_PAGE_MAX 500
@@ -458,10 +484,18 @@ int protocol_dead_walk(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, int64_t from, int count,
                        protocol_dead_fn *take, void *ctx, int64_t *total_out);
 
-/* The newest entry of one job, with its body. -ENOENT: none. */
+/* Which of a job's entries will do (NULL: any): the others are passed over. */
+struct dead_filter {
+    bool (*fits)(void *ctx, const struct dead_entry *entry);
+    void *ctx;
+};
+
+/* The newest entry of one job, with its body. -ENOENT: none. To look for it,
+ * here and below, takes as many short calls as the list is long. */
 int protocol_dead_show(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, const char *job_id,
-                       protocol_dead_fn *take, void *ctx);
+                       const struct dead_filter *filter, protocol_dead_fn *take,
+                       void *ctx);
 
 enum dead_answer {
     DEAD_DONE,
@@ -476,12 +510,14 @@ enum dead_answer {
  * called (its own id, else the entry's). */
 int protocol_dead_retry(const struct protocol *p, struct redis *r,
                         int64_t deadline_ms, const char *job_id,
+                        const struct dead_filter *filter,
                         enum dead_answer *answer_out,
                         char id_out[JOB_ID_MAX + 1]);
 
 /* For good. */
 int protocol_dead_drop(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, const char *job_id,
+                       const struct dead_filter *filter,
                        enum dead_answer *answer_out);
 /* Up to `count` of the oldest; returns how many. */
 int protocol_dead_drop_oldest(const struct protocol *p, struct redis *r,

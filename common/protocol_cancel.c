@@ -10,7 +10,13 @@
 
 #define SETTLE_FIELDS_MAX 12
 
-enum found { FOUND_ENDED, FOUND_RUNNING, FOUND_WAITING, FOUND_NOTHING };
+enum found {
+    FOUND_ENDED,
+    FOUND_RUNNING,
+    FOUND_WAITING,
+    FOUND_NOTHING,
+    FOUND_FOREIGN,
+};
 
 /* What cancel.lua told. */
 struct finding {
@@ -40,7 +46,7 @@ struct settling {
 
 static int ask(const struct protocol *p, struct redis *r, int64_t deadline_ms,
                const char *job_id, const struct queue_share *queues,
-               int nqueues, redisReply **reply_out)
+               int nqueues, const struct cancel_by *by, redisReply **reply_out)
 {
     AUTO_WORDS struct words w = {0};
 
@@ -50,8 +56,10 @@ static int ask(const struct protocol *p, struct redis *r, int64_t deadline_ms,
     words_adds(&w, p->prefix);
     words_adds(&w, job_id);
     words_addi(&w, TOMBSTONES_MAX);
-    words_addi(&w, CANCEL_LOOK_ENTRIES);
+    words_addi(&w, by && by->insist ? 0 : CANCEL_LOOK_ENTRIES);
     words_addi(&w, CANCEL_LOOK_BYTES);
+    words_adds(&w, by ? by->tenant : "");
+    words_adds(&w, !by || by->insist ? "k" : "");
     for (int i = 0; i < nqueues; i++)
         words_adds(&w, queues[i].name);
     return words_call(&w, p, r, deadline_ms, reply_out);
@@ -156,6 +164,7 @@ static int make_result(struct settling *s)
     add_field(s, "error", s->outcome.error);
     add_field(s, "task_type", s->job->task_type);
     add_field(s, "batch_id", s->job->batch_id);
+    add_field(s, "tenant", s->job->tenant);
     return result_encode(&context, s->job, NULL, &s->outcome, &s->result);
 }
 
@@ -226,9 +235,16 @@ static int settle_read(struct settling *s, const struct protocol *p,
     return reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
 }
 
+/* What has no hash yet says by itself whose it is. */
+static bool is_foreign(const struct job *job, const struct cancel_by *by)
+{
+    return by && job->tenant && strcmp(job->tenant, by->tenant) != 0;
+}
+
+/* As settle_read(). -EPERM: it is another tenant's. */
 static int settle(const struct protocol *p, struct redis *r,
                   int64_t deadline_ms, const char *job_id,
-                  const struct finding *at)
+                  const struct finding *at, const struct cancel_by *by)
 {
     struct settling s = {.job_id = job_id, .at = at};
     int rc = outcome_init(&s.outcome, 0);
@@ -236,11 +252,29 @@ static int settle(const struct protocol *p, struct redis *r,
     if (rc == 0)
         rc = read_entry(&s);
     if (rc == 1)
-        rc = settle_read(&s, p, r, deadline_ms);
+        rc =
+            is_foreign(s.job, by) ? -EPERM : settle_read(&s, p, r, deadline_ms);
     job_destroy(s.job);
     outcome_fini(&s.outcome);
     strbuf_fini(&s.result);
     return rc;
+}
+
+/* It was seen waiting. */
+static int end_there(const struct protocol *p, struct redis *r,
+                     int64_t deadline_ms, const char *job_id,
+                     const struct finding *at, const struct cancel_by *by,
+                     enum cancel_answer *answer_out)
+{
+    int rc = settle(p, r, deadline_ms, job_id, at, by);
+
+    if (rc == 1)
+        *answer_out = CANCEL_DONE;
+    else if (rc == -EPERM)
+        *answer_out = CANCEL_NOT_THEIRS;
+    else if (rc == 0 && (!by || at->found == FOUND_WAITING))
+        *answer_out = CANCEL_WAITS; /* it was there a moment ago */
+    return rc < 0 && rc != -EPERM ? rc : 0;
 }
 
 int protocol_cancel(const struct protocol *p, struct redis *r,
@@ -248,11 +282,19 @@ int protocol_cancel(const struct protocol *p, struct redis *r,
                     const struct queue_share *queues, int nqueues,
                     struct cancel *cancel_out)
 {
+    return protocol_cancel_by(p, r, deadline_ms, job_id, queues, nqueues, NULL,
+                              cancel_out);
+}
+
+int protocol_cancel_by(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, const char *job_id,
+                       const struct queue_share *queues, int nqueues,
+                       const struct cancel_by *by, struct cancel *cancel_out)
+{
     static const enum cancel_answer otherwise[] = {
-        [FOUND_ENDED] = CANCEL_FINISHED,
-        [FOUND_RUNNING] = CANCEL_SENT,
-        [FOUND_WAITING] = CANCEL_WAITS,
-        [FOUND_NOTHING] = CANCEL_UNKNOWN,
+        [FOUND_ENDED] = CANCEL_FINISHED,     [FOUND_RUNNING] = CANCEL_SENT,
+        [FOUND_WAITING] = CANCEL_WAITS,      [FOUND_NOTHING] = CANCEL_UNKNOWN,
+        [FOUND_FOREIGN] = CANCEL_NOT_THEIRS,
     };
     AUTO_REPLY redisReply *reply = NULL;
     struct finding at;
@@ -260,21 +302,16 @@ int protocol_cancel(const struct protocol *p, struct redis *r,
     *cancel_out = (struct cancel){.answer = CANCEL_UNKNOWN};
     if (!job_id_valid(job_id))
         return 0;
-    int rc = ask(p, r, deadline_ms, job_id, queues, nqueues, &reply);
+    int rc = ask(p, r, deadline_ms, job_id, queues, nqueues, by, &reply);
 
     if (rc == 0)
         rc = read_finding(reply, &at, cancel_out);
     if (rc < 0)
         return rc;
-    if (at.found > FOUND_NOTHING)
+    if (at.found > FOUND_FOREIGN)
         return -EPROTO;
     cancel_out->answer = otherwise[at.found];
     if (!at.kind)
         return 0;
-    rc = settle(p, r, deadline_ms, job_id, &at);
-    if (rc == 1)
-        cancel_out->answer = CANCEL_DONE;
-    else if (rc == 0) /* it was there a moment ago */
-        cancel_out->answer = CANCEL_WAITS;
-    return rc < 0 ? rc : 0;
+    return end_there(p, r, deadline_ms, job_id, &at, by, &cancel_out->answer);
 }

@@ -6,6 +6,7 @@
 #include "common/job.h"
 #include "common/json.h"
 #include "common/protocol_call.h"
+#include "common/scope.h"
 
 static int ask(const struct protocol *p, struct redis *r, int64_t deadline_ms,
                int64_t from, int64_t count, const char *job_id,
@@ -20,6 +21,7 @@ static int ask(const struct protocol *p, struct redis *r, int64_t deadline_ms,
     words_addi(&w, from);
     words_addi(&w, count);
     words_adds(&w, job_id);
+    words_addi(&w, DEAD_LOOK_BYTES);
     rc = words_call(&w, p, r, deadline_ms, reply_out);
     if (rc == 0 && !reply_is_array(*reply_out, 1))
         rc = -EPROTO;
@@ -39,16 +41,14 @@ static void split(const redisReply *item, struct dead_entry *entry_out)
     }
 }
 
-int protocol_dead_list(const struct protocol *p, struct redis *r,
-                       int64_t deadline_ms, int64_t from, int count,
-                       protocol_dead_fn *take, void *ctx, int64_t *total_out)
+/* The first ones of a page; how many. */
+static int list_some(const struct protocol *p, struct redis *r,
+                     int64_t deadline_ms, int64_t from, int64_t count,
+                     protocol_dead_fn *take, void *ctx, int64_t *total_out)
 {
     AUTO_REPLY redisReply *reply = NULL;
-    int rc;
+    int rc = ask(p, r, deadline_ms, from, count, "", &reply);
 
-    if (from < 0 || count < 0 || count > DEAD_PAGE_MAX)
-        return -EINVAL;
-    rc = ask(p, r, deadline_ms, from, count, "", &reply);
     if (rc < 0)
         return rc;
     for (size_t i = 1; i < reply->elements; i++) {
@@ -62,6 +62,25 @@ int protocol_dead_list(const struct protocol *p, struct redis *r,
     if (total_out)
         *total_out = reply_int(reply, 0);
     return (int)reply->elements - 1;
+}
+
+int protocol_dead_list(const struct protocol *p, struct redis *r,
+                       int64_t deadline_ms, int64_t from, int count,
+                       protocol_dead_fn *take, void *ctx, int64_t *total_out)
+{
+    int n = 0, got;
+
+    if (from < 0 || count < 0 || count > DEAD_PAGE_MAX)
+        return -EINVAL;
+    do {
+        int some =
+            count - n < DEAD_LOOK_ENTRIES ? count - n : DEAD_LOOK_ENTRIES;
+
+        got =
+            list_some(p, r, deadline_ms, from + n, some, take, ctx, total_out);
+        n += got;
+    } while (got > 0 && n < count);
+    return got < 0 ? got : n;
 }
 
 /* 1: it was there. */
@@ -107,29 +126,54 @@ int protocol_dead_walk(const struct protocol *p, struct redis *r,
     return rc < 0 ? rc : n;
 }
 
-/* -ENOENT if it has none. *reply_out holds it, as it stands in the list. */
-static int find(const struct protocol *p, struct redis *r, int64_t deadline_ms,
-                const char *job_id, redisReply **reply_out)
+/* One piece of the list. 1: this is it, as it stands there. 0: not in it;
+ * *left_io are to be looked at. */
+static int look(const struct protocol *p, struct redis *r, int64_t deadline_ms,
+                const char *job_id, const struct dead_filter *filter,
+                int64_t *left_io, redisReply **reply_out)
 {
-    int rc;
+    AUTO_REPLY redisReply *reply = NULL;
+    struct dead_entry entry;
+    int rc =
+        ask(p, r, deadline_ms, *left_io, DEAD_LOOK_ENTRIES, job_id, &reply);
+
+    if (rc < 0)
+        return rc;
+    *left_io = reply_int(reply, 0);
+    if (reply->elements < 2)
+        return 0;
+    if (reply->element[1]->type != REDIS_REPLY_STRING)
+        return -EPROTO;
+    split(reply->element[1], &entry);
+    if (filter && !filter->fits(filter->ctx, &entry))
+        return 0;
+    *reply_out = TAKE(reply);
+    return 1;
+}
+
+/* -ENOENT if it has none that fits. The reply's second element holds it. */
+static int find(const struct protocol *p, struct redis *r, int64_t deadline_ms,
+                const char *job_id, const struct dead_filter *filter,
+                redisReply **reply_out)
+{
+    int64_t left = -1;
+    int rc = 0;
 
     if (!job_id_valid(job_id))
         return -ENOENT;
-    rc = ask(p, r, deadline_ms, 0, 0, job_id, reply_out);
-    if (rc < 0)
-        return rc;
-    if ((*reply_out)->elements < 2)
-        return -ENOENT;
-    return (*reply_out)->element[1]->type == REDIS_REPLY_STRING ? 0 : -EPROTO;
+    while (rc == 0 && left != 0)
+        rc = look(p, r, deadline_ms, job_id, filter, &left, reply_out);
+    return rc == 1 ? 0 : rc == 0 ? -ENOENT : rc;
 }
 
 int protocol_dead_show(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, const char *job_id,
-                       protocol_dead_fn *take, void *ctx)
+                       const struct dead_filter *filter, protocol_dead_fn *take,
+                       void *ctx)
 {
     AUTO_REPLY redisReply *reply = NULL;
     struct dead_entry entry;
-    int rc = find(p, r, deadline_ms, job_id, &reply);
+    int rc = find(p, r, deadline_ms, job_id, filter, &reply);
 
     if (rc < 0)
         return rc;
@@ -224,12 +268,13 @@ static int send_revival(const struct protocol *p, struct redis *r,
 
 int protocol_dead_retry(const struct protocol *p, struct redis *r,
                         int64_t deadline_ms, const char *job_id,
+                        const struct dead_filter *filter,
                         enum dead_answer *answer_out,
                         char id_out[JOB_ID_MAX + 1])
 {
     AUTO_REPLY redisReply *reply = NULL;
     struct revival v = {.bytes = 0};
-    int rc = find(p, r, deadline_ms, job_id, &reply);
+    int rc = find(p, r, deadline_ms, job_id, filter, &reply);
 
     *answer_out = DEAD_NONE;
     if (rc < 0)
@@ -274,10 +319,11 @@ static int drop(const struct protocol *p, struct redis *r, int64_t deadline_ms,
 
 int protocol_dead_drop(const struct protocol *p, struct redis *r,
                        int64_t deadline_ms, const char *job_id,
+                       const struct dead_filter *filter,
                        enum dead_answer *answer_out)
 {
     AUTO_REPLY redisReply *reply = NULL;
-    int rc = find(p, r, deadline_ms, job_id, &reply);
+    int rc = find(p, r, deadline_ms, job_id, filter, &reply);
 
     if (rc == 0)
         rc = drop(p, r, deadline_ms, reply->element[1], 0);

@@ -14,6 +14,7 @@ static void enqueue_words(struct words *w, const struct protocol *p,
     words_key(w, p, "stats", NULL);
     words_key(w, p, "cx", NULL);
     words_key(w, p, "events", e->job_id);
+    words_key(w, p, "batch", e->batch_id ? e->batch_id : "");
     words_keys_end(w);
     words_adds(w, e->queue);
     words_adds(w, e->job_id);
@@ -22,6 +23,8 @@ static void enqueue_words(struct words *w, const struct protocol *p,
     words_addi(w, e->queue_max);
     words_adds(w, e->nonce);
     words_adds(w, e->stream ? "e" : "");
+    words_adds(w, e->batch_id ? e->batch_tenant : "");
+    words_addi(w, p->result_ttl_s * 1000);
     for (int i = 0; i < e->nfields; i++) {
         words_adds(w, e->names[i]);
         words_adds(w, e->values[i]);
@@ -62,7 +65,7 @@ int protocol_enqueue_parse(redisReply *reply, enum enqueue_answer *answer_out)
     if (rc < 0)
         return rc;
     if (reply->type != REDIS_REPLY_INTEGER || reply->integer < 0 ||
-        reply->integer > ENQUEUE_FULL)
+        reply->integer > ENQUEUE_NOT_THEIRS)
         return -EPROTO;
     *answer_out = (enum enqueue_answer)reply->integer;
     return 0;

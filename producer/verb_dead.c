@@ -166,7 +166,7 @@ static int not_there(const char *id)
 static int show(struct dead *d, const struct options *o)
 {
     int rc = protocol_dead_show(&d->client->protocol, d->client->redis, soon(),
-                                o->words[1], show_entry, d);
+                                o->words[1], NULL, show_entry, d);
 
     if (rc == -ENOENT)
         return not_there(o->words[1]);
@@ -188,7 +188,7 @@ static int retry_one(struct dead *d, const char *id)
     enum dead_answer answer;
     char now[JOB_ID_MAX + 1] = "";
     int rc = protocol_dead_retry(&d->client->protocol, d->client->redis, soon(),
-                                 id, &answer, now);
+                                 id, NULL, &answer, now);
 
     if (rc == -ENOSPC)
         text_say("%s stays where it is: Redis is full", id);
@@ -213,7 +213,7 @@ static int drop_one(struct dead *d, const char *id)
     enum dead_answer answer;
 
     if (protocol_dead_drop(&d->client->protocol, d->client->redis, soon(), id,
-                           &answer) < 0)
+                           NULL, &answer) < 0)
         return failed(d);
     if (answer == DEAD_NONE)
         return not_there(id);

@@ -71,6 +71,7 @@ static void add_job(EVP_MD_CTX *digest, const struct job *job)
     add_texts(digest, job->args);
     add_texts(digest, job->output_files);
     add(digest, job->stdin_text ? job->stdin_text : "", job->stdin_bytes);
+    add_text(digest, job->tenant); /* nobody gets what another's job said */
 }
 
 int cache_key(const struct job *job, const struct spec *spec,

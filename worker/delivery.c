@@ -313,6 +313,7 @@ static int add_fields(struct delivery *d, struct outcome *o,
     field_time(&fields, "execution_time", context->execution_time);
     field_text(&fields, "error", o->error);
     field_text(&fields, "batch_id", batch_of(d));
+    field_text(&fields, "tenant", d->job ? d->job->tenant : NULL);
     field_begin(&fields, "result");
     rc = d->kept ? cache_retell(d->kept, d->kept_len, context, d->job, &d->text)
                  : result_encode(context, d->job, spec, o, &d->text);

@@ -37,12 +37,14 @@ static int start_fields(const struct exchange *x, const struct delivery *d,
         names[n] = "task_type", values[n++] = d->job->task_type;
     if (d->job->batch_id)
         names[n] = "batch_id", values[n++] = d->job->batch_id;
+    if (d->job->tenant)
+        names[n] = "tenant", values[n++] = d->job->tenant;
     return n;
 }
 
 static int send_start(struct exchange *x, struct delivery *d)
 {
-    const char *names[10], *values[10];
+    const char *names[11], *values[11];
     char started_at[32], attempt[12];
     struct start start = {
         .number = d->number,

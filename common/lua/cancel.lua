@@ -4,9 +4,11 @@
 --
 -- KEYS 1 cx
 -- ARGV 1 prefix  2 job id  3 tombstones at most  4 entries to look at
---      5 bytes to look at, then queues to look through if nobody knows its one
--- Answer: 0 it has ended, 1 it runs, 2 it waits, 3 nothing is known of it; then
---      status, verdict, now ms, 'q' or 'd' (queue, delayed) or '' if it was not
+--      5 bytes to look at  6 tenant whose it may be, or '': anybody's  7 flags
+--      (k: keep a tombstone also of what nothing is known of), then queues to
+--      look through if nobody knows its one
+-- Answer: 0 it has ended, 1 it runs, 2 it waits, 3 nothing is known of it, 4 it
+--      is another tenant's (nothing was done); then status, verdict, now ms, 'q' or 'd' (queue, delayed) or '' if it was not
 --      found waiting, the queue's name, the list's or set's element
 local c = redis.call
 local P, id = ARGV[1], ARGV[2]
@@ -15,20 +17,25 @@ local job = P .. ':job:' .. id
 local time = c('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local hash = c('HMGET', job, 'status', 'verdict', 'token', 'queue', 'due_at',
-               'cancel_requested_at')
+               'cancel_requested_at', 'tenant')
 local status, owner, due = hash[1], hash[3], hash[5]
+if ARGV[6] ~= '' and hash[7] and hash[7] ~= ARGV[6] then
+  return {4, '', '', now, '', '', ''}
+end
 local OPEN = {queued = true, delayed = true, running = true}
 if status and not OPEN[status] then
   return {0, status, hash[2] or '', now, '', '', ''}
 end
 
-c('ZADD', KEYS[1], string.format('%.0f', now), id)
-c('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
+if status or ARGV[7]:find('k', 1, true) then
+  c('ZADD', KEYS[1], string.format('%.0f', now), id)
+  c('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
+  c('PUBLISH', P .. ':control', id)
+end
 -- A tombstone is forgotten after a while; this is not.
 if status and not hash[6] then
   c('HSET', job, 'cancel_requested_at', string.format('%.3f', now / 1000))
 end
-c('PUBLISH', P .. ':control', id)
 if status == 'running' then return {1, status, '', now, '', '', ''} end
 
 -- The entry that owns the hash names its owner in the envelope; without a hash
@@ -89,7 +96,7 @@ local function find()
     element = in_delayed(score, score)
     if element then return 'd', '', element end
   end
-  local names = hash[4] and {hash[4]} or {unpack(ARGV, 6)}
+  local names = hash[4] and {hash[4]} or {unpack(ARGV, 8)}
   for _, name in ipairs(names) do
     element = in_queue(name)
     if element then return 'q', name, element end

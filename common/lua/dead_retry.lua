@@ -10,8 +10,10 @@ local c = redis.call
 local job, id = KEYS[3], ARGV[2]
 local function has(letter) return ARGV[6]:find(letter, 1, true) end
 
--- Only what ended the way that leads to the dead list may begin anew.
-local now = c('HMGET', job, 'status', 'verdict')
+-- Only what ended the way that leads to the dead list may begin anew, and only
+-- in place of its tenant's job.
+local now = c('HMGET', job, 'status', 'verdict', 'tenant')
+if now[3] and now[3] ~= ARGV[7] then return 2 end
 if now[1] and now[1] ~= 'dead' and now[2] ~= 'rejected' then return 2 end
 if c('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 1 end
 

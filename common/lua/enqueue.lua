@@ -1,10 +1,12 @@
 #!lua
 -- Accepts one job under an id of its own. Refused by a full Redis.
 --
--- KEYS 1 queue  2 job hash  3 delayed  4 stats  5 cx  6 events
+-- KEYS 1 queue  2 job hash  3 delayed  4 stats  5 cx  6 events  7 batch
 -- ARGV 1 queue name  2 job id  3 body  4 delay ms  5 queue bound or 0
---      6 nonce or ''  7 flags (e: event), then hash words
--- Answer: 0 accepted, 1 the id is taken, 2 the queue is full
+--      6 nonce or ''  7 flags (e: event)  8 tenant whose the batch must be, or
+--      ''  9 ttl of the batch ms, then hash words
+-- Answer: 0 accepted, 1 the id is taken, 2 the queue is full, 3 the batch is
+--      somebody else's
 local c = redis.call
 local queue, job, id, body = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
 local delay, bound = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -20,9 +22,19 @@ if c('EXISTS', job) == 1 then
 end
 if bound > 0 and c('LLEN', queue) >= bound then return 2 end
 
+-- A batch is its first tenant's. One that was there without belongs to all.
+if ARGV[8] ~= '' then
+  local tenant = c('HGET', KEYS[7], 'tenant')
+  if tenant and tenant ~= ARGV[8] then return 3 end
+  if tenant or c('EXISTS', KEYS[7]) == 0 then
+    c('HSET', KEYS[7], 'tenant', ARGV[8])
+    c('PEXPIRE', KEYS[7], ARGV[9])
+  end
+end
+
 local entry = string.format('!t%.0f;i%s;p%s|', now, id, token) .. body
 local words = {}
-for i = 8, #ARGV do words[#words + 1] = ARGV[i] end
+for i = 10, #ARGV do words[#words + 1] = ARGV[i] end
 for _, word in ipairs({'status', delay > 0 and 'delayed' or 'queued',
                        'enqueued_at', string.format('%.3f', now / 1000),
                        'queue', ARGV[1], 'token', token,

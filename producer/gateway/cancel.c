@@ -6,58 +6,43 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/protocol_call.h"
 #include "producer/gateway/execute.h"
 #include "producer/gateway/gateway.h"
 
 #define CANCEL_MS 5000
+
+/* What nobody knows may be on its way, or lie unseen in a queue: its cancel is
+ * remembered (common/protocol.md). A key has so many an hour, so that none
+ * fills Redis, or pushes the tombstones of others out. */
+#define CANCEL_STRAYS_AN_HOUR 100
 
 struct cancelling {
     struct errand errand;
     struct gateway *gateway;
     struct request *request; /* NULL: quietly */
     char id[JOB_ID_MAX + 1];
-    bool forbidden; /* it is somebody else's */
+    struct cancel_by by; /* tenant NULL: without a key */
     struct cancel cancel;
 };
-
-/* Somebody else's job is no job of theirs. */
-static int check_tenant(struct cancelling *x, const struct protocol *p,
-                        struct redis *r)
-{
-    AUTO_REPLY redisReply *reply = NULL;
-    char key[KEY_MAX];
-    int rc;
-
-    if (!x->request || !x->request->holder)
-        return 0;
-    rc = redis_callv(r, clock_ms() + CANCEL_MS, &reply, "HGET",
-                     protocol_key(p, key, "job", x->id), "tenant", NULL);
-    if (rc == 0)
-        rc = reply_failure(reply);
-    if (rc == 0)
-        x->forbidden = !request_may_see(x->request, reply);
-    return rc;
-}
 
 static int run(struct errand *e, const struct protocol *p, struct redis *r)
 {
     struct cancelling *x = e->ctx;
     const struct settings *s = x->gateway->settings;
-    int rc = check_tenant(x, p, r);
 
-    if (rc < 0 || x->forbidden)
-        return rc;
-    return protocol_cancel(p, r, clock_ms() + CANCEL_MS, x->id, s->queues,
-                           s->nqueues, &x->cancel);
+    return protocol_cancel_by(p, r, clock_ms() + CANCEL_MS, x->id, s->queues,
+                              s->nqueues, x->by.tenant ? &x->by : NULL,
+                              &x->cancel);
 }
 
+/* Somebody else's job is no job of theirs. */
 static void answer(struct cancelling *x)
 {
     struct request *r = x->request;
     bool was = !strcmp(x->cancel.status, "cancelled");
 
-    if (x->forbidden || x->cancel.answer == CANCEL_UNKNOWN)
+    if (x->cancel.answer == CANCEL_NOT_THEIRS ||
+        x->cancel.answer == CANCEL_UNKNOWN)
         request_answer_error(r, 404, "no_such_job", NULL, "no job %s", x->id);
     else if (x->cancel.answer == CANCEL_FINISHED && !was)
         request_answer_error(r, 409, "already_ended", NULL,
@@ -68,10 +53,25 @@ static void answer(struct cancelling *x)
         execute_answer_id(r, 202, x->id, "cancelling", "");
 }
 
+/* True: it is asked again. */
+static bool insists(struct cancelling *x)
+{
+    if (x->errand.rc < 0 || x->cancel.answer != CANCEL_UNKNOWN ||
+        !x->by.tenant || x->by.insist ||
+        /* Tokens of an hour: the bucket's seconds are 3600 of ours. */
+        bucket_take(&x->request->holder->strays, CANCEL_STRAYS_AN_HOUR,
+                    clock_ms() / 3600) > 0)
+        return false;
+    x->by.insist = true;
+    return errands_add(&x->gateway->errands, &x->errand) == 0;
+}
+
 static void done(struct errand *e)
 {
     struct cancelling *x = e->ctx;
 
+    if (insists(x))
+        return;
     if (x->request && e->rc < 0)
         request_answer_redis(x->request, e->rc);
     else if (x->request)
@@ -92,6 +92,7 @@ static int begin(struct gateway *g, struct request *r, const char *id)
     x->errand = (struct errand){.run = run, .done = done, .ctx = x};
     x->gateway = g;
     x->request = r;
+    x->by.tenant = r && r->holder ? r->holder->name : NULL;
     snprintf(x->id, sizeof(x->id), "%s", id);
     rc = errands_add(&g->errands, &x->errand);
     if (rc < 0)

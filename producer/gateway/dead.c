@@ -22,7 +22,7 @@ struct deed {
     const char *comma;
     struct strbuf json;
     char id[JOB_ID_MAX + 1];
-    bool foreign, seen; /* DEAD_NONE for them */
+    struct dead_filter filter;
     enum dead_answer answer;
 };
 
@@ -38,8 +38,9 @@ static void free_deed(void *state)
 
 /* The tenant is in the job's text, which only its own entry shows; a text cut
  * short or that is no JSON has none. */
-static bool is_theirs(const struct deed *d, const struct dead_entry *entry)
+static bool is_theirs(void *ctx, const struct dead_entry *entry)
 {
+    const struct deed *d = ctx;
     const struct holder *holder = d->request->holder;
     const char *body =
         entry->body ? memchr(entry->body, '{', entry->body_len) : NULL;
@@ -56,22 +57,6 @@ static bool is_theirs(const struct deed *d, const struct dead_entry *entry)
         !cJSON_IsString(tenant) || !strcmp(tenant->valuestring, holder->name);
     cJSON_Delete(job);
     return fits;
-}
-
-static void check_entry(void *ctx, const struct dead_entry *entry)
-{
-    struct deed *d = ctx;
-
-    d->seen = true;
-    d->foreign = !is_theirs(d, entry);
-}
-
-static int check(struct deed *d, const struct protocol *p, struct redis *r)
-{
-    if (!d->request->holder)
-        return 0;
-    return protocol_dead_show(p, r, clock_ms() + DEAD_MS, d->id, check_entry,
-                              d);
 }
 
 /* ---- in the errands' thread --------------------------------------------- */
@@ -111,9 +96,6 @@ static void take_whole(void *ctx, const struct dead_entry *entry)
     size_t size =
         entry->body_len < DEAD_BODY_MAX ? entry->body_len : DEAD_BODY_MAX;
 
-    d->seen = true;
-    if (!is_theirs(d, entry))
-        return;
     strbuf_adds(&d->json, "{\"about\":");
     strbuf_add(&d->json, entry->about, entry->about_len);
     strbuf_adds(&d->json, ",\"text\":");
@@ -125,29 +107,25 @@ static int run_show(struct errand *e, const struct protocol *p, struct redis *r)
 {
     struct deed *d = e->ctx;
 
-    return protocol_dead_show(p, r, clock_ms() + DEAD_MS, d->id, take_whole, d);
+    return protocol_dead_show(p, r, clock_ms() + DEAD_MS, d->id, &d->filter,
+                              take_whole, d);
 }
 
 static int run_retry(struct errand *e, const struct protocol *p,
                      struct redis *r)
 {
     struct deed *d = e->ctx;
-    int rc = check(d, p, r);
 
-    if (rc < 0 || d->foreign)
-        return rc;
-    return protocol_dead_retry(p, r, clock_ms() + DEAD_MS, d->id, &d->answer,
-                               NULL);
+    return protocol_dead_retry(p, r, clock_ms() + DEAD_MS, d->id, &d->filter,
+                               &d->answer, NULL);
 }
 
 static int run_drop(struct errand *e, const struct protocol *p, struct redis *r)
 {
     struct deed *d = e->ctx;
-    int rc = check(d, p, r);
 
-    if (rc < 0 || d->foreign)
-        return rc;
-    return protocol_dead_drop(p, r, clock_ms() + DEAD_MS, d->id, &d->answer);
+    return protocol_dead_drop(p, r, clock_ms() + DEAD_MS, d->id, &d->filter,
+                              &d->answer);
 }
 
 /* ---- answers ------------------------------------------------------------ */
@@ -191,9 +169,9 @@ static void done_deed(struct errand *e)
     struct deed *d = e->ctx;
     bool retry = e->run == run_retry;
 
-    if (e->rc < 0 && e->rc != -ENOENT)
+    if (e->rc < 0)
         request_answer_redis(d->request, e->rc);
-    else if (e->rc == -ENOENT || d->foreign || d->answer == DEAD_NONE)
+    else if (d->answer == DEAD_NONE)
         answer_none(d);
     else if (d->answer == DEAD_TAKEN)
         request_answer_error(d->request, 409, "id_taken", NULL,
@@ -219,6 +197,7 @@ static struct deed *begin(struct request *r)
     d->request = r;
     d->comma = "";
     d->answer = DEAD_NONE;
+    d->filter = (struct dead_filter){.fits = is_theirs, .ctx = d};
     r->state = d;
     r->free_state = free_deed;
     return d;

@@ -221,9 +221,13 @@ static void on_submitted(struct submission *s, int rc,
         return;
     }
     waiters_remove(&x->waiter);
-    x->request->retry_after_s = REQUEST_RETRY_S;
+    if (answer != ENQUEUE_NOT_THEIRS)
+        x->request->retry_after_s = REQUEST_RETRY_S;
     if (rc < 0)
         request_answer_redis(x->request, rc);
+    else if (answer == ENQUEUE_NOT_THEIRS)
+        request_answer_error(x->request, 409, "batch_taken", "batch_id",
+                             "there is another batch with this id");
     else
         request_answer_error(
             x->request, 503, "queue_full", "queue",

@@ -66,7 +66,7 @@ static void on_view(struct snapshot_reader *reader, int rc, struct view *view)
     strbuf_addf(&json, "{\"status\":\"%s\",\"test_execution\":%s,\"stats\":",
                 h->healthy ? "healthy" : "unhealthy", h->test.text);
     if (rc == 0)
-        stats_print(&json, view);
+        stats_print(&json, a->request, view);
     else
         strbuf_adds(&json, "null");
     strbuf_adds(&json, ",\"timestamp\":");

@@ -43,7 +43,8 @@ struct holder { /* of one or more keys: a tenant */
     struct holder *next;
     char name[JOB_NAME_MAX + 1];
     struct bucket requests;
-    int64_t jobs; /* of theirs that have not ended, as far as we know */
+    struct bucket strays; /* tombstones of what nobody knows: cancel.c */
+    int64_t jobs;         /* of theirs that have not ended, as far as we know */
 };
 
 struct keys {

@@ -307,9 +307,12 @@ void lookup_file(struct request *r)
 
 /* ---- batches ------------------------------------------------------------ */
 
-static const char *const batch_fields[] = {"total", "done", "succeeded",
-                                           "failed", "status"};
-#define BATCH_FIELDS 5
+/* Of the hash; the last one is looked at here. */
+static const char *const batch_fields[] = {"total",  "done",   "succeeded",
+                                           "failed", "status", "tenant"};
+#define BATCH_FIELDS 6
+#define BATCH_STATUS 4
+#define BATCH_TENANT 5
 
 static void on_batch(void *ctx, int rc, redisReply **reply)
 {
@@ -322,21 +325,22 @@ static void on_batch(void *ctx, int rc, redisReply **reply)
         request_answer_redis(r, rc < 0 ? rc : -EPROTO);
         return;
     }
-    if ((*reply)->element[0]->type != REDIS_REPLY_STRING) {
+    if ((*reply)->element[0]->type != REDIS_REPLY_STRING ||
+        !request_may_see(r, (*reply)->element[BATCH_TENANT])) {
         request_answer_error(r, 404, "no_such_batch", NULL, "no batch %s",
                              r->match.id);
         return;
     }
     strbuf_addf(&json, "{\"batch_id\":\"%s\"", r->match.id);
-    for (size_t i = 0; i < BATCH_FIELDS; i++) {
+    for (size_t i = 0; i < BATCH_TENANT; i++) {
         const redisReply *value = (*reply)->element[i];
 
-        if (i + 1 < BATCH_FIELDS && value->type != REDIS_REPLY_STRING)
+        if (i < BATCH_STATUS && value->type != REDIS_REPLY_STRING)
             strbuf_addf(&json, ",\"%s\":0", batch_fields[i]);
         else if (value->type != REDIS_REPLY_STRING)
             strbuf_adds(&json, ",\"status\":\"running\"");
         else
-            add_field(&json, batch_fields[i], i + 1 < BATCH_FIELDS, value);
+            add_field(&json, batch_fields[i], i < BATCH_STATUS, value);
     }
     strbuf_adds(&json, "}\n");
     request_answer_json(r, 200, &json);

@@ -203,8 +203,8 @@ static double running(const struct view *v, const char *language)
         const redisReply *job = v->runs[i].job;
 
         if (job && job->type == REDIS_REPLY_ARRAY && job->elements > 0 &&
-            job->element[0]->type == REDIS_REPLY_STRING &&
-            !strcmp(job->element[0]->str, language))
+            job->element[VIEW_RUN_LANGUAGE]->type == REDIS_REPLY_STRING &&
+            !strcmp(job->element[VIEW_RUN_LANGUAGE]->str, language))
             n++;
     }
     return n;
@@ -282,7 +282,7 @@ static void add_gateway(struct strbuf *t, const struct gateway *g)
     sample(t, "capibox_build_info", "version", CAPIBOX_VERSION, 1);
 }
 
-void metrics_print(struct strbuf *text, const struct gateway *g,
+void metrics_print(struct strbuf *text, const struct request *r,
                    struct view *view)
 {
     add_executions(text, view->stats);
@@ -296,7 +296,7 @@ void metrics_print(struct strbuf *text, const struct gateway *g,
     add_templates(text, view);
     add_queues(text, view);
     add_workers(text, view);
-    add_gateway(text, g);
+    add_gateway(text, r->gateway);
 }
 
 void metrics_get(struct request *r)

@@ -14,7 +14,7 @@
 void metrics_get(struct request *r);
 
 /* The whole text appended. */
-void metrics_print(struct strbuf *text, const struct gateway *g,
+void metrics_print(struct strbuf *text, const struct request *r,
                    struct view *view);
 
 #endif

@@ -332,9 +332,12 @@ static void ask_rest(struct snapshot *s)
         const char *argv[] = {
             "HMGET",
             protocol_key(&s->gateway->protocol, key, "job", v->runs[i].job_id),
-            "language", "template_used", "started_at"};
+            "language",
+            "template_used",
+            "started_at",
+            "tenant"};
 
-        ask(s, &v->runs[i].job, 5, argv);
+        ask(s, &v->runs[i].job, 2 + VIEW_RUN_FIELDS, argv);
     }
 }
 
@@ -363,8 +366,8 @@ static void clear(struct snapshot *s)
         drop(&v->runs[i].job);
     v->nqueues = v->nworkers = v->nruns = 0;
     for (size_t i = 0; i < sizeof(v->cache) / sizeof(*v->cache); i++) {
-        blob_unref(v->cache[i]);
-        v->cache[i] = NULL;
+        blob_unref(v->cache[i].blob);
+        v->cache[i] = (struct view_text){0};
     }
 }
 

@@ -48,10 +48,24 @@ struct view_worker {
     double lease_until;      /* unix s, by Redis' clock */
 };
 
+/* Places in the reply. */
+enum {
+    VIEW_RUN_LANGUAGE,
+    VIEW_RUN_TEMPLATE,
+    VIEW_RUN_STARTED,
+    VIEW_RUN_TENANT,
+    VIEW_RUN_FIELDS
+};
+
 struct view_run {
     char job_id[JOB_ID_MAX + 1];
     int worker;      /* its place */
-    redisReply *job; /* HMGET language template_used started_at */
+    redisReply *job; /* HMGET of VIEW_RUN_* */
+};
+
+struct view_text {
+    struct blob *blob;
+    const struct holder *holder; /* for whom it was printed */
 };
 
 struct view {
@@ -66,7 +80,7 @@ struct view {
     int nworkers;
     struct view_run runs[SNAPSHOT_RUNS_MAX];
     int nruns;
-    void *cache[2]; /* blobs that were made of it: stats.c, metrics.c */
+    struct view_text cache[2]; /* what was made of it: stats.c, metrics.c */
 };
 
 struct gateway;

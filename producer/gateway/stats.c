@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/envelope.h"
+#include "common/protocol_call.h"
 #include "producer/fleet.h"
 #include "producer/gateway/gateway.h"
 
@@ -213,7 +214,19 @@ static const char *run_field(const struct view_run *run, size_t i)
     return fields->element[i]->str;
 }
 
-static void add_runs(struct strbuf *json, const struct view *v, int worker)
+/* What is not known to be there is shown to nobody with a key. */
+static bool is_visible(const struct request *r, const struct view_run *run)
+{
+    const redisReply *job = run->job;
+
+    return !r->holder ||
+           (job && reply_is_array(job, VIEW_RUN_FIELDS) &&
+            job->element[VIEW_RUN_STARTED]->type == REDIS_REPLY_STRING &&
+            request_may_see(r, job->element[VIEW_RUN_TENANT]));
+}
+
+static void add_runs(struct strbuf *json, const struct view *v, int worker,
+                     const struct request *r)
 {
     const char *comma = "";
 
@@ -221,20 +234,21 @@ static void add_runs(struct strbuf *json, const struct view *v, int worker)
     for (int i = 0; i < v->nruns; i++) {
         const struct view_run *run = &v->runs[i];
 
-        if (run->worker != worker)
+        if (run->worker != worker || !is_visible(r, run))
             continue;
         strbuf_addf(json, "%s{\"job_id\":", comma);
         strbuf_add_json(json, run->job_id, strlen(run->job_id));
-        add_text(json, "language", run_field(run, 0));
-        add_text(json, "template_used", run_field(run, 1));
+        add_text(json, "language", run_field(run, VIEW_RUN_LANGUAGE));
+        add_text(json, "template_used", run_field(run, VIEW_RUN_TEMPLATE));
         strbuf_addf(json, ",\"started_at\":%.15g}",
-                    strtod(run_field(run, 2), NULL));
+                    strtod(run_field(run, VIEW_RUN_STARTED), NULL));
         comma = ",";
     }
     strbuf_addc(json, ']');
 }
 
-static void add_worker(struct strbuf *json, const struct view *v, int i)
+static void add_worker(struct strbuf *json, const struct view *v, int i,
+                       const struct request *r)
 {
     static const char *const texts[] = {"host", "backend", "version", "state",
                                         "queues"};
@@ -253,11 +267,12 @@ static void add_worker(struct strbuf *json, const struct view *v, int i)
         strbuf_addc(json, ',');
         add_figure(json, w->card, numbers[k]);
     }
-    add_runs(json, v, i);
+    add_runs(json, v, i, r);
     strbuf_addc(json, '}');
 }
 
-static void add_workers(struct strbuf *json, const struct view *v)
+static void add_workers(struct strbuf *json, const struct view *v,
+                        const struct request *r)
 {
     double active, most;
 
@@ -269,7 +284,7 @@ static void add_workers(struct strbuf *json, const struct view *v)
     for (int i = 0; i < v->nworkers; i++) {
         if (i > 0)
             strbuf_addc(json, ',');
-        add_worker(json, v, i);
+        add_worker(json, v, i, r);
     }
     strbuf_addc(json, ']');
 }
@@ -305,7 +320,8 @@ static void add_totals(struct strbuf *json, const redisReply *all)
     strbuf_addc(json, '}');
 }
 
-void stats_print(struct strbuf *json, struct view *view)
+void stats_print(struct strbuf *json, const struct request *r,
+                 struct view *view)
 {
     add_totals(json, view->stats);
     strbuf_addf(json, ",\"average_execution_time\":%.6f,\"success_rate\":%.3f,",
@@ -314,7 +330,7 @@ void stats_print(struct strbuf *json, struct view *view)
     strbuf_adds(json, ",\"verdicts\":{");
     add_members(json, view->stats, "verdict:");
     strbuf_addc(json, '}');
-    add_workers(json, view);
+    add_workers(json, view, r);
     add_queues(json, view);
     add_templates(json, view);
     add_minutes(json, view);
@@ -334,13 +350,15 @@ struct reading {
 static struct blob *blob_of(const struct reading *x, struct view *view)
 {
     AUTO_STRBUF struct strbuf text = STRBUF_INIT;
+    struct view_text *kept = &view->cache[x->slot];
 
-    if (!view->cache[x->slot]) {
-        x->make(&text, x->request->gateway, view);
-        if (!text.failed)
-            view->cache[x->slot] = blob_make(text.text, text.len);
+    if (!kept->blob || kept->holder != x->request->holder) {
+        blob_unref(kept->blob);
+        x->make(&text, x->request, view);
+        kept->blob = text.failed ? NULL : blob_make(text.text, text.len);
+        kept->holder = x->request->holder;
     }
-    return view->cache[x->slot];
+    return kept->blob;
 }
 
 static void on_view(struct snapshot_reader *reader, int rc, struct view *view)
@@ -370,11 +388,10 @@ void stats_answer_view(struct request *r, int slot, const char *type,
     snapshot_read(&r->gateway->snapshot, &x->reader);
 }
 
-static void make_stats(struct strbuf *text, const struct gateway *g,
+static void make_stats(struct strbuf *text, const struct request *r,
                        struct view *view)
 {
-    (void)g;
-    stats_print(text, view);
+    stats_print(text, r, view);
     strbuf_addc(text, '\n');
 }
 

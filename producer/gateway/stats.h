@@ -15,12 +15,15 @@ void stats_templates(struct request *r);
 /* 200 while Redis can be reached, else 503. */
 void stats_alive(struct request *r);
 
-/* The whole document of a view appended. */
-void stats_print(struct strbuf *json, struct view *view);
+/* The whole document of a view appended. Counts are everybody's; of the jobs
+ * that run, it names those that the request may see. */
+void stats_print(struct strbuf *json, const struct request *r,
+                 struct view *view);
 
-/* Answers with what make() prints of a view, which is printed once a view; slot
- * is the caller's place in view->cache. */
-typedef void stats_make_fn(struct strbuf *text, const struct gateway *g,
+/* Answers with what make() prints of a view, which is printed once for those of
+ * a key who ask for the same view; slot is the caller's place in view->cache.
+ */
+typedef void stats_make_fn(struct strbuf *text, const struct request *r,
                            struct view *view);
 void stats_answer_view(struct request *r, int slot, const char *type,
                        stats_make_fn *make);

@@ -60,6 +60,7 @@ static int send_call(struct submission *s)
         .body = s->job->text.text,
         .body_len = s->job->text.len,
         .batch_id = s->job->job->batch_id,
+        .batch_tenant = s->tenant,
         .names = names,
         .values = values,
         .nfields = fields_of(s, names, values),

@@ -916,15 +916,21 @@ static void start_keyed(struct web *keyed, const char *more)
     web_start(&rig, keyed, (const char *[]){setting, more, NULL});
 }
 
-static long status_with(struct web *w, const char *header, const char *path)
+static long status_of(struct web *w, const char *method, const char *path,
+                      const char *header)
 {
     struct answer a;
     long status;
 
-    web_ask(w, &a, "GET", path, NULL, header, NULL);
+    web_ask(w, &a, method, path, NULL, header, NULL);
     status = a.status;
     answer_free(&a);
     return status;
+}
+
+static long status_with(struct web *w, const char *header, const char *path)
+{
+    return status_of(w, "GET", path, header);
 }
 
 static void a_key_is_needed_where_keys_are_set(void **state)
@@ -1016,6 +1022,50 @@ static void a_key_sees_its_own_jobs_only(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static bool names(struct web *to, const char *key, const char *path,
+                  const char *needle)
+{
+    struct answer a;
+    bool found;
+
+    web_ask(to, &a, "GET", path, NULL, key, NULL);
+    web_expect(&a, 200);
+    found = strstr(a.body, needle) != NULL;
+    answer_free(&a);
+    return found;
+}
+
+static void figures_name_no_job_of_somebody_elses(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    int64_t until = clock_ms() + RIG_WAIT_MS;
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"her-run\",\"async\":true,\"code\":\"import time; "
+            "time.sleep(60)\"}",
+            A, NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
+    while (!names(&web, NULL, API "stats", "\"her-run\""))
+        assert_true(clock_ms() < until);
+    assert_true(names(&keyed, A, API "stats", "\"her-run\""));
+    assert_false(names(&keyed, B, API "stats", "\"her-run\""));
+    assert_true(names(&keyed, B, API "stats", "\"running\":[]"));
+    assert_false(names(&keyed, B, API "health", "\"her-run\""));
+    assert_false(names(&keyed, B, API "jobs", "\"her-run\""));
+    assert_false(names(&keyed, B, "/metrics", "her-run"));
+    web_ask(&keyed, &a, "DELETE", API "jobs/her-run", NULL, A, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
+    expect_end("her-run", "cancelled");
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 static void keys_are_replaced_without_a_restart(void **state)
 {
     struct web keyed = {0};
@@ -1078,11 +1128,172 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static void a_pushed_job_is_the_tenants_it_names(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    int64_t until = clock_ms() + RIG_WAIT_MS;
+    struct web keyed = {0};
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    rig_push(&rig, "default",
+             "{\"id\":\"pushed\",\"tenant\":\"alice\",\"code\":\"1\"}");
+    expect_end("pushed", "ok");
+    assert_int_equal(status_with(&keyed, B, API "jobs/pushed"), 404);
+    assert_int_equal(status_with(&keyed, A, API "jobs/pushed"), 200);
+
+    rig_push(&rig, "default",
+             "{\"id\":\"pushed-on\",\"tenant\":\"alice\",\"code\":\"import "
+             "time; time.sleep(60)\"}");
+    while (!names(&web, NULL, API "stats", "\"pushed-on\""))
+        assert_true(clock_ms() < until);
+    assert_int_equal(status_with(&keyed, B, API "jobs/pushed-on"), 404);
+    assert_false(names(&keyed, B, API "stats", "\"pushed-on\""));
+    assert_int_equal(status_of(&keyed, "DELETE", API "jobs/pushed-on", B), 404);
+    assert_int_equal(status_of(&keyed, "DELETE", API "jobs/pushed-on", A), 202);
+    expect_end("pushed-on", "cancelled");
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+static void a_kept_result_is_for_its_tenant(void **state)
+{
+    static const char body[] = "{\"code\":\"'kept'\",\"cache\":true}";
+    static const struct {
+        const char *key;
+        bool cached;
+    } turns[] = {{"X-API-Key: " ALICE, false},
+                 {"X-API-Key: " ALICE, true},
+                 {"X-API-Key: " BOB, false},
+                 {"X-API-Key: " BOB, true}};
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    for (size_t i = 0; i < sizeof(turns) / sizeof(*turns); i++) {
+        web_ask(&keyed, &a, "POST", API "execute", body, turns[i].key, NULL);
+        web_expect(&a, 200);
+        assert_int_equal(cJSON_IsTrue(stage_at(a.json, "cached")),
+                         turns[i].cached);
+        answer_free(&a);
+    }
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+static void a_key_cannot_fill_redis_with_cancels(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    struct web keyed = {0};
+    struct answer a;
+    long long left;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    rig_number(&rig, "DEL", "{capibox}:cx", NULL);
+    for (int i = 0; i < 150; i++) {
+        char path[64];
+
+        snprintf(path, sizeof(path), API "jobs/made-up-%d", i);
+        assert_int_equal(status_of(&keyed, "DELETE", path, A), 404);
+    }
+    left = rig_number(&rig, "ZCARD", "{capibox}:cx", NULL);
+    assert_in_range(left, 100, 101); /* one more comes in half a minute */
+
+    /* What is known is cancelled all the same, */
+    web_ask(&keyed, &a, "POST", API "execute",
+            "{\"id\":\"known\",\"async\":true,\"code\":\"import time; "
+            "time.sleep(60)\"}",
+            A, NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
+    web_ask(&keyed, &a, "DELETE", API "jobs/known", NULL, A, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
+    expect_end("known", "cancelled");
+    /* and others' cancels may overtake their jobs. */
+    assert_int_equal(status_of(&keyed, "DELETE", API "jobs/to-come", B), 404);
+    rig_push(&rig, "default", "{\"id\":\"to-come\",\"code\":\"1\"}");
+    expect_end("to-come", "cancelled");
+    rig_number(&rig, "DEL", "{capibox}:cx", NULL);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+/* A job that has ended counts by then. */
+static void expect_done(struct web *to, const char *key, const char *path,
+                        int done)
+{
+    struct answer a;
+
+    web_ask(to, &a, "GET", path, NULL, key, NULL);
+    web_expect(&a, 200);
+    assert_int_equal((int)stage_number(a.json, "done"), done);
+    answer_free(&a);
+}
+
+static void send_to_batch(struct web *to, const char *key, const char *id,
+                          struct answer *a)
+{
+    char body[200];
+
+    snprintf(body, sizeof(body), "{\"code\":\"1\",\"batch_id\":\"%s\"}", id);
+    web_ask(to, a, "POST", API "execute", body, key, NULL);
+}
+
+static void a_batch_is_the_tenants_who_used_it_first(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    struct web keyed = {0};
+    struct answer a;
+    char id[100], path[160];
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    web_ask(&keyed, &a, "POST", API "batch", "{\"jobs\":[{\"code\":\"1\"}]}", A,
+            NULL);
+    web_expect(&a, 202);
+    snprintf(id, sizeof(id), "%s", stage_text(a.json, "batch_id"));
+    snprintf(path, sizeof(path), API "batch/%s", id);
+    expect_end(stage_text(a.json, "job_ids.0"), "ok");
+    answer_free(&a);
+    assert_int_equal(status_with(&keyed, B, path), 404);
+    send_to_batch(&keyed, B, id, &a);
+    web_expect_error(&a, 409, "batch_taken", "batch_id");
+    answer_free(&a);
+    expect_done(&keyed, A, path, 1);
+    send_to_batch(&keyed, A, id, &a);
+    web_expect(&a, 200);
+    answer_free(&a);
+    expect_done(&keyed, A, path, 2);
+    expect_done(&web, NULL, path, 2);
+
+    send_to_batch(&keyed, B, "of-a-name", &a);
+    web_expect(&a, 200);
+    answer_free(&a);
+    send_to_batch(&keyed, A, "of-a-name", &a);
+    web_expect_error(&a, 409, "batch_taken", "batch_id");
+    answer_free(&a);
+    assert_true(rig_number(&rig, "TTL", "{capibox}:batch:of-a-name", NULL) > 0);
+
+    rig_number(&rig, "HSET", "{capibox}:batch:nobodys", "total", "3", NULL);
+    send_to_batch(&keyed, A, "nobodys", &a);
+    web_expect(&a, 200);
+    answer_free(&a);
+    send_to_batch(&keyed, B, "nobodys", &a);
+    web_expect(&a, 200);
+    answer_free(&a);
+    expect_done(&keyed, A, API "batch/nobodys", 2);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 /* One by one, wherever they stand: to look for each by its id would make Redis
  * go through the list as often as a page is long. */
 static void all_dead_of_a_page_are_shown_to_whom_they_belong(void **state)
 {
-    static const char B[] = "X-API-Key: " BOB;
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
     struct web keyed = {0};
     struct answer a;
 
@@ -1106,7 +1317,81 @@ static void all_dead_of_a_page_are_shown_to_whom_they_belong(void **state)
     stage_expect_part(a.json, "dead.1.error", "no0");
     assert_null(stage_at(a.json, "dead.2"));
     answer_free(&a);
+    web_ask(&keyed, &a, "GET", API "dead/same", NULL, A, NULL);
+    web_expect(&a, 200);
+    stage_expect_part(a.json, "about.error", "no1");
+    answer_free(&a);
+    assert_int_equal(status_of(&keyed, "DELETE", API "dead/same", A), 200);
+    assert_int_equal(status_of(&keyed, "DELETE", API "dead/same", A), 404);
+    assert_int_equal(status_of(&keyed, "DELETE", API "dead/same", B), 200);
+    assert_int_equal(status_of(&keyed, "DELETE", API "dead/same", B), 200);
     assert_int_equal(web_stop(&keyed), 0);
+}
+
+static void a_retry_takes_nobody_elses_place(void **state)
+{
+    static const char *const keys[] = {"X-API-Key: " ALICE, "X-API-Key: " BOB};
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    for (int i = 0; i < 2; i++) {
+        rig_number(&rig, "DEL", "{capibox}:job:twice", NULL); /* long ago */
+        web_ask(&keyed, &a, "POST", API "execute",
+                "{\"id\":\"twice\",\"code\":\"1\",\"template\":\"nope\"}",
+                keys[i], NULL);
+        web_expect(&a, 200);
+        answer_free(&a);
+    }
+    web_ask(&keyed, &a, "POST", API "dead/twice/retry", NULL, keys[0], NULL);
+    web_expect_error(&a, 409, "id_taken", NULL);
+    answer_free(&a);
+    assert_int_equal(status_with(&keyed, keys[1], API "jobs/twice"), 200);
+    assert_int_equal(status_of(&keyed, "POST", API "dead/twice/retry", keys[1]),
+                     200);
+    expect_end("twice", "rejected");
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
+/* Each of them a step in which Redis does nothing else. */
+static long long scripts_run(void)
+{
+    char stats[8192];
+    const char *at;
+
+    rig_text(&rig, stats, sizeof(stats), "INFO", "commandstats", NULL);
+    at = strstr(stats, "cmdstat_evalsha:calls=");
+    return at ? strtoll(strchr(at, '=') + 1, NULL, 10) : 0;
+}
+
+static void a_long_dead_list_is_looked_through_in_pieces(void **state)
+{
+    static const char fill[] =
+        "for i = 1, ARGV[1] do redis.call('RPUSH', KEYS[1], '{\"job_id\":\"f'"
+        " .. i .. '\",\"queue\":\"default\",\"bytes\":12,\"kept\":12}"
+        "\\n{\"code\":\"1\"}') end return redis.call('LLEN', KEYS[1])";
+    const int steps = DEAD_LIST_MAX / DEAD_LOOK_ENTRIES;
+    const char *last;
+    char path[64];
+    long long before;
+
+    (void)state;
+    rig_number(&rig, "DEL", "{capibox}:dead", NULL);
+    snprintf(path, sizeof(path), API "dead/f%d", DEAD_LIST_MAX);
+    last = strrchr(path, 'f') + 1;
+    assert_int_equal(
+        rig_number(&rig, "EVAL", fill, "1", "{capibox}:dead", last, NULL),
+        DEAD_LIST_MAX);
+    for (int i = 0; i < 2; i++) {
+        before = scripts_run();
+        assert_int_equal(status_of(&web, i ? "DELETE" : "GET", path, NULL),
+                         200);
+        assert_true(scripts_run() - before >= steps);
+    }
+    assert_int_equal(status_of(&web, "GET", path, NULL), 404);
+    rig_number(&rig, "DEL", "{capibox}:dead", NULL);
 }
 
 /* Who asks again is told of the end by the first one's look, maybe before
@@ -1254,9 +1539,16 @@ int main(void)
         cmocka_unit_test(pages_of_others_are_kept_out),
         cmocka_unit_test(a_key_is_needed_where_keys_are_set),
         cmocka_unit_test(a_key_sees_its_own_jobs_only),
+        cmocka_unit_test(figures_name_no_job_of_somebody_elses),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
+        cmocka_unit_test(a_pushed_job_is_the_tenants_it_names),
+        cmocka_unit_test(a_kept_result_is_for_its_tenant),
+        cmocka_unit_test(a_key_cannot_fill_redis_with_cancels),
+        cmocka_unit_test(a_batch_is_the_tenants_who_used_it_first),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
+        cmocka_unit_test(a_retry_takes_nobody_elses_place),
+        cmocka_unit_test(a_long_dead_list_is_looked_through_in_pieces),
         cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
         cmocka_unit_test(a_job_that_nobody_runs_does_not_outlive_its_gateway),
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),

@@ -1502,6 +1502,63 @@ static void a_cancel_outlives_the_worker(void **state)
     assert_int_equal(start_plain(&heir, 1, "j", e.parent), START_CANCELLED);
 }
 
+static enum cancel_answer cancel_by(const char *id, bool insist)
+{
+    struct cancel_by by = {.tenant = "alice", .insist = insist};
+    struct cancel got = {.answer = CANCEL_FINISHED};
+
+    assert_int_equal(
+        protocol_cancel_by(&protocol, redis, soon(), id, QUEUES, 2, &by, &got),
+        0);
+    return got.answer;
+}
+
+static void a_tenant_cancels_what_is_theirs_or_nobodys(void **state)
+{
+    const char *ids[] = {"alice", "bob"};
+    struct enqueue job;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        job = real_job(ids[i], BODY("x"));
+        job.names = (const char *[]){"tenant"};
+        job.values = &ids[i];
+        job.nfields = 1;
+        enqueue(&job);
+    }
+    say("LPUSH {t}:queue:default {\"id\":\"hers\",\"code\":\"1\","
+        "\"tenant\":\"alice\"}");
+    say("LPUSH {t}:queue:default {\"id\":\"his\",\"code\":\"1\","
+        "\"tenant\":\"bob\"}");
+    say("LPUSH {t}:queue:default " BODY("nobodys"));
+    assert_int_equal(cancel_by("bob", false), CANCEL_NOT_THEIRS);
+    assert_int_equal(cancel_by("bob", true), CANCEL_NOT_THEIRS);
+    assert_int_equal(cancel_by("his", false), CANCEL_NOT_THEIRS);
+    assert_int_equal(number("ZCARD {t}:cx"), 0);
+    assert_string_equal(text("HGET {t}:job:bob cancel_requested_at"), "(nil)");
+    assert_int_equal(cancel_by("hers", false), CANCEL_DONE);
+    assert_int_equal(cancel_by("nobodys", false), CANCEL_DONE);
+    assert_int_equal(cancel_by("alice", false), CANCEL_WAITS); /* other body */
+    assert_int_equal(number("LLEN {t}:queue:default"), 3);
+    say("HSET {t}:job:bob status succeeded");
+    assert_int_equal(cancel_by("bob", false), CANCEL_NOT_THEIRS);
+}
+
+static void who_insists_leaves_a_tombstone_for_what_nobody_knows(void **state)
+{
+    struct worker w;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    assert_int_equal(cancel_by("to-come", false), CANCEL_UNKNOWN);
+    assert_int_equal(number("ZCARD {t}:cx"), 0);
+    assert_int_equal(cancel_by("to-come", true), CANCEL_UNKNOWN);
+    assert_int_equal(number("ZCARD {t}:cx"), 1);
+    say("LPUSH {t}:queue:default " BODY("to-come"));
+    claim(&w, 1);
+    assert_int_equal(start_plain(&w, 1, "to-come", ""), START_CANCELLED);
+}
+
 /* What common/protocol.md tells clients that have no capibox. */
 static void two_plain_commands_cancel(void **state)
 {
@@ -1720,8 +1777,9 @@ static enum dead_answer retry(const char *id)
     enum dead_answer answer = DEAD_CUT;
     char renamed[JOB_ID_MAX + 1];
 
-    assert_int_equal(
-        protocol_dead_retry(&protocol, redis, soon(), id, &answer, renamed), 0);
+    assert_int_equal(protocol_dead_retry(&protocol, redis, soon(), id, NULL,
+                                         &answer, renamed),
+                     0);
     return answer;
 }
 
@@ -1729,9 +1787,39 @@ static enum dead_answer drop(const char *id)
 {
     enum dead_answer answer = DEAD_CUT;
 
-    assert_int_equal(protocol_dead_drop(&protocol, redis, soon(), id, &answer),
-                     0);
+    assert_int_equal(
+        protocol_dead_drop(&protocol, redis, soon(), id, NULL, &answer), 0);
     return answer;
+}
+
+static enum enqueue_answer enqueue_for(const char *id, const char *batch,
+                                       const char *tenant)
+{
+    struct enqueue job = plain_job(id);
+
+    job.batch_id = batch;
+    job.batch_tenant = tenant;
+    return enqueue(&job);
+}
+
+static void a_batch_is_its_first_tenants(void **state)
+{
+    (void)state;
+    assert_int_equal(enqueue_for("1", "b", "alice"), ENQUEUE_ACCEPTED);
+    assert_int_equal(enqueue_for("2", "b", "alice"), ENQUEUE_ACCEPTED);
+    say("PERSIST {t}:batch:b");
+    assert_int_equal(enqueue_for("3", "b", "bob"), ENQUEUE_NOT_THEIRS);
+    assert_int_equal(number("TTL {t}:batch:b"), -1);
+    assert_int_equal(number("EXISTS {t}:job:3"), 0);
+    assert_int_equal(number("LLEN {t}:queue:default"), 2);
+    assert_int_equal(enqueue_for("3", "b", NULL), ENQUEUE_ACCEPTED);
+    MUST0(protocol_batch_create(&protocol, redis, soon(), "b", 1));
+    assert_string_equal(text("HGET {t}:batch:b tenant"), "alice");
+    MUST0(protocol_batch_create(&protocol, redis, soon(), "free", 1));
+    assert_int_equal(enqueue_for("4", "free", "bob"), ENQUEUE_ACCEPTED);
+    assert_int_equal(enqueue_for("5", "free", "alice"), ENQUEUE_ACCEPTED);
+    assert_int_equal(enqueue_for("6", NULL, "alice"), ENQUEUE_ACCEPTED);
+    assert_int_equal(number("EXISTS {t}:batch:"), 0);
 }
 
 static void the_dead_are_listed_newest_first_and_shown_whole(void **state)
@@ -1758,11 +1846,78 @@ static void the_dead_are_listed_newest_first_and_shown_whole(void **state)
     assert_memory_equal(walked.about, page.about, sizeof(page.about));
     assert_string_equal(walked.body, "1\n2");
     assert_int_equal(
-        protocol_dead_show(&protocol, redis, soon(), "a", see_dead, &one), 0);
+        protocol_dead_show(&protocol, redis, soon(), "a", NULL, see_dead, &one),
+        0);
     assert_string_equal(one.body, "1\n2");
+    assert_int_equal(protocol_dead_show(&protocol, redis, soon(), "z", NULL,
+                                        see_dead, &none),
+                     -ENOENT);
+}
+
+/* Appends n entries that Lua makes of i, their place. */
+static void bury(int n, const char *entry)
+{
+    AUTO_REPLY redisReply *left = NULL;
+    char script[512], count[16];
+
+    snprintf(script, sizeof(script),
+             "for i = 1, ARGV[1] do redis.call('RPUSH', '{t}:dead', %s) end",
+             entry);
+    snprintf(count, sizeof(count), "%d", n);
+    MUST0(redis_callv(redis, soon(), &left, "EVAL", script, "0", count, NULL));
+}
+
+/* At the first one: a new one comes, an old one goes, and so does one of those
+ * that were seen. */
+static bool shift_and_count(void *ctx, const struct dead_entry *entry)
+{
+    int *calls = ctx;
+
+    (void)entry;
+    if (++*calls > 1)
+        return false;
+    say("LPUSH {t}:dead new");
+    say("RPOP {t}:dead");
+    say("LREM {t}:dead 1 2");
+    return false;
+}
+
+static void a_dead_job_is_found_in_a_list_that_changes(void **state)
+{
+    enum { MANY = DEAD_LOOK_ENTRIES + 40 };
+    int calls = 0;
+    struct dead_filter filter = {shift_and_count, &calls};
+    struct seen_dead page = {0};
+
+    (void)state;
+    bury(MANY, "i % 200 > 66 and i % 200 < 70 and '{\"job_id\":\"j\",}' or i");
+    assert_int_equal(protocol_dead_show(&protocol, redis, soon(), "j", &filter,
+                                        see_dead, &page),
+                     -ENOENT);
+    assert_int_equal(calls, 7); /* the first one twice, none missed */
+    assert_int_equal(page.count, 0);
+    assert_int_equal(protocol_dead_list(&protocol, redis, soon(), 1, MANY - 3,
+                                        see_dead, &page, NULL),
+                     MANY - 3);
+    assert_int_equal(page.count, MANY - 3);
+}
+
+static void large_dead_jobs_are_looked_at_a_few_at_a_time(void **state)
+{
+    struct seen_dead one = {0}, page = {0};
+
+    (void)state;
+    bury(9, "i < 9 and string.rep('x', 100000) or '{\"job_id\":\"j\",}'");
     assert_int_equal(
-        protocol_dead_show(&protocol, redis, soon(), "z", see_dead, &none),
-        -ENOENT);
+        protocol_dead_show(&protocol, redis, soon(), "j", NULL, see_dead, &one),
+        0);
+    assert_int_equal(protocol_dead_list(&protocol, redis, soon(), 0, 20,
+                                        see_dead, &page, NULL),
+                     9);
+    assert_int_equal(page.count, 9);
+    assert_int_equal(protocol_dead_list(&protocol, redis, soon(), 0, 5,
+                                        see_dead, &page, NULL),
+                     5);
 }
 
 static void a_retried_job_begins_anew(void **state)
@@ -1844,7 +1999,7 @@ static void a_full_redis_keeps_the_dead_where_they_are(void **state)
     say("CONFIG SET maxmemory-policy noeviction");
     say("CONFIG SET maxmemory 1");
     assert_int_equal(
-        protocol_dead_retry(&protocol, redis, soon(), "j", &answer, NULL),
+        protocol_dead_retry(&protocol, redis, soon(), "j", NULL, &answer, NULL),
         -ENOSPC);
     assert_int_equal(number("LLEN {t}:dead"), 1);
     assert_int_equal(drop("j"), DEAD_DONE);
@@ -2048,6 +2203,8 @@ int main(void)
         TEST(a_claimed_job_is_not_started_after_a_cancel),
         TEST(a_running_job_is_told_with_every_heartbeat),
         TEST(a_cancel_outlives_the_worker),
+        TEST(a_tenant_cancels_what_is_theirs_or_nobodys),
+        TEST(who_insists_leaves_a_tombstone_for_what_nobody_knows),
         TEST(two_plain_commands_cancel),
         TEST(tombstones_are_bounded_in_time_and_number),
         TEST(a_new_job_with_the_id_of_a_cancelled_one_runs),
@@ -2056,7 +2213,10 @@ int main(void)
         TEST(what_was_claimed_in_between_is_not_ended_twice),
         TEST(what_began_to_run_in_between_is_not_ended),
         TEST(a_full_redis_still_cancels),
+        TEST(a_batch_is_its_first_tenants),
         TEST(the_dead_are_listed_newest_first_and_shown_whole),
+        TEST(a_dead_job_is_found_in_a_list_that_changes),
+        TEST(large_dead_jobs_are_looked_at_a_few_at_a_time),
         TEST(a_retried_job_begins_anew),
         TEST(a_retry_does_not_disturb_a_newer_job),
         TEST(a_retry_goes_by_the_id_in_the_job),

@@ -1105,12 +1105,29 @@ static int some_job(struct sim *s)
     return s->entries[job].own_id && !s->entries[job].superseded ? job : -1;
 }
 
+/* As a tenant: who insists has said as much as who is not asked whose word it
+ * is. */
+static int cancel_as_tenant(const struct protocol *p, const char *id,
+                            struct cancel *got)
+{
+    struct cancel_by by = {.tenant = "a"};
+    int rc = protocol_cancel_by(p, redis, soon(), id, QUEUES, 2, &by, got);
+
+    if (rc < 0 || got->answer != CANCEL_UNKNOWN)
+        return rc;
+    by.insist = true;
+    return protocol_cancel_by(p, redis, soon(), id, QUEUES, 2, &by, got);
+}
+
 static void cancel(struct sim *s, struct entry *e, int job)
 {
     const struct protocol *p = chance(s, 20) ? &s->racing : s->p;
     struct cancel got;
+    int rc = chance(s, 50)
+                 ? cancel_as_tenant(p, e->id, &got)
+                 : protocol_cancel(p, redis, soon(), e->id, QUEUES, 2, &got);
 
-    if (protocol_cancel(p, redis, soon(), e->id, QUEUES, 2, &got) < 0) {
+    if (rc < 0) {
         wrong(s, "cancel: %s", protocol_error());
         return;
     }
@@ -1209,7 +1226,7 @@ static enum dead_answer retry_dead(struct sim *s, const char *id)
 {
     enum dead_answer answer = DEAD_CUT;
 
-    if (protocol_dead_retry(s->p, redis, soon(), id, &answer, NULL) < 0)
+    if (protocol_dead_retry(s->p, redis, soon(), id, NULL, &answer, NULL) < 0)
         wrong(s, "retry of %s: %s", id, protocol_error());
     return answer;
 }
@@ -1218,7 +1235,7 @@ static void drop_dead(struct sim *s, const char *id, enum dead_answer expected)
 {
     enum dead_answer answer = DEAD_CUT;
 
-    if (protocol_dead_drop(s->p, redis, soon(), id, &answer) < 0 ||
+    if (protocol_dead_drop(s->p, redis, soon(), id, NULL, &answer) < 0 ||
         answer != expected)
         wrong(s, "drop of %s: %d", id, (int)answer);
 }

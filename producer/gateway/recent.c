@@ -79,24 +79,26 @@ static const struct {
 struct listing {
     struct request *request;
     struct snapshot_reader reader;
-    long limit;
+    size_t limit, shown;
+    struct strbuf json;
+    char ids[SNAPSHOT_RUNS_MAX + RECENT_MAX][JOB_ID_MAX + 1];
+    size_t count, at; /* ids, and how many were asked about */
+    size_t running;   /* of them, at the front */
     size_t pending;
     int failure;
-    size_t count;
+    size_t asked;
     struct listed {
         struct listing *listing;
-        char id[JOB_ID_MAX + 1];
+        const char *id;
         redisReply *job;
-    } jobs[RECENT_PAGE_MAX];
+    } wave[RECENT_WAVE];
 };
 
 static void free_listing(void *state)
 {
     struct listing *x = state;
 
-    for (size_t i = 0; i < x->count; i++)
-        if (x->jobs[i].job)
-            freeReplyObject(x->jobs[i].job);
+    strbuf_fini(&x->json);
     free(x);
 }
 
@@ -126,26 +128,7 @@ static bool is_visible(const struct request *r, const struct listed *one)
            request_may_see(r, one->job->element[TENANT]);
 }
 
-static void answer(struct listing *x)
-{
-    AUTO_STRBUF struct strbuf json = STRBUF_INIT;
-    const char *comma = "";
-
-    if (x->failure < 0) {
-        request_answer_redis(x->request, x->failure);
-        return;
-    }
-    strbuf_adds(&json, "{\"jobs\":[");
-    for (size_t i = 0; i < x->count; i++) {
-        if (!is_visible(x->request, &x->jobs[i]))
-            continue;
-        strbuf_adds(&json, comma);
-        add_job(&json, &x->jobs[i]);
-        comma = ",";
-    }
-    strbuf_adds(&json, "]}\n");
-    request_answer_json(x->request, 200, &json);
-}
+static void end_wave(struct listing *x);
 
 static void on_job(void *ctx, int rc, redisReply **reply)
 {
@@ -157,10 +140,10 @@ static void on_job(void *ctx, int rc, redisReply **reply)
     one->job = *reply;
     *reply = NULL;
     if (--x->pending == 0)
-        answer(x);
+        end_wave(x);
 }
 
-static void ask_jobs(struct listing *x)
+static void ask_wave(struct listing *x)
 {
     struct gateway *g = x->request->gateway;
     const char *argv[SHOWN + 2];
@@ -169,27 +152,56 @@ static void ask_jobs(struct listing *x)
     for (size_t i = 0; i < SHOWN; i++)
         argv[i + 2] = shown[i].name;
     x->pending = 1;
-    for (size_t i = 0; i < x->count; i++) {
+    for (x->asked = 0; x->asked < RECENT_WAVE && x->at < x->count; x->asked++) {
+        struct listed *one = &x->wave[x->asked];
+
+        *one = (struct listed){.listing = x, .id = x->ids[x->at++]};
         argv[0] = "HMGET";
-        argv[1] = protocol_key(&g->protocol, key, "job", x->jobs[i].id);
-        x->jobs[i].listing = x;
-        if (link_ask(&g->link, on_job, &x->jobs[i], SHOWN + 2, argv) == 0)
+        argv[1] = protocol_key(&g->protocol, key, "job", one->id);
+        if (link_ask(&g->link, on_job, one, SHOWN + 2, argv) == 0)
             x->pending++;
         else
             x->failure = -ENOTCONN;
     }
     if (--x->pending == 0)
-        answer(x);
+        end_wave(x);
+}
+
+static void add_visible(struct listing *x)
+{
+    for (size_t i = 0; i < x->asked; i++) {
+        struct listed *one = &x->wave[i];
+
+        if (x->shown < x->limit && is_visible(x->request, one)) {
+            strbuf_adds(&x->json, x->shown++ > 0 ? "," : "");
+            add_job(&x->json, one);
+        }
+        if (one->job)
+            freeReplyObject(one->job);
+    }
+}
+
+static void end_wave(struct listing *x)
+{
+    add_visible(x);
+    if (x->failure == 0 && x->shown < x->limit && x->at < x->count) {
+        ask_wave(x);
+    } else if (x->failure < 0) {
+        request_answer_redis(x->request, x->failure);
+    } else {
+        strbuf_adds(&x->json, "]}\n");
+        request_answer_json(x->request, 200, &x->json);
+    }
 }
 
 static void add_id(struct listing *x, const char *id)
 {
-    if (x->count == (size_t)x->limit || strlen(id) > JOB_ID_MAX)
+    if (x->count == sizeof(x->ids) / sizeof(*x->ids) || strlen(id) > JOB_ID_MAX)
         return;
-    for (size_t i = 0; i < x->count; i++)
-        if (!strcmp(x->jobs[i].id, id))
+    for (size_t i = 0; i < x->running; i++)
+        if (!strcmp(x->ids[i], id))
             return;
-    strcpy(x->jobs[x->count++].id, id);
+    strcpy(x->ids[x->count++], id);
 }
 
 static void on_ids(void *ctx, int rc, redisReply **reply)
@@ -204,7 +216,8 @@ static void on_ids(void *ctx, int rc, redisReply **reply)
     }
     for (size_t i = 0; i < (*reply)->elements; i++)
         add_id(x, (*reply)->element[i]->str);
-    ask_jobs(x);
+    strbuf_adds(&x->json, "{\"jobs\":[");
+    ask_wave(x);
 }
 
 /* Those that run come first. */
@@ -219,7 +232,9 @@ static void on_view(struct snapshot_reader *reader, int rc, struct view *view)
 
     for (int i = 0; rc == 0 && i < view->nruns; i++)
         add_id(x, view->runs[i].job_id);
-    snprintf(last, sizeof(last), "%ld", x->limit - 1);
+    x->running = x->count;
+    /* Of all of them a key may be shown but the oldest. */
+    snprintf(last, sizeof(last), "%zu", (g->keyed ? RECENT_MAX : x->limit) - 1);
     if (rc == 0)
         rc = link_ask(&g->link, on_ids, x, 4, argv);
     if (rc < 0)
@@ -245,7 +260,7 @@ void recent_get(struct request *r)
         return;
     }
     x->request = r;
-    x->limit = number;
+    x->limit = (size_t)number;
     r->state = x;
     r->free_state = free_listing;
     x->reader = (struct snapshot_reader){.done = on_view, .ctx = x};

@@ -3,7 +3,8 @@
  * Ids of jobs that end come on P:done; the gateway notes them in P:recent, in
  * one write a turn, so that the list outlives it and several gateways share it
  * (the same id twice is one entry). What is shown of a job is read from its
- * hash; jobs whose hash has expired are left out. Jobs that ended while no
+ * hash; jobs whose hash has expired, or that are another tenant's, are left
+ * out, and do not count. Jobs that ended while no
  * gateway listened are not listed.
  */
 #ifndef PRODUCER_GATEWAY_RECENT_H
@@ -18,6 +19,7 @@
 #define RECENT_PENDING  256  /* noted in one write */
 #define RECENT_PAGE     50   /* listed, if no limit is given */
 #define RECENT_PAGE_MAX 500
+#define RECENT_WAVE     100 /* hashes asked for at a time */
 
 struct recent {
     struct gateway *gateway;

@@ -1022,6 +1022,39 @@ static void a_key_sees_its_own_jobs_only(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+/* A quiet tenant's last job, behind those of a busy one. */
+static void jobs_of_others_take_no_place_in_the_list(void **state)
+{
+    static const char A[] = "X-API-Key: " ALICE, B[] = "X-API-Key: " BOB;
+    struct web keyed = {0};
+    struct answer a;
+
+    (void)state;
+    write_keys("alice:" ALICE "\nbob:" BOB "\n");
+    start_keyed(&keyed, NULL);
+    for (int i = 0; i < 130; i++) {
+        char job[64];
+
+        snprintf(job, sizeof(job), "{\"id\":\"%s%d\",\"code\":\"1\"}",
+                 i < 2 ? "quiet-" : "busy-", i);
+        web_ask(&keyed, &a, "POST", API "execute", job, i < 2 ? B : A, NULL);
+        web_expect(&a, 200);
+        answer_free(&a);
+    }
+    web_ask(&keyed, &a, "GET", API "jobs?limit=1", NULL, B, NULL);
+    web_expect(&a, 200);
+    assert_int_equal(cJSON_GetArraySize(stage_at(a.json, "jobs")), 1);
+    stage_expect(a.json, "jobs.0.job_id", "quiet-1");
+    answer_free(&a);
+    web_ask(&keyed, &a, "GET", API "jobs?limit=120", NULL, A, NULL);
+    web_expect(&a, 200);
+    assert_int_equal(cJSON_GetArraySize(stage_at(a.json, "jobs")), 120);
+    stage_expect(a.json, "jobs.0.job_id", "busy-129");
+    assert_null(strstr(a.body, "quiet-"));
+    answer_free(&a);
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 static bool names(struct web *to, const char *key, const char *path,
                   const char *needle)
 {
@@ -1545,6 +1578,7 @@ int main(void)
         cmocka_unit_test(a_pushed_job_is_the_tenants_it_names),
         cmocka_unit_test(a_kept_result_is_for_its_tenant),
         cmocka_unit_test(a_key_cannot_fill_redis_with_cancels),
+        cmocka_unit_test(jobs_of_others_take_no_place_in_the_list),
         cmocka_unit_test(a_batch_is_the_tenants_who_used_it_first),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
         cmocka_unit_test(a_retry_takes_nobody_elses_place),

@@ -517,6 +517,38 @@ static void javascript_exit_codes_are_kept(void **state)
     assert_int_equal(drive_count(*state), 0);
 }
 
+/* As node does: exit 13, and here the reason in words. */
+static void javascript_that_waits_for_nothing_has_not_ended_well(void **state)
+{
+    static const char *const codes[] = {
+        "console.log('x')\nawait new Promise(() => {})\nconsole.log('y')",
+        "import fs from 'fs'\nawait new Promise(() => {})",
+    };
+    static const char *const well[] = {
+        "setTimeout(() => process.exit(0), 1); await new Promise(() => {})",
+        "const later = new Promise(() => {}); later",
+        "await new Promise((done) => setTimeout(done, 5)); undefined",
+    };
+    void *own;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+        drive_setup(&own);
+        drive_node(own, codes[i]);
+        assert_int_equal(((struct drive *)own)->exit_code, 13);
+        assert_string_equal(((struct drive *)own)->out, i == 0 ? "x\n" : "");
+        assert_non_null(strstr(((struct drive *)own)->o.error_value,
+                               "while a top-level await was waiting"));
+        drive_teardown(&own);
+    }
+    for (size_t i = 0; i < sizeof(well) / sizeof(*well); i++) {
+        drive_setup(&own);
+        drive_node(own, well[i]);
+        drive_assert_quiet_success(own);
+        drive_teardown(&own);
+    }
+}
+
 #define T(name) \
     cmocka_unit_test_setup_teardown(name, drive_setup, drive_teardown)
 
@@ -557,6 +589,7 @@ int main(void)
         T(javascript_awaits_at_the_top_level),
         T(javascript_errors_show_the_lines_of_the_code),
         T(javascript_exit_codes_are_kept),
+        T(javascript_that_waits_for_nothing_has_not_ended_well),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

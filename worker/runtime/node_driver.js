@@ -24,11 +24,14 @@ const TEXT_BYTES_MAX = 1 << 20;
 // Looking for the last expression compiles the code a few times.
 const SPLIT_CODE_MAX = 256 << 10;
 const SPLIT_TRIES_MAX = 64;
+// What node exits with when a top-level await never settles.
+const UNSETTLED = 13;
 // Of an AggregateError.
 const INNER_ERRORS_MAX = 10;
 
 const resultFd = takeResultFd();
 let lastMoved = null; // as splitAt() has it, of the code that runs
+let mustSettle = false; // an await at the top level has not come back
 
 function takeResultFd() {
   const text = process.env.CAPIBOX_RESULT_FD || '';
@@ -308,8 +311,29 @@ function compile(code) {
   } catch (error) {
     const other = compileAsync(code) || compileModule(code);
     if (!other) throw realMistake(code, error);
+    mustSettle = true;
     return other;
   }
+}
+
+// As node does it: code whose own `await` can never go on has not come to its
+// end. What it called process.exit() for has.
+function watchForAwait() {
+  let ran = false;
+  process.on('beforeExit', () => { ran = true; });
+  process.on('exit', (code) => {
+    if (!mustSettle || !ran || code !== 0) return;
+    sendError(new Error('the code ended while a top-level await was waiting ' +
+                        'for what nothing could do any more'));
+    process.exitCode = UNSETTLED;
+  });
+}
+
+function settled(then) {
+  return (value) => {
+    mustSettle = false;
+    then(value);
+  };
 }
 
 function setUpGlobals() {
@@ -346,9 +370,10 @@ function main() {
   setUpGlobals();
   hushLoader();
   process.setUncaughtExceptionCaptureCallback(onUncaught);
+  watchForAwait();
   const value = compile(code).runInThisContext();
   if (util.types.isPromise(value)) {
-    value.then(sendResult, onUncaught);
+    value.then(settled(sendResult), settled(onUncaught));
   } else {
     sendResult(value);
   }

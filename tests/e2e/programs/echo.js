@@ -1,4 +1,3 @@
 process.on('message', (message) => {
-  process.send({ n: message.n + 1 });
-  process.disconnect();
+  process.send({ n: message.n + 1 }, () => process.disconnect());
 });

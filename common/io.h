@@ -26,6 +26,11 @@ int io_read_file_at(int dir_fd, const char *path, size_t max_bytes,
 /* Writes text to an existing file (cgroup and proc files: one write()). */
 int io_write_file(const char *path, const char *text);
 
+/* First of all in main(): no descriptor that is opened later, a socket say, may
+ * get the number of a standard stream that was closed, and with it what is
+ * printed. Such a stream is one that cannot be written to (EBADF). */
+void io_hold_stdio(void);
+
 /* Makes an eventfd readable; never blocks. */
 void io_wake(int event_fd);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/io.h"
 #include "common/settings.h"
 #include "producer/exits.h"
 #include "producer/text.h"
@@ -153,6 +154,7 @@ int main(int argc, char **argv)
     struct settings s;
     int rc;
 
+    io_hold_stdio();
     /* A reader that left, or a Redis that did, is an error to report. */
     signal(SIGPIPE, SIG_IGN);
     rc = prepare(&s, &argc, argv);

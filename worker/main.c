@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/io.h"
 #include "common/log.h"
 #include "common/must.h"
 #include "common/packages.h"
@@ -285,6 +286,7 @@ int main(int argc, char **argv)
     struct redis_target target = {.db = 0};
     int announce_fd = -1, code;
 
+    io_hold_stdio();
     if (settings_init(&settings) < 0)
         return EXIT_FAULT;
     code = configure(&settings, &target, argc, argv);

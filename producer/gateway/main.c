@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/io.h"
 #include "common/log.h"
 #include "producer/exits.h"
 #include "producer/gateway/batch.h"
@@ -436,6 +437,7 @@ int main(int argc, char **argv)
     static struct program p;
     int rc;
 
+    io_hold_stdio();
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&p.blocked);
     sigaddset(&p.blocked, SIGTERM);

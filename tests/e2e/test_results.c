@@ -513,6 +513,31 @@ static void run_json_prints_the_result_alone(void **state)
     cJSON_Delete(r);
 }
 
+/* The socket to Redis must not become the stream that was closed. */
+static void a_closed_stream_carries_nothing_to_redis(void **state)
+{
+    static const char *const lines[] = {"exec \"$0\" run - >&-",
+                                        "exec \"$0\" run - 2>&-"};
+    char url[512];
+
+    (void)state;
+    snprintf(url, sizeof(url), "CAPIBOX_REDIS_URL=%s", rig.server.url);
+    for (int i = 0; i < 2; i++) {
+        const char *argv[] = {"/bin/sh", "-c", lines[i],
+                              proc_program("capibox"), NULL};
+        const char *env[] = {url, NULL};
+
+        proc_run(&(struct proc_start){.argv = argv,
+                                      .env = env,
+                                      .stdin_text =
+                                          "import sys\nfor f in sys.stdout, "
+                                          "sys.stderr:\n"
+                                          "  print('SET by-a-job 1', file=f)"},
+                 RIG_WAIT_MS, NULL, NULL);
+        assert_int_equal(rig_number(&rig, "EXISTS", "by-a-job", NULL), 0);
+    }
+}
+
 static void run_saves_pictures_and_files(void **state)
 {
     char dir[] = "build/tmp/save-XXXXXX", path[64];
@@ -670,6 +695,7 @@ int main(void)
         cmocka_unit_test(run_ends_with_the_code_of_the_verdict),
         cmocka_unit_test(run_streams_and_keeps_the_streams_apart),
         cmocka_unit_test(run_json_prints_the_result_alone),
+        cmocka_unit_test(a_closed_stream_carries_nothing_to_redis),
         cmocka_unit_test(run_saves_pictures_and_files),
         cmocka_unit_test(submit_wait_and_result_do_what_run_does),
         cmocka_unit_test(a_batch_comes_back_in_order_with_its_totals),

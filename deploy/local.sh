@@ -69,6 +69,8 @@ trap clean_up EXIT
 # Ctrl-C is how `up` is meant to end.
 trap '[ "$mode" = up ] && exit 0; exit 130' INT
 trap 'exit 143' TERM HUP
+# Nobody reads on (`make run | head`): an end like any other.
+trap 'exit 141' PIPE
 
 # In the background, out of reach of the terminal's Ctrl-C (the order of
 # stopping is ours), and gone with this script even if it is killed.
@@ -141,7 +143,7 @@ start_api() {
         api=$!
         tries=0
         while alive "$api" && [ "$tries" -le "$START_TRIES" ]; do
-            grep -q 'listen' "$folder/api.log" && return 0
+            grep -qs 'listen' "$folder/api.log" && return 0
             tries=$((tries + 1))
             sleep 0.1
         done

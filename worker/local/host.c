@@ -108,7 +108,8 @@ static int judge(const cJSON *report, bool allow_degraded,
     if (out->rung == 'D') {
         size_t len = strlen(why->text);
         snprintf(why->text + len, sizeof(why->text) - len,
-                 ". Or run with weaker limits: --allow-degraded");
+                 ". Or run with weaker limits: --allow-degraded, or "
+                 "CAPIBOX_ALLOW_DEGRADED=1 in the environment");
     }
     return -ENOTSUP;
 }

@@ -1079,6 +1079,31 @@ static void a_heartbeat_says_what_there_is_to_do(void **state)
     assert_string_equal(text("HGET {t}:worker:w1 queues"), "high,default");
 }
 
+static void anything_but_zero_pauses(void **state)
+{
+    static const struct {
+        const char *order;
+        bool pauses;
+    } rows[] = {
+        {"HSET {t}:conf paused 1", true},
+        {"HSET {t}:conf paused yes", true},
+        {"HSET {t}:conf paused 0", false},
+        {"HDEL {t}:conf paused", false},
+    };
+    struct worker w;
+    struct heartbeat beat;
+
+    (void)state;
+    worker_begin(&w, "w1");
+    struct worker_card card = card_of(&w);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        say(rows[i].order);
+        assert_int_equal(
+            protocol_heartbeat(&protocol, redis, soon(), &card, &beat), 0);
+        assert_int_equal(beat.paused, rows[i].pauses);
+    }
+}
+
 static void leaving_needs_empty_hands(void **state)
 {
     struct worker w;
@@ -2187,6 +2212,7 @@ int main(void)
         TEST(a_move_that_landed_after_reaping_is_brought_back),
         TEST(a_half_done_reaping_is_seen_and_finished),
         TEST(a_heartbeat_says_what_there_is_to_do),
+        TEST(anything_but_zero_pauses),
         TEST(leaving_needs_empty_hands),
         TEST(another_protocol_version_is_named),
         TEST(a_peer_without_a_connection_is_found_and_cut_off),

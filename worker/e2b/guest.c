@@ -33,6 +33,9 @@ void guest_route_init(struct guest_route *r, const struct settings *s)
     bool maybe = strcmp(s->e2b_shared_host, "auto") == 0;
 
     r->fixed = s->e2b_sandbox_url;
+    r->fixed_len = (int)strlen(r->fixed);
+    while (r->fixed_len > 0 && r->fixed[r->fixed_len - 1] == '/')
+        r->fixed_len--;
     r->may_fall_back = maybe;
     atomic_init(&r->shared, always || (maybe && is_e2bs(s->e2b_domain)));
 }
@@ -71,7 +74,8 @@ static void make_url(const struct guest *g, bool shared, int port,
                      const char *path, char url[URL_MAX])
 {
     if (g->route->fixed[0])
-        snprintf(url, URL_MAX, "%s%s", g->route->fixed, path);
+        snprintf(url, URL_MAX, "%.*s%s", g->route->fixed_len, g->route->fixed,
+                 path);
     else if (shared)
         snprintf(url, URL_MAX, "https://sandbox.%s%s", domain_of(g), path);
     else

@@ -26,6 +26,7 @@
 /* How all sandboxes of a worker are reached. */
 struct guest_route {
     const char *fixed; /* one address for all (E2B_SANDBOX_URL), or "" */
+    int fixed_len;
     /* sandbox.<domain> for all, told apart by headers: kept connections. Put
      * out when an answer shows that this proxy does not know how. */
     atomic_bool shared;

@@ -9,7 +9,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/e2b/control.h"
+#include "worker/e2b/guest.h"
 
 #define SKEW_S_NOTE     5 /* beyond, times of E2B and ours are hard to compare */
 #define SKEW_S_BAD      300 /* beyond, certificates are refused sooner or later */
@@ -120,9 +120,11 @@ static void check_guests(struct probe *p, const struct control *c)
         .deadline_ms = clock_ms() + GUEST_MS,
     };
     char text[CONTROL_TEXT_MAX];
+    struct guest_route route;
 
-    if (p->settings->e2b_sandbox_url[0])
-        snprintf(url, sizeof(url), "%s/health", p->settings->e2b_sandbox_url);
+    guest_route_init(&route, p->settings);
+    if (route.fixed[0])
+        snprintf(url, sizeof(url), "%.*s/health", route.fixed_len, route.fixed);
     else
         snprintf(url, sizeof(url), "https://49999-%s.%s/health", NO_SUCH_GUEST,
                  c->domain);

@@ -1,0 +1,134 @@
+/* tests/unit/test_e2b_guest.c -- how a sandbox is reached: which host, which
+ * headers. The calls go nowhere; each takes the next answer of a list. */
+#include "worker/e2b/guest.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/must.h"
+#include "tests/support/cmocka_all.h"
+
+#define ID "i1q2w3e4r5t6y7u8i9o0p"
+
+struct answer {
+    enum http_trouble trouble;
+    int status;
+    const char *body;
+};
+
+struct fixture {
+    struct settings settings;
+    struct control control;
+    struct guest_route route;
+    struct guest guest;
+    struct control_sandbox sandbox;
+    char text[CONTROL_TEXT_MAX];
+};
+
+#define ASKED_MAX 4
+static const struct answer *script; /* status 0 and no trouble: its end */
+static struct {
+    char url[600], headers[2000];
+} asked[ASKED_MAX];
+static int nasked;
+
+int __wrap_call_slot_do(struct call_slot *slot, struct http *http,
+                        struct http_call *call);
+int __wrap_call_slot_do(struct call_slot *slot, struct http *http,
+                        struct http_call *call)
+{
+    char *headers = asked[nasked].headers;
+
+    (void)slot, (void)http;
+    MUST(nasked < ASKED_MAX && (script->status || script->trouble));
+    snprintf(asked[nasked].url, sizeof(asked[nasked].url), "%s", call->url);
+    headers[0] = '\0';
+    for (int i = 0; i < HTTP_HEADERS_MAX && call->headers[i]; i++) {
+        strcat(headers, call->headers[i]);
+        strcat(headers, "\n");
+    }
+    nasked++;
+    strbuf_clear(&call->answer);
+    strbuf_adds(&call->answer, script->body ? script->body : "");
+    call->trouble = script->trouble;
+    call->rc = script->trouble ? -1 : 0;
+    call->status = script->status;
+    script++;
+    return call->rc;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    MUST(f);
+    MUST0(settings_init(&f->settings));
+    strcpy(f->sandbox.id, ID);
+    strcpy(f->sandbox.token, "9f9f");
+    nasked = 0;
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    guest_fini(&f->guest);
+    settings_fini(&f->settings);
+    free(f);
+    return 0;
+}
+
+static void replace(char **text, const char *with)
+{
+    free(*text);
+    *text = strdup(with);
+    MUST(*text);
+}
+
+static void begin(struct fixture *f, const struct answer *answers)
+{
+    script = answers;
+    MUST0(control_init(&f->control, &f->settings, NULL));
+    guest_route_init(&f->route, &f->settings);
+    guest_init(&f->guest, &f->control, &f->route);
+    guest_found(&f->guest, &f->sandbox);
+}
+
+/* One more call on the way. */
+static enum fault list(struct fixture *f)
+{
+    AUTO_STRBUF struct strbuf out = STRBUF_INIT;
+
+    return guest_list(&f->guest, &out, f->text);
+}
+
+#define LIST_DIR "/filesystem.Filesystem/ListDir"
+
+static const struct answer well[] = {
+    {0, 200, "{}"}, {0, 200, "{}"}, {0, 200, "{}"}, {HTTP_FINE, 0, NULL}};
+
+/* ---- where --------------------------------------------------------------- */
+
+static void one_address_may_end_with_a_slash(void **state)
+{
+    struct fixture *f = *state;
+
+    replace(&f->settings.e2b_sandbox_url, "https://my.host/base//");
+    begin(f, well);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_string_equal(asked[0].url, "https://my.host/base" LIST_DIR);
+}
+
+#define FRESH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FRESH(one_address_may_end_with_a_slash),
+    };
+
+    return cmocka_run_group_tests_name("e2b guest", tests, NULL, NULL);
+}

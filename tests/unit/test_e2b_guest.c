@@ -122,12 +122,83 @@ static void one_address_may_end_with_a_slash(void **state)
     assert_string_equal(asked[0].url, "https://my.host/base" LIST_DIR);
 }
 
+#define AT_SHARED "https://sandbox.e2b.app" LIST_DIR
+#define AT_OWN    "https://49983-" ID ".e2b.app" LIST_DIR
+
+static void e2bs_own_domains_share_a_host(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, well);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_string_equal(asked[0].url, AT_SHARED);
+    assert_non_null(strstr(asked[0].headers, "E2b-Sandbox-Id: " ID "\n"));
+    assert_non_null(strstr(asked[0].headers, "E2b-Sandbox-Port: 49983\n"));
+    assert_non_null(strstr(asked[0].headers, "X-Access-Token: 9f9f\n"));
+}
+
+/* Protocol section 2.2: not all clusters of one's own can. */
+static void a_sandbox_of_another_domain_has_a_host_of_its_own(void **state)
+{
+    struct fixture *f = *state;
+
+    strcpy(f->sandbox.domain, "own.example");
+    begin(f, well);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_string_equal(asked[0].url,
+                        "https://49983-" ID ".own.example" LIST_DIR);
+    replace(&f->settings.e2b_shared_host, "always");
+    begin(f, well);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_string_equal(asked[1].url, "https://sandbox.own.example" LIST_DIR);
+    replace(&f->settings.e2b_shared_host, "never");
+    f->sandbox.domain[0] = '\0';
+    begin(f, well);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_string_equal(asked[2].url, AT_OWN);
+}
+
+static void a_proxy_that_shares_no_host_is_believed(void **state)
+{
+    static const struct answer answers[] = {{0, 400, "Invalid host"},
+                                            {0, 200, "{}"},
+                                            {0, 200, "{}"},
+                                            {HTTP_FINE, 0, NULL}};
+    struct fixture *f = *state;
+
+    begin(f, answers);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_string_equal(asked[0].url, AT_SHARED);
+    assert_string_equal(asked[1].url, AT_OWN);
+    assert_string_equal(asked[2].url, AT_OWN); /* and not asked again */
+}
+
+static void names_that_are_not_known_for_a_while_change_nothing(void **state)
+{
+    static const struct answer answers[] = {{HTTP_NO_NAME, 0, NULL},
+                                            {HTTP_NO_NAME, 0, NULL},
+                                            {0, 200, "{}"},
+                                            {HTTP_FINE, 0, NULL}};
+    struct fixture *f = *state;
+
+    begin(f, answers);
+    assert_int_equal(list(f), FAULT_AWAY);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_string_equal(asked[1].url, AT_OWN);
+    assert_string_equal(asked[2].url, AT_SHARED);
+}
+
 #define FRESH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FRESH(one_address_may_end_with_a_slash),
+        FRESH(e2bs_own_domains_share_a_host),
+        FRESH(a_sandbox_of_another_domain_has_a_host_of_its_own),
+        FRESH(a_proxy_that_shares_no_host_is_believed),
+        FRESH(names_that_are_not_known_for_a_while_change_nothing),
     };
 
     return cmocka_run_group_tests_name("e2b guest", tests, NULL, NULL);

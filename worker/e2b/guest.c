@@ -30,14 +30,14 @@ static bool is_e2bs(const char *domain)
 void guest_route_init(struct guest_route *r, const struct settings *s)
 {
     bool always = strcmp(s->e2b_shared_host, "always") == 0;
-    bool maybe = strcmp(s->e2b_shared_host, "auto") == 0;
+    bool automatic = strcmp(s->e2b_shared_host, "auto") == 0;
 
     r->fixed = s->e2b_sandbox_url;
     r->fixed_len = (int)strlen(r->fixed);
     while (r->fixed_len > 0 && r->fixed[r->fixed_len - 1] == '/')
         r->fixed_len--;
-    r->may_fall_back = maybe;
-    atomic_init(&r->shared, always || (maybe && is_e2bs(s->e2b_domain)));
+    r->automatic = automatic;
+    atomic_init(&r->shared, always || automatic);
 }
 
 void guest_init(struct guest *g, const struct control *control,
@@ -68,6 +68,16 @@ void guest_found(struct guest *g, const struct control_sandbox *sandbox)
 static const char *domain_of(const struct guest *g)
 {
     return g->sandbox.domain[0] ? g->sandbox.domain : g->control->domain;
+}
+
+/* A sandbox of a dedicated cluster has a domain of its own, whatever the
+ * configured one. */
+static bool is_shared(const struct guest *g)
+{
+    const struct guest_route *r = g->route;
+
+    return !r->fixed[0] && atomic_load(&r->shared) &&
+           (!r->automatic || is_e2bs(domain_of(g)));
 }
 
 static void make_url(const struct guest *g, bool shared, int port,
@@ -135,7 +145,7 @@ static int hear_data(void *ctx, const char *data, size_t size)
 static enum fault ask(struct guest *g, int port, const char *path,
                       struct http_call *call, char *text)
 {
-    bool shared = atomic_load(&g->route->shared) && !g->route->fixed[0];
+    bool shared = is_shared(g), fell_back = false;
     struct ear ear = {g, call->data, call->ctx};
     char url[URL_MAX], port_header[64];
     bool last = call->last;
@@ -152,11 +162,14 @@ static enum fault ask(struct guest *g, int port, const char *path,
         call->url = url;
         call->last = last && !shared && !g->route->fixed[0];
         call_slot_do(&g->slot, g->control->http, call);
-        if (!shared || !g->route->may_fall_back || !no_shared_host(call))
+        if (!shared || !g->route->automatic || !no_shared_host(call))
             break;
-        atomic_store(&g->route->shared, false);
         shared = false;
+        fell_back = true;
     }
+    /* Where neither is found, the network is to blame. */
+    if (fell_back && call->status > 0 && !no_shared_host(call))
+        atomic_store(&g->route->shared, false);
     call->url = NULL;
     if (call->status >= 200 && call->status < 300)
         hear(g);

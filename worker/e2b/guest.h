@@ -26,14 +26,13 @@
 /* How all sandboxes of a worker are reached. */
 struct guest_route {
     const char *fixed; /* one address for all (E2B_SANDBOX_URL), or "" */
-    int fixed_len;
+    int fixed_len;     /* without the slashes at its end */
     /* sandbox.<domain> for all, told apart by headers: kept connections. Put
      * out when an answer shows that this proxy does not know how. */
     atomic_bool shared;
-    bool may_fall_back;
+    bool automatic; /* on E2B's own domains alone, and with a way back */
 };
 
-/* domain: E2B's own ones are known to share a host. */
 void guest_route_init(struct guest_route *r, const struct settings *s);
 
 struct guest {

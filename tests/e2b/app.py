@@ -469,6 +469,11 @@ class App:
             error = {"code": "invalid_argument", "message": problem}
         elif not self.user_ok(name, exchange):
             error = {"code": "unauthenticated", "message": "invalid username"}
+        elif self.envd_before(0, 4) and \
+                "authorization" not in exchange.request.headers:
+            # A default user came with 0.4.0.
+            self.complain("%s: no Authorization for an old envd" % name)
+            error = {"code": "unauthenticated", "message": "no user specified"}
         if error and is_stream:
             raw = json.dumps({"error": error}).encode()
             await exchange.reply(200, ENVELOPE.pack(2, len(raw)) + raw, {
@@ -480,6 +485,10 @@ class App:
             await envd.stream(exchange, name, body)
         else:
             await envd.unary(exchange, name, body)
+
+    def envd_before(self, *version: int) -> bool:
+        return tuple(map(int, re.findall(r"\d+", self.envd_version)[:2])) < \
+            version if self.envd_version else False
 
     def token_ok(self, name: str, exchange: Exchange, sandbox: Sandbox,
                  checked: bool) -> bool:

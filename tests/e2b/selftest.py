@@ -788,6 +788,18 @@ def a_disk_fills_up(_double: Double) -> None:
         assert got.status == 507 and got.json["code"] == 507
 
 
+def an_old_envd_wants_a_user(_double: Double) -> None:
+    with contextlib.closing(Double("--envd-version", "0.3.5")) as double:
+        box = double.create()
+        assert box.made["envdVersion"] == "0.3.5"
+        _, items = box.start("true")
+        assert items[-1]["error"]["code"] == "unauthenticated"
+        assert "no Authorization for an old envd" in double.violations()[0]
+        _, items = box.start("true", {"Authorization": "Basic dXNlcjo="})
+        assert items[-1] == {"flags": 2}
+        assert double.violations() == []
+
+
 def plain_http_works_too(_double: Double) -> None:
     with contextlib.closing(Double("--plain")) as double:
         connection = http.client.HTTPConnection(
@@ -832,7 +844,8 @@ SHARED = (a_job_runs, lists_are_filtered_and_paged,
           faults_come_by_chance, ends_of_streams_differ, outages_come_and_go)
 # And these, which wait more than they work, go on beside them.
 BESIDE = (sandboxes_expire, http2_is_a_trap, bad_certificates_are_refused,
-          a_disk_fills_up, plain_http_works_too, nothing_outlives_it)
+          a_disk_fills_up, an_old_envd_wants_a_user, plain_http_works_too,
+          nothing_outlives_it)
 
 
 def clean(double: Double) -> None:

@@ -189,6 +189,30 @@ static void names_that_are_not_known_for_a_while_change_nothing(void **state)
     assert_string_equal(asked[2].url, AT_SHARED);
 }
 
+/* ---- who ----------------------------------------------------------------- */
+
+static void envd_is_told_the_user(void **state)
+{
+    AUTO_STRBUF struct strbuf message = STRBUF_INIT;
+    struct fixture *f = *state;
+    struct process p;
+
+    strcpy(f->sandbox.traffic, "7a7a"); /* as many headers as there may be */
+    begin(f, well);
+    strbuf_adds(&message, "{}");
+    process_init(&p, NULL, NULL, 0);
+    assert_int_equal(guest_start(&f->guest, &message, 1000, &p, f->text),
+                     FAULT_NONE);
+    process_fini(&p);
+    assert_int_equal(list(f), FAULT_NONE);
+    for (int i = 0; i < 2; i++) {
+        assert_non_null(
+            strstr(asked[i].headers, "Authorization: Basic dXNlcjo=\n"));
+        assert_non_null(
+            strstr(asked[i].headers, "E2B-Traffic-Access-Token: 7a7a\n"));
+    }
+}
+
 #define FRESH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -198,6 +222,7 @@ int main(void)
         FRESH(e2bs_own_domains_share_a_host),
         FRESH(a_sandbox_of_another_domain_has_a_host_of_its_own),
         FRESH(a_proxy_that_shares_no_host_is_believed),
+        FRESH(envd_is_told_the_user),
         FRESH(names_that_are_not_known_for_a_while_change_nothing),
     };
 

@@ -11,7 +11,10 @@
 
 #define PORT_INTERPRETER 49999
 #define PORT_ENVD        49983
-#define ROUTE_MAX        1024 /* three bytes each for JOB_PATH_MAX, and more */
+/* Base64 of "user:". An old template keeps the envd it was built with, and
+ * one before 0.4.0 chooses no user itself (protocol section 4.2). */
+#define AS_USER   "Authorization: Basic dXNlcjo="
+#define ROUTE_MAX 1024 /* three bytes each for JOB_PATH_MAX, and more */
 #define URL_MAX \
     (CONTROL_URL_MAX + CONTROL_DOMAIN_MAX + CONTROL_ID_MAX + ROUTE_MAX + 64)
 
@@ -221,7 +224,7 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
     struct http_call call = {
         .method = HTTP_POST,
         .headers = {"Content-Type: application/connect+json",
-                    "Connect-Protocol-Version: 1", ping, timeout},
+                    "Connect-Protocol-Version: 1", AS_USER, ping, timeout},
         .deadline_ms = clock_ms() + timeout_ms,
         .stall_s = GUEST_STALL_S,
         .data = process_feed,
@@ -333,7 +336,7 @@ enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
     struct http_call call = {
         .method = HTTP_POST,
         .headers = {"Content-Type: application/json",
-                    "Connect-Protocol-Version: 1"},
+                    "Connect-Protocol-Version: 1", AS_USER},
         .body = body,
         .deadline_ms = clock_ms() + GUEST_LIST_MS,
         .stall_s = GUEST_STALL_S,

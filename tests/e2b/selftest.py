@@ -265,6 +265,17 @@ def the_number_of_sandboxes_is_limited(double: Double) -> None:
         assert got.status == status and got.json["code"] == status, got.body
 
 
+def only_the_teams_own_templates_show(double: Double) -> None:
+    for name, status in (("small", 200), ("code-interpreter-v1", 403),
+                         ("capibox%2Fsmall", 200), ("nope", 404),
+                         ("others%2Fsmall", 400)):
+        got = double.api("GET", "/templates/aliases/" + name)
+        assert got.status == status, (name, got.body)
+    assert [one["templateID"] for one in
+            double.api("GET", "/v2/templates").json] == ["small"]
+    assert double.violations() == []
+
+
 def errors_look_as_in_a_notebook(double: Double) -> None:
     box = double.create()
     error = box.run("x = 1\nfoo", env_vars={"M": "1"}).of("error")[0]
@@ -835,7 +846,8 @@ def commands() -> str:
 
 # These share a double, one after the other.
 SHARED = (a_job_runs, lists_are_filtered_and_paged,
-          the_number_of_sandboxes_is_limited, errors_look_as_in_a_notebook,
+          the_number_of_sandboxes_is_limited,
+          only_the_teams_own_templates_show, errors_look_as_in_a_notebook,
           results_have_their_forms, other_languages_run, contexts_are_apart,
           a_lost_client_interrupts, memory_is_the_templates,
           files_go_in_and_out, floods_come_through, processes_run,

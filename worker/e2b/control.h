@@ -97,8 +97,9 @@ enum fault control_list(const struct control *c, struct call_slot *slot,
 enum fault control_check(const struct control *c, int64_t *date_s_out,
                          char *text);
 
-/* Is there such a template for this account, its own or a public one?
- * FAULT_GONE: no. */
+/* Is there such a template? FAULT_NONE: one of this account. FAULT_GONE: no.
+ * FAULT_FORBIDDEN: another's, such as E2B's own; FAULT_REFUSED: of a namespace
+ * not ours. Of those, only a create tells whether they are public. */
 enum fault control_find_template(const struct control *c, const char *name,
                                  char *text);
 

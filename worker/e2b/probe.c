@@ -173,8 +173,13 @@ static void check_template(struct probe *p, const struct control *c,
 
     if (fault == FAULT_NONE)
         check(p, true, true, "e2b image", "", "%s is there", v->template_id);
+    else if (fault == FAULT_FORBIDDEN)
+        check(p, true, true, "e2b image", "",
+              "%s is there, not of this team: whether it is public, the first "
+              "job will tell",
+              v->template_id);
     else
-        check(p, false, of_default, "e2b image",
+        check(p, false, of_default && fault != FAULT_REFUSED, "e2b image",
               "build it (templates/e2b/build.py), or take it out of "
               "e2b.variants",
               "template %s: %s: %s", tpl->id, v->template_id,

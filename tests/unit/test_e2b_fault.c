@@ -8,6 +8,10 @@
 
 #define JSON(code, message) "{\"code\":" #code ",\"message\":\"" message "\"}"
 
+/* What the proxy says of one sandbox. */
+#define GUEST(message) \
+    "{\"sandboxId\":\"i1\",\"message\":\"" message "\",\"code\":502}"
+
 static void fill(struct http_call *call, int status, int retry_after_s,
                  const char *body)
 {
@@ -49,12 +53,14 @@ static void every_answer_has_its_fault(void **state)
         {500, -1, JSON(500, "Failed to place sandbox"), FAULT_UNSURE,
          FAULT_UNSURE},
         {502, -1, "<html>502 Bad Gateway", FAULT_UNSURE, FAULT_UNSURE},
-        {502, -1, JSON(502, "The sandbox was not found"), FAULT_UNSURE,
-         FAULT_GONE},
+        {502, -1, GUEST("The sandbox was not found"), FAULT_UNSURE, FAULT_GONE},
+        {502, -1, GUEST("It is no more"), FAULT_UNSURE, FAULT_GONE},
         {502, -1,
-         JSON(502, "The sandbox is running but port is not "
-                   "open"),
+         "{\"sandboxId\":\"i1\",\"message\":\"Nobody listens\",\"port\":"
+         "49999,\"code\":502}",
          FAULT_UNSURE, FAULT_SHUT},
+        {502, -1, "{\"message\":\"page not found\"}", FAULT_UNSURE,
+         FAULT_UNSURE},
         {502, -1, "{\"message\":502}", FAULT_UNSURE, FAULT_UNSURE},
         {503, -1, JSON(503, "no capacity"), FAULT_AWAY, FAULT_AWAY},
         {504, -1, JSON(504, "in time"), FAULT_UNSURE, FAULT_UNSURE},
@@ -158,7 +164,8 @@ static void a_closed_port_tells_what_to_do(void **state)
 
     (void)state;
     fill(&call, 502, -1,
-         JSON(502, "The sandbox is running but port is not open"));
+         "{\"sandboxId\":\"i1\",\"message\":\"The sandbox is running but port "
+         "is not open\",\"port\":49999,\"code\":502}");
     fault_text(&call, text, sizeof(text));
     assert_non_null(strstr(text, "start command"));
     http_call_fini(&call);

@@ -12,6 +12,9 @@
 #define GUEST(message) \
     "{\"sandboxId\":\"i1\",\"message\":\"" message "\",\"code\":502}"
 
+#define CODED(code) \
+    "{\"code\":503,\"message\":\"Failed\",\"error_code\":\"" code "\"}"
+
 static void fill(struct http_call *call, int status, int retry_after_s,
                  const char *body)
 {
@@ -63,6 +66,10 @@ static void every_answer_has_its_fault(void **state)
          FAULT_UNSURE},
         {502, -1, "{\"message\":502}", FAULT_UNSURE, FAULT_UNSURE},
         {503, -1, JSON(503, "no capacity"), FAULT_AWAY, FAULT_AWAY},
+        {503, -1, CODED("sandbox_capacity_unavailable"), FAULT_AWAY,
+         FAULT_AWAY},
+        {503, -1, CODED("sandbox_no_compatible_node"), FAULT_NO_NODE,
+         FAULT_NO_NODE},
         {504, -1, JSON(504, "in time"), FAULT_UNSURE, FAULT_UNSURE},
         {599, -1, "", FAULT_UNSURE, FAULT_UNSURE},
         {0, -1, "", FAULT_NONSENSE, FAULT_NONSENSE},
@@ -120,8 +127,9 @@ static void only_what_says_that_it_is_away_is_an_outage(void **state)
     static const enum fault outages[] = {FAULT_AWAY, FAULT_UNSURE, FAULT_KEY,
                                          FAULT_FORBIDDEN, FAULT_NONSENSE};
     static const enum fault others[] = {
-        FAULT_NONE,    FAULT_REFUSED, FAULT_GONE,    FAULT_SHUT, FAULT_CONFLICT,
-        FAULT_ACCOUNT, FAULT_RATE,    FAULT_ABORTED, FAULT_LATE, FAULT_FLOOD};
+        FAULT_NONE,     FAULT_REFUSED, FAULT_GONE,   FAULT_SHUT,
+        FAULT_CONFLICT, FAULT_ACCOUNT, FAULT_RATE,   FAULT_ABORTED,
+        FAULT_LATE,     FAULT_FLOOD,   FAULT_NO_NODE};
 
     (void)state;
     for (size_t i = 0; i < sizeof(outages) / sizeof(*outages); i++)

@@ -71,6 +71,16 @@ static enum fault by_502(const struct http_call *call, enum fault_plane plane)
     return fault;
 }
 
+/* That one template fits nowhere is no outage. */
+static enum fault by_503(const struct http_call *call)
+{
+    char code[SAID_BYTES_MAX];
+
+    said(call, "error_code", code, sizeof(code));
+    return strcmp(code, "sandbox_no_compatible_node") == 0 ? FAULT_NO_NODE
+                                                           : FAULT_AWAY;
+}
+
 enum fault fault_of(const struct http_call *call, enum fault_plane plane)
 {
     if (call->trouble != HTTP_FINE || call->rc < 0)
@@ -91,7 +101,7 @@ enum fault fault_of(const struct http_call *call, enum fault_plane plane)
     case 502:
         return by_502(call, plane);
     case 503:
-        return FAULT_AWAY;
+        return by_503(call);
     default:
         if (call->status >= 400 && call->status < 500)
             return FAULT_REFUSED;

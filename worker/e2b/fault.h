@@ -20,6 +20,7 @@ enum fault {
     FAULT_CONFLICT,  /* 409: its state is changing; ask again soon */
     FAULT_ACCOUNT,   /* 429 (a): all sandboxes of the account are in use */
     FAULT_RATE,      /* 429 (b), (c): slower; wait is said or ours to choose */
+    FAULT_NO_NODE,   /* 503: none can take this template; not soon */
     FAULT_AWAY,      /* nothing was done: no name, no connection, no TLS, 503 */
     FAULT_UNSURE,    /* it may have been done: 500, 502, 504, reset, late */
     FAULT_ABORTED,   /* we gave it up */

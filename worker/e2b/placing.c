@@ -15,6 +15,7 @@
 #define ACCOUNT_MS       10000 /* for one of our own to end */
 #define ACCOUNT_SLICE_MS 250
 #define PUT_OFF_MS       2000  /* a job that found no place */
+#define NO_NODE_MS       30000 /* a template that no node can take now */
 #define RATE_MS_MAX      15000 /* longer than this, the job waits in its queue */
 #define NONCE_CHARS      24
 
@@ -146,6 +147,8 @@ static int give_up(struct sandbox *sb, enum fault fault, int retry_after_s,
     if (fault == FAULT_KEY || fault == FAULT_FORBIDDEN || fault == FAULT_RATE ||
         fault == FAULT_ACCOUNT || fault == FAULT_CONFLICT)
         return placing_put_off(o, retry_after_s * INT64_C(1000), text);
+    if (fault == FAULT_NO_NODE)
+        return placing_put_off(o, NO_NODE_MS, text);
     /* E2B as a whole is away, or it is this job that cannot be placed. */
     if (place_is_away(&sb->backend->place, &again) || fault == FAULT_AWAY)
         return placing_put_off(o, again, text);
@@ -218,6 +221,7 @@ static bool goes_on(struct sandbox *sb, enum fault fault,
     case FAULT_ABORTED:
     case FAULT_KEY:
     case FAULT_FORBIDDEN:
+    case FAULT_NO_NODE:
         return false;
     case FAULT_REFUSED:
         return try + 1 < CREATE_TRIES && shorten_ttl(sb, want, text);

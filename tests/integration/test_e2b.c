@@ -446,6 +446,36 @@ static void a_shared_host_serves_all_sandboxes(void **state)
     e2b_stage_end_well(s);
 }
 
+/* A plan ends a sandbox that is as old as the job may become: before that, it
+ * is the job's timeout, and not tried again. */
+static void a_plans_limit_is_a_timeout_and_no_loss(void **state)
+{
+#define FILE_IN \
+    "\"timeout\":3,\"files\":[{\"path\":\"a\",\"content\":\"aGkK\"}],"
+    static const char *const words[] = {"--max-hours", "0.001", NULL};
+    static const char *const jobs[] = {
+        "{\"id\":\"p\"," FILE_IN "\"code\":\"while True: pass\"}",
+        "{\"id\":\"b\"," FILE_IN "\"template_id\":\"quick_script\","
+        "\"language\":\"bash\",\"code\":\"sleep 9\"}",
+    };
+    struct e2b_stage *s = *state;
+
+    double_end(&s->e2b);
+    double_open(&s->e2b, words);
+    e2b_stage_worker(s, &s->worker, NULL);
+    for (int i = 0; i < 2; i++) {
+        cJSON *r;
+
+        /* Its life counts from the create on. */
+        double_fault(&s->e2b, ON("files_post", "delay") ",\"ms\":700");
+        r = stage_job(&s->rig, jobs[i]);
+        stage_expect(r, "verdict", "timeout");
+        assert_int_equal(stage_number(r, "attempt"), 1);
+        cJSON_Delete(r);
+    }
+    e2b_stage_end_well(s);
+}
+
 #define STAGED(test) \
     cmocka_unit_test_setup_teardown(test, e2b_stage_open, e2b_stage_close)
 
@@ -464,6 +494,8 @@ int main(void)
         STAGED(a_job_is_cancelled_while_its_sandbox_is_made),
         STAGED(what_happens_to_some_jobs_holds_up_no_others),
         STAGED(an_exception_of_any_size_is_the_codes),
+        cmocka_unit_test_setup_teardown(a_plans_limit_is_a_timeout_and_no_loss,
+                                        e2b_stage_open_empty, e2b_stage_close),
         cmocka_unit_test_setup_teardown(a_shared_host_serves_all_sandboxes,
                                         e2b_stage_open_empty, e2b_stage_close),
     };

@@ -226,6 +226,7 @@ static int create_with(struct sandbox *sb,
     rc = placing_ask(sb, &want, o);
     if (!sb->exists)
         return rc;
+    sb->dies_at_ms = clock_ms() + want.ttl_s * INT64_C(1000);
     snprintf(o->sandbox_id, sizeof(o->sandbox_id), "%s", sb->guest.sandbox.id);
     snprintf(o->start, sizeof(o->start), "microVM");
     o->created_at = clock_unix_s();
@@ -290,7 +291,7 @@ static int e2b_run(struct sandbox *sb, const struct run_sink *sink,
         return e2b_cancelled(sb, o);
     }
     o->code_started = true;
-    rc = run_code(&sb->guest, sb->job, sb->spec, sink, o, &end);
+    rc = run_code(&sb->guest, sb->job, sb->spec, sb->dies_at_ms, sink, o, &end);
     if (end.fault == FAULT_ABORTED)
         return e2b_cancelled(sb, o);
     if (!sb->guest.heard)

@@ -319,6 +319,23 @@ static void create_fails_in_every_way_and_is_tried_again(void **state)
     e2b_stage_end_well(s);
 }
 
+/* Protocol section 1.4: its state must be read before it is tried again. */
+static void a_sandbox_of_a_conflict_is_found(void **state)
+{
+    struct e2b_stage *s = *state;
+    cJSON *r;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"create\",\"kind\":\"body\",\"status\":409,"
+                 "\"body\":\"{\\\"code\\\":409,\\\"message\\\":\\\"busy\\\","
+                 "\\\"error_code\\\":\\\"sandbox_start_in_flight\\\"}\"");
+    r = stage_job(&s->rig, "{\"id\":\"a\",\"code\":\"print(1)\"}");
+    stage_expect(r, "verdict", "ok");
+    cJSON_Delete(r);
+    assert_int_equal(double_number(&s->e2b, "creates"), 2);
+    e2b_stage_end_well(s);
+}
+
 static void a_lost_answer_is_neither_paid_for_twice_nor_run_twice(void **state)
 {
     struct e2b_stage *s = *state;
@@ -489,6 +506,7 @@ int main(void)
         STAGED(files_fail_on_their_way),
         STAGED(create_is_refused_for_good),
         STAGED(create_fails_in_every_way_and_is_tried_again),
+        STAGED(a_sandbox_of_a_conflict_is_found),
         STAGED(a_lost_answer_is_neither_paid_for_twice_nor_run_twice),
         STAGED(a_lost_run_is_tried_again),
         STAGED(a_job_is_cancelled_while_its_sandbox_is_made),

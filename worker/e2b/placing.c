@@ -187,6 +187,13 @@ static enum fault note_create(struct sandbox *sb, enum fault fault,
     return fault;
 }
 
+/* 409: its start is in flight, or that of whoever is at it. */
+static bool may_have_made(enum fault fault)
+{
+    return fault == FAULT_UNSURE || fault == FAULT_NONSENSE ||
+           fault == FAULT_ABORTED || fault == FAULT_CONFLICT;
+}
+
 /* One try. */
 static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
                               int *retry_after_s, char *text)
@@ -201,8 +208,7 @@ static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
     fault = control_create(&be->control, want, &sb->guest.slot, &made,
                            retry_after_s, text);
     fault = note_create(sb, fault, *retry_after_s, text);
-    if (fault == FAULT_UNSURE || fault == FAULT_NONSENSE ||
-        fault == FAULT_ABORTED)
+    if (may_have_made(fault))
         janitor_lost(be->janitor, nonce);
     if (fault != FAULT_NONE)
         return fault;

@@ -271,6 +271,8 @@ static void create_is_refused_for_good(void **state)
     static const struct row rows[] = {
         {ON("create", "400"), NULL, "rejected", "E2B refuses a sandbox", NULL},
         {ON("create", "404"), NULL, "rejected", "E2B refuses a sandbox", NULL},
+        {ON("create", "create-old-envd"), NULL, "rejected",
+         "envd 0.0.9 is too old", NULL},
         {ON("create", "403"),
          "\"requirements\":{\"template_name\":\"code-interpreter-v1\"},"
          "\"code\":\"1\"",
@@ -282,7 +284,7 @@ static void create_is_refused_for_good(void **state)
     struct e2b_stage *s = *state;
 
     run_rows(s, ROWS(rows));
-    assert_int_equal(requests(s, "create"), 4 + 3); /* none was tried again */
+    assert_int_equal(requests(s, "create"), 5 + 4); /* none was tried again */
     e2b_stage_end_well(s);
 }
 

@@ -194,6 +194,33 @@ static void nor_a_part_of_it(void **state)
     assert_null(strstr(f->text, "e2b_"));
 }
 
+static void a_template_of_long_ago_is_refused(void **state)
+{
+    static const struct {
+        const char *version;
+        enum fault fault;
+    } rows[] = {{"0.0.9", FAULT_REFUSED},
+                {"0.1.0", FAULT_NONE},
+                {"1.0.0-rc+x", FAULT_NONE},
+                {"", FAULT_NONE}};
+    struct fixture *f = *state;
+    char answer[256];
+    const char *const script[] = {answer, NULL};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        snprintf(answer, sizeof(answer),
+                 "HTTP/1.1 201 Created\r\n\r\n{\"sandboxID\":\"" ID
+                 "\",\"envdAccessToken\":\"t\",\"envdVersion\":\"%s\"}",
+                 rows[i].version);
+        begin(f, script);
+        assert_int_equal(create(f), rows[i].fault);
+        assert_string_equal(f->made.id, ID); /* to be killed */
+        assert_int_equal(!strstr(f->text, "envd 0.0.9 is too old"), i > 0);
+        answers_close(&f->a);
+    }
+    f->a.url[0] = '\0';
+}
+
 /* ---- kill ---------------------------------------------------------------- */
 
 static void gone_is_killed(void **state)
@@ -405,6 +432,7 @@ int main(void)
         FRESH(a_template_that_is_not_there_is_refused),
         FRESH(a_server_that_repeats_the_key_does_not_spread_it),
         FRESH(nor_a_part_of_it),
+        FRESH(a_template_of_long_ago_is_refused),
         FRESH(gone_is_killed),
         FRESH(many_are_killed_at_once),
         FRESH(a_filter_is_encoded_three_times),

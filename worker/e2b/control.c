@@ -132,12 +132,23 @@ static bool is_sandbox_id(const char *id)
            id[strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789")] == '\0';
 }
 
+/* 0.0.x: it has none of what we ask for, and no SDK takes it either. */
+static bool is_too_old(const char *envd)
+{
+    int major, minor;
+
+    return sscanf(envd, "%d.%d", &major, &minor) == 2 && major == 0 &&
+           minor == 0;
+}
+
 static enum fault read_sandbox(const struct http_call *call,
                                struct control_sandbox *out, char *text)
 {
     cJSON *root = answer_json(call);
+    char envd[64];
     bool good =
         cJSON_IsObject(root) &&
+        copy_word(root, "envdVersion", envd, sizeof(envd)) &&
         copy_word(root, "sandboxID", out->id, sizeof(out->id)) &&
         copy_word(root, "envdAccessToken", out->token, sizeof(out->token)) &&
         copy_word(root, "trafficAccessToken", out->traffic,
@@ -147,6 +158,11 @@ static enum fault read_sandbox(const struct http_call *call,
     cJSON_Delete(root);
     if (!good || !is_sandbox_id(out->id))
         return nonsense(text, "no sandbox in it");
+    if (is_too_old(envd)) {
+        snprintf(text, CONTROL_TEXT_MAX,
+                 "its envd %s is too old; build the template anew", envd);
+        return FAULT_REFUSED;
+    }
     if (!out->token[0])
         return nonsense(text, "a sandbox without envdAccessToken");
     return FAULT_NONE;

@@ -64,7 +64,8 @@ int control_init(struct control *c, const struct settings *s,
 
 /* Of all calls: slot (or NULL) is where another thread can end them; text
  * (CONTROL_TEXT_MAX bytes) says what went wrong, never the key. */
-/* *retry_after_s_out: -1, or what E2B asks for. */
+/* *retry_after_s_out: -1, or what E2B asks for. out->id is also there when a
+ * sandbox was made that is of no use. */
 enum fault control_create(const struct control *c,
                           const struct control_create *want,
                           struct call_slot *slot, struct control_sandbox *out,

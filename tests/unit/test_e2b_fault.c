@@ -71,6 +71,8 @@ static void every_answer_has_its_fault(void **state)
         {503, -1, CODED("sandbox_no_compatible_node"), FAULT_NO_NODE,
          FAULT_NO_NODE},
         {504, -1, JSON(504, "in time"), FAULT_UNSURE, FAULT_UNSURE},
+        {507, -1, JSON(507, "not enough disk space"), FAULT_REFUSED,
+         FAULT_REFUSED},
         {599, -1, "", FAULT_UNSURE, FAULT_UNSURE},
         {0, -1, "", FAULT_NONSENSE, FAULT_NONSENSE},
         {101, -1, "", FAULT_NONSENSE, FAULT_NONSENSE},

@@ -102,6 +102,8 @@ enum fault fault_of(const struct http_call *call, enum fault_plane plane)
         return by_502(call, plane);
     case 503:
         return by_503(call);
+    case 507: /* its disk is full */
+        return FAULT_REFUSED;
     default:
         if (call->status >= 400 && call->status < 500)
             return FAULT_REFUSED;

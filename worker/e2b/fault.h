@@ -12,7 +12,8 @@
 
 enum fault {
     FAULT_NONE,
-    FAULT_REFUSED,   /* 400, 404 on create: this request is wrong; not again */
+    FAULT_REFUSED,   /* 400, 404 on create, 507: this request is wrong; not
+                        again */
     FAULT_KEY,       /* 401: no request of ours will do until it changes */
     FAULT_FORBIDDEN, /* 403 */
     FAULT_GONE,      /* 404, 502 "not found": the sandbox does not exist */

@@ -213,6 +213,24 @@ static void envd_is_told_the_user(void **state)
     }
 }
 
+/* ---- what ---------------------------------------------------------------- */
+
+/* Else its job failed for a reason that is not ours. */
+static void a_home_that_is_gone_has_no_files(void **state)
+{
+    static const struct answer answers[] = {
+        {0, 404, "{\"code\":\"not_found\",\"message\":\"path not found\"}"},
+        {0, 404, "{\"code\":404,\"message\":\"not_found\"}"},
+        {HTTP_FINE, 0, NULL}};
+    AUTO_STRBUF struct strbuf out = STRBUF_INIT;
+    struct fixture *f = *state;
+
+    begin(f, answers);
+    assert_int_equal(guest_list(&f->guest, &out, f->text), FAULT_NONE);
+    assert_string_equal(out.text, "{}");
+    assert_int_equal(list(f), FAULT_GONE);
+}
+
 #define FRESH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -223,6 +241,7 @@ int main(void)
         FRESH(a_sandbox_of_another_domain_has_a_host_of_its_own),
         FRESH(a_proxy_that_shares_no_host_is_believed),
         FRESH(envd_is_told_the_user),
+        FRESH(a_home_that_is_gone_has_no_files),
         FRESH(names_that_are_not_known_for_a_while_change_nothing),
     };
 

@@ -80,7 +80,8 @@ enum fault guest_download(struct guest *g, const char *path, size_t most,
                           int64_t deadline_ms, struct strbuf *out,
                           int *status_out, char *text);
 
-/* filesystem.Filesystem/ListDir of /home/user: the JSON answer. */
+/* filesystem.Filesystem/ListDir of /home/user: the JSON answer. A home that the
+ * code took away has no files: {}. */
 enum fault guest_list(struct guest *g, struct strbuf *out, char *text);
 
 #endif

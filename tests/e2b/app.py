@@ -42,6 +42,7 @@ class App:
         self.open: set[Connection] = set()
         self.foreign: list[dict[str, Any]] = []
         self.latency = 0.0
+        self.not_before: dict[tuple[str, str], float] = {}
         self.begun = time.monotonic()
 
     def complain(self, text: str) -> None:
@@ -190,13 +191,25 @@ class App:
                      ) -> bool:
         """Counts, and lets a fault strike; True if that was all."""
         self.requests[name] += 1
+        too_soon = self.not_before.pop((name, sandbox_id), 0) - \
+            time.monotonic()
+        if too_soon > 0:
+            self.complain("%s: %.2f s sooner than Retry-After" % (name,
+                                                                  too_soon))
         fault = self.faults.take(name, sandbox_id)
         if fault is None:
             return False
         if await fault.before(exchange, sandbox_id):
+            self.note_wait(name, sandbox_id, fault.spec)
             return True
         exchange.fault = fault
         return False
+
+    def note_wait(self, name: str, sandbox_id: str, spec: dict) -> None:
+        """For requests of one sandbox: others may be on their way already."""
+        wait = spec.get("headers", {}).get("Retry-After", "")
+        if wait.isdecimal() and sandbox_id:
+            self.not_before[name, sandbox_id] = time.monotonic() + int(wait)
 
     # The control plane.
 

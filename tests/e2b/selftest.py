@@ -607,6 +607,13 @@ def answers_are_replaced(double: Double) -> None:
     assert double.api("GET", "/v2/sandboxes").status == 418
     assert double.api("GET", "/v2/sandboxes").status == 200
     assert not double.report()["alive"]
+    box = double.create()
+    double.fault("delete", "429b", count=2)
+    assert box.delete() == 429 and double.violations() == []
+    assert box.delete() == 429
+    assert "sooner than Retry-After" in double.violations()[0]
+    time.sleep(1.01)
+    assert box.delete() == 204 and double.violations() == []
 
 
 def creates_go_wrong(double: Double) -> None:

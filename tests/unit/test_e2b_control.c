@@ -228,14 +228,20 @@ static void gone_is_killed(void **state)
     static const char *const script[] = {
         "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 404 Not Found\r\n\r\n{\"code\":404}",
-        "HTTP/1.1 500 No\r\n\r\n{\"code\":500}", NULL};
+        "HTTP/1.1 429 No\r\nRetry-After: 7\r\n\r\n{\"code\":429}", NULL};
     struct fixture *f = *state;
 
     begin(f, script);
-    assert_int_equal(control_kill(&f->c, NULL, ID, 5000, f->text), FAULT_NONE);
-    assert_int_equal(control_kill(&f->c, NULL, ID, 5000, f->text), FAULT_NONE);
-    assert_int_equal(control_kill(&f->c, NULL, ID, 5000, f->text),
-                     FAULT_UNSURE);
+    assert_int_equal(
+        control_kill(&f->c, NULL, ID, 5000, &f->retry_after_s, f->text),
+        FAULT_NONE);
+    assert_int_equal(
+        control_kill(&f->c, NULL, ID, 5000, &f->retry_after_s, f->text),
+        FAULT_NONE);
+    assert_int_equal(
+        control_kill(&f->c, NULL, ID, 5000, &f->retry_after_s, f->text),
+        FAULT_RATE);
+    assert_int_equal(f->retry_after_s, 7);
     assert_memory_equal(f->a.seen[0], "DELETE /sandboxes/" ID " HTTP/1.1\r\n",
                         40);
 }
@@ -391,12 +397,14 @@ static void an_aborted_slot_ends_its_call_and_all_later_ones(void **state)
     begin(f, script);
     call_slot_init(&slot);
     MUST0(pthread_create(&thread, NULL, end_it, what));
-    assert_int_equal(control_kill(&f->c, &slot, ID, 20000, f->text),
-                     FAULT_ABORTED);
+    assert_int_equal(
+        control_kill(&f->c, &slot, ID, 20000, &f->retry_after_s, f->text),
+        FAULT_ABORTED);
     MUST0(pthread_join(thread, NULL));
     assert_true(call_slot_aborted(&slot));
-    assert_int_equal(control_kill(&f->c, &slot, ID, 20000, f->text),
-                     FAULT_ABORTED);
+    assert_int_equal(
+        control_kill(&f->c, &slot, ID, 20000, &f->retry_after_s, f->text),
+        FAULT_ABORTED);
     assert_false(call_slot_nap(&slot, 20000));
     assert_in_range(clock_ms() - start, 0, 5000);
     assert_int_equal(answers_requests(&f->a), 1);

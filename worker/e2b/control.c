@@ -206,7 +206,8 @@ enum fault control_create(const struct control *c,
 /* ---- kill -------------------------------------------------------------- */
 
 enum fault control_kill(const struct control *c, struct call_slot *slot,
-                        const char *id, int timeout_ms, char *text)
+                        const char *id, int timeout_ms, int *retry_after_s_out,
+                        char *text)
 {
     char url[CONTROL_URL_MAX + CONTROL_ID_MAX + 16];
     struct http_call call = {
@@ -218,6 +219,7 @@ enum fault control_kill(const struct control *c, struct call_slot *slot,
 
     snprintf(url, sizeof(url), "%s/sandboxes/%s", c->base, id);
     fault = ask(c, slot, &call, text);
+    *retry_after_s_out = call.retry_after_s;
     http_call_fini(&call);
     return fault == FAULT_GONE ? FAULT_NONE : fault;
 }

@@ -71,9 +71,10 @@ enum fault control_create(const struct control *c,
                           struct call_slot *slot, struct control_sandbox *out,
                           int *retry_after_s_out, char *text);
 
-/* FAULT_NONE also if it was gone already. */
+/* FAULT_NONE also if it was gone already. *retry_after_s_out as above. */
 enum fault control_kill(const struct control *c, struct call_slot *slot,
-                        const char *id, int timeout_ms, char *text);
+                        const char *id, int timeout_ms, int *retry_after_s_out,
+                        char *text);
 
 /* The same for many at once. good_out[i]: it is gone. */
 #define CONTROL_KILLS_MAX 32

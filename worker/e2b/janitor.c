@@ -238,11 +238,16 @@ static bool search_and_kill(struct janitor *j, struct task *t, const char *name,
 static bool kill_one(struct janitor *j, struct task *t)
 {
     char text[CONTROL_TEXT_MAX];
+    int retry_after_s;
+    int64_t asked_ms;
 
-    if (control_kill(j->control, &j->slot, t->text, KILL_CALL_MS, text) ==
-        FAULT_NONE)
+    if (control_kill(j->control, &j->slot, t->text, KILL_CALL_MS,
+                     &retry_after_s, text) == FAULT_NONE)
         return true;
     wait_longer(t);
+    asked_ms = clock_ms() + retry_after_s * INT64_C(1000);
+    if (t->due_ms < asked_ms)
+        t->due_ms = asked_ms;
     return clock_ms() > t->begun_ms + KILL_FOR_MS;
 }
 
@@ -364,9 +369,9 @@ void janitor_identify(struct janitor *j, const char *fleet, const char *wid)
         add(j, TASK_SURVEY, "", 0);
 }
 
-void janitor_kill(struct janitor *j, const char *sandbox_id)
+void janitor_kill(struct janitor *j, const char *sandbox_id, int64_t wait_ms)
 {
-    add(j, TASK_KILL, sandbox_id, 0);
+    add(j, TASK_KILL, sandbox_id, wait_ms);
 }
 
 void janitor_lost(struct janitor *j, const char *create)

@@ -156,7 +156,6 @@ static void the_interpreter_is_not_reached(void **state)
         {ON_RUN("502-html"), NULL, "backend_error", "HTTP 502", NULL},
         {ON_RUN("404"), NULL, "backend_error", "HTTP 404", NULL},
         {ON_RUN("401"), NULL, "backend_error", "HTTP 401", NULL},
-        {ON_RUN("429c"), NULL, "backend_error", "HTTP 429", NULL},
         {ON_RUN("redirect"), NULL, "backend_error", "a redirect", NULL},
         {ON_RUN("redirect") ",\"status\":307", NULL, "backend_error",
          "a redirect", NULL},
@@ -177,6 +176,21 @@ static void the_interpreter_is_not_reached(void **state)
     run_rows(s, ROWS(rows));
     /* Each asked once, with a good one for each two and at the end. */
     assert_int_equal(requests(s, "execute"), count + (count + 1) / 2 + 1);
+    e2b_stage_end_well(s);
+}
+
+static void a_proxy_that_asks_for_a_moment_gets_it(void **state)
+{
+    static const struct row rows[] = {
+        {ON_RUN("409"), NULL, "ok", NULL, "42\n"},
+        {ON_RUN("429c"), NULL, "ok", NULL, "42\n"},
+        {ON_RUN("429b"), NULL, "ok", NULL, "42\n"},
+        {ON_RUN("429c") ",\"count\":9", NULL, "backend_error", "HTTP 429",
+         NULL},
+    };
+    struct e2b_stage *s = *state;
+
+    run_rows(s, ROWS(rows));
     e2b_stage_end_well(s);
 }
 
@@ -504,6 +518,7 @@ int main(void)
         STAGED(a_job_runs_in_a_sandbox_of_its_own),
         STAGED(the_interpreters_stream_fails),
         STAGED(the_interpreter_is_not_reached),
+        STAGED(a_proxy_that_asks_for_a_moment_gets_it),
         STAGED(envds_stream_fails),
         STAGED(files_fail_on_their_way),
         STAGED(create_is_refused_for_good),

@@ -15,6 +15,7 @@ struct answer {
     enum http_trouble trouble;
     int status;
     const char *body;
+    int retry_after_s; /* 0: not said */
 };
 
 struct fixture {
@@ -54,8 +55,19 @@ int __wrap_call_slot_do(struct call_slot *slot, struct http *http,
     call->trouble = script->trouble;
     call->rc = script->trouble ? -1 : 0;
     call->status = script->status;
+    call->retry_after_s = script->retry_after_s ? script->retry_after_s : -1;
     script++;
     return call->rc;
+}
+
+static int64_t napped_ms;
+
+bool __wrap_call_slot_nap(struct call_slot *slot, int64_t ms);
+bool __wrap_call_slot_nap(struct call_slot *slot, int64_t ms)
+{
+    (void)slot;
+    napped_ms += ms;
+    return true;
 }
 
 static int set_up(void **state)
@@ -67,6 +79,7 @@ static int set_up(void **state)
     strcpy(f->sandbox.id, ID);
     strcpy(f->sandbox.token, "9f9f");
     nasked = 0;
+    napped_ms = 0;
     *state = f;
     return 0;
 }
@@ -107,8 +120,10 @@ static enum fault list(struct fixture *f)
 
 #define LIST_DIR "/filesystem.Filesystem/ListDir"
 
-static const struct answer well[] = {
-    {0, 200, "{}"}, {0, 200, "{}"}, {0, 200, "{}"}, {HTTP_FINE, 0, NULL}};
+static const struct answer well[] = {{0, 200, "{}", 0},
+                                     {0, 200, "{}", 0},
+                                     {0, 200, "{}", 0},
+                                     {HTTP_FINE, 0, NULL, 0}};
 
 /* ---- where --------------------------------------------------------------- */
 
@@ -160,10 +175,10 @@ static void a_sandbox_of_another_domain_has_a_host_of_its_own(void **state)
 
 static void a_proxy_that_shares_no_host_is_believed(void **state)
 {
-    static const struct answer answers[] = {{0, 400, "Invalid host"},
-                                            {0, 200, "{}"},
-                                            {0, 200, "{}"},
-                                            {HTTP_FINE, 0, NULL}};
+    static const struct answer answers[] = {{0, 400, "Invalid host", 0},
+                                            {0, 200, "{}", 0},
+                                            {0, 200, "{}", 0},
+                                            {HTTP_FINE, 0, NULL, 0}};
     struct fixture *f = *state;
 
     begin(f, answers);
@@ -176,10 +191,10 @@ static void a_proxy_that_shares_no_host_is_believed(void **state)
 
 static void names_that_are_not_known_for_a_while_change_nothing(void **state)
 {
-    static const struct answer answers[] = {{HTTP_NO_NAME, 0, NULL},
-                                            {HTTP_NO_NAME, 0, NULL},
-                                            {0, 200, "{}"},
-                                            {HTTP_FINE, 0, NULL}};
+    static const struct answer answers[] = {{HTTP_NO_NAME, 0, NULL, 0},
+                                            {HTTP_NO_NAME, 0, NULL, 0},
+                                            {0, 200, "{}", 0},
+                                            {HTTP_FINE, 0, NULL, 0}};
     struct fixture *f = *state;
 
     begin(f, answers);
@@ -215,13 +230,50 @@ static void envd_is_told_the_user(void **state)
 
 /* ---- what ---------------------------------------------------------------- */
 
+/* Protocol section 2.5: nothing was passed on, so nothing is done twice. */
+static void what_the_proxy_puts_off_is_asked_again(void **state)
+{
+    static const struct answer answers[] = {
+        {0, 409, "{\"sandboxId\":\"i1\",\"code\":409}", 0},
+        {0, 429, "{\"sandboxId\":\"i1\",\"code\":429}", 2},
+        {0, 200, "{}", 0},
+        {HTTP_FINE, 0, NULL, 0}};
+    struct fixture *f = *state;
+
+    begin(f, answers);
+    assert_int_equal(list(f), FAULT_NONE);
+    assert_int_equal(nasked, 3);
+    assert_int_equal(napped_ms, 500 + 2000);
+    assert_string_equal(asked[2].headers, asked[0].headers);
+}
+
+static void but_neither_for_ever_nor_after_a_long_wait(void **state)
+{
+    static const struct answer often[] = {{0, 429, "", 0},
+                                          {0, 429, "", 0},
+                                          {0, 429, "", 0},
+                                          {0, 429, "", 0},
+                                          {HTTP_FINE, 0, NULL, 0}};
+    static const struct answer late[] = {{0, 429, "", 60},
+                                         {HTTP_FINE, 0, NULL, 0}};
+    struct fixture *f = *state;
+
+    begin(f, often);
+    assert_int_equal(list(f), FAULT_RATE);
+    assert_int_equal(nasked, 4);
+    nasked = 0;
+    begin(f, late);
+    assert_int_equal(list(f), FAULT_RATE);
+    assert_int_equal(nasked, 1);
+}
+
 /* Else its job failed for a reason that is not ours. */
 static void a_home_that_is_gone_has_no_files(void **state)
 {
     static const struct answer answers[] = {
-        {0, 404, "{\"code\":\"not_found\",\"message\":\"path not found\"}"},
-        {0, 404, "{\"code\":404,\"message\":\"not_found\"}"},
-        {HTTP_FINE, 0, NULL}};
+        {0, 404, "{\"code\":\"not_found\",\"message\":\"path not found\"}", 0},
+        {0, 404, "{\"code\":404,\"message\":\"not_found\"}", 0},
+        {HTTP_FINE, 0, NULL, 0}};
     AUTO_STRBUF struct strbuf out = STRBUF_INIT;
     struct fixture *f = *state;
 
@@ -241,6 +293,8 @@ int main(void)
         FRESH(a_sandbox_of_another_domain_has_a_host_of_its_own),
         FRESH(a_proxy_that_shares_no_host_is_believed),
         FRESH(envd_is_told_the_user),
+        FRESH(what_the_proxy_puts_off_is_asked_again),
+        FRESH(but_neither_for_ever_nor_after_a_long_wait),
         FRESH(a_home_that_is_gone_has_no_files),
         FRESH(names_that_are_not_known_for_a_while_change_nothing),
     };

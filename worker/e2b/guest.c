@@ -14,8 +14,11 @@
 #define PORT_ENVD        49983
 /* Base64 of "user:". An old template keeps the envd it was built with, and
  * one before 0.4.0 chooses no user itself (protocol section 4.2). */
-#define AS_USER   "Authorization: Basic dXNlcjo="
-#define ROUTE_MAX 1024 /* three bytes each for JOB_PATH_MAX, and more */
+#define AS_USER       "Authorization: Basic dXNlcjo="
+#define AGAIN_TRIES   4
+#define AGAIN_MS      500 /* doubled for each further try */
+#define AGAIN_MOST_MS 5000
+#define ROUTE_MAX     1024 /* three bytes each for JOB_PATH_MAX, and more */
 #define URL_MAX \
     (CONTROL_URL_MAX + CONTROL_DOMAIN_MAX + CONTROL_ID_MAX + ROUTE_MAX + 64)
 
@@ -146,21 +149,13 @@ static int hear_data(void *ctx, const char *data, size_t size)
     return ear->data(ear->ctx, data, size);
 }
 
-static enum fault ask(struct guest *g, int port, const char *path,
-                      struct http_call *call, char *text)
+static void ask_once(struct guest *g, int port, const char *path,
+                     struct http_call *call)
 {
     bool shared = is_shared(g), fell_back = false;
-    struct ear ear = {g, call->data, call->ctx};
-    char url[URL_MAX], port_header[64];
+    char url[URL_MAX];
     bool last = call->last;
-    enum fault fault;
 
-    snprintf(port_header, sizeof(port_header), "E2b-Sandbox-Port: %d", port);
-    set_headers(g, call, port_header);
-    if (call->data) {
-        call->data = hear_data;
-        call->ctx = &ear;
-    }
     for (;;) {
         make_url(g, shared, port, path, url);
         call->url = url;
@@ -171,13 +166,50 @@ static enum fault ask(struct guest *g, int port, const char *path,
         shared = false;
         fell_back = true;
     }
+    call->url = NULL;
+    call->last = last;
     /* Where neither is found, the network is to blame. */
     if (fell_back && call->status > 0 && !no_shared_host(call))
         atomic_store(&g->route->shared, false);
-    call->url = NULL;
+}
+
+/* The proxy has passed nothing on (protocol section 2.5): 409 while the sandbox
+ * changes its state, 429 with too many connections. Waits; false: that was
+ * enough. */
+static bool again_in_a_moment(struct guest *g, const struct http_call *call,
+                              enum fault fault, int try)
+{
+    int64_t pause = AGAIN_MS << try;
+
+    if (fault != FAULT_CONFLICT && fault != FAULT_RATE &&
+        fault != FAULT_ACCOUNT)
+        return false;
+    if (call->retry_after_s >= 0)
+        pause = call->retry_after_s * INT64_C(1000);
+    return try + 1 < AGAIN_TRIES && clock_ms() + pause < call->deadline_ms &&
+           pause <= AGAIN_MOST_MS && call_slot_nap(&g->slot, pause);
+}
+
+static enum fault ask(struct guest *g, int port, const char *path,
+                      struct http_call *call, char *text)
+{
+    struct ear ear = {g, call->data, call->ctx};
+    char port_header[64];
+    enum fault fault;
+    int try = 0;
+
+    snprintf(port_header, sizeof(port_header), "E2b-Sandbox-Port: %d", port);
+    set_headers(g, call, port_header);
+    if (call->data) {
+        call->data = hear_data;
+        call->ctx = &ear;
+    }
+    do {
+        ask_once(g, port, path, call);
+        fault = fault_of(call, PLANE_SANDBOX);
+    } while (again_in_a_moment(g, call, fault, try++));
     if (call->status >= 200 && call->status < 300)
         hear(g);
-    fault = fault_of(call, PLANE_SANDBOX);
     text[0] = '\0';
     if (fault != FAULT_NONE)
         fault_text(call, text, CONTROL_TEXT_MAX);

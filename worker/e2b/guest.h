@@ -5,7 +5,8 @@
  *
  * Memory:   a guest is the caller's; it borrows control and route.
  * Threads:  one guest, one thread; guest_abort() from any.
- * Errors:   enum fault, with text in words (CONTROL_TEXT_MAX bytes).
+ * Errors:   enum fault, with text in words (CONTROL_TEXT_MAX bytes). A proxy
+ *           that asks for a moment (409, 429: it passed nothing on) gets it.
  */
 #ifndef WORKER_E2B_GUEST_H
 #define WORKER_E2B_GUEST_H

@@ -115,12 +115,33 @@ static void a_template_that_is_not_there_is_named(void **state)
     double_close(&e2b);
 }
 
+/* A web server is not E2B's proxy. */
+static void an_answer_of_somebody_else_is_noted(void **state)
+{
+    const cJSON *check;
+    cJSON *got;
+
+    (void)state;
+    double_fault(&e2b, "\"route\":\"ci_health\",\"kind\":\"status\","
+                       "\"status\":404,\"body\":\"no such page\"");
+    assert_int_equal(probe("templates", &got), 0);
+    check = find(got, "sandboxes", "not as E2B's proxy does: HTTP 404");
+    assert_true(cJSON_IsFalse(stage_at(check, "ok")));
+    cJSON_Delete(got);
+    assert_int_equal(probe("templates", &got), 0);
+    assert_true(cJSON_IsTrue(
+        stage_at(find(got, "sandboxes", "their hosts answer"), "ok")));
+    cJSON_Delete(got);
+    double_close(&e2b);
+}
+
 #define FRESH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FRESH(e2bs_own_template_is_there),
+        FRESH(an_answer_of_somebody_else_is_noted),
         FRESH(a_template_that_is_not_there_is_named),
     };
 

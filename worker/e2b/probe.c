@@ -125,13 +125,20 @@ static void check_guests(struct probe *p, const struct control *c)
     guest_route_init(&route, p->settings);
     if (route.fixed[0])
         snprintf(url, sizeof(url), "%.*s/health", route.fixed_len, route.fixed);
+    else if (!route.automatic && atomic_load(&route.shared))
+        snprintf(url, sizeof(url), "https://sandbox.%s/health", c->domain);
     else
         snprintf(url, sizeof(url), "https://49999-%s.%s/health", NO_SUCH_GUEST,
                  c->domain);
     http_do(c->http, &call);
     fault_text(&call, text, sizeof(text));
-    if (call.trouble == HTTP_FINE)
+    if (call.status == 502 && fault_of(&call, PLANE_SANDBOX) == FAULT_GONE)
         check(p, true, true, "sandboxes", "", "their hosts answer");
+    else if (call.trouble == HTTP_FINE)
+        check(p, false, false, "sandboxes",
+              "see whether sandboxes of E2B_DOMAIN are reached that way, and "
+              "CAPIBOX_E2B_SHARED",
+              "%s answers, but not as E2B's proxy does: %s", url, text);
     else
         check(p, false, true, "sandboxes",
               "names like 49999-ID.E2B_DOMAIN must lead to E2B; or set "

@@ -261,6 +261,7 @@ static void files_fail_on_their_way(void **state)
         {ON("delete", "answer_lost"), NULL, "ok", NULL, "42\n"},
         {ON("delete", "404"), NULL, "ok", NULL, "42\n"},
         {ON("delete", "redirect"), NULL, "ok", NULL, "42\n"},
+        {ON("delete", "404-html"), NULL, "ok", NULL, "42\n"},
         {ON("delete", "429b"), NULL, "ok", NULL, "42\n"},
     };
     struct e2b_stage *s = *state;
@@ -292,7 +293,7 @@ static void create_is_refused_for_good(void **state)
          "\"code\":\"1\"",
          "rejected", "requirements.template_name", NULL},
         {"\"route\":\"create\",\"kind\":\"status\",\"status\":400,\"json\":{"
-         "\"message\":\"Timeout cannot be greater than 1 hours\"}",
+         "\"code\":400,\"message\":\"Timeout cannot be greater than 1 hours\"}",
          NULL, "rejected", "timeout: E2B refuses", NULL},
     };
     struct e2b_stage *s = *state;
@@ -315,7 +316,7 @@ static void create_fails_in_every_way_and_is_tried_again(void **state)
         "create-giant",  "create-no-id",  "create-no-token",
         "create-bad-id", "create-nulls",  "create-evil-token",
         "bad_length",    "giant_header",  "create-evil-domain",
-        "truncate",      "403",
+        "truncate",      "403",           "404-html",
     };
     const int count = sizeof(kinds) / sizeof(*kinds);
     struct e2b_stage *s = *state;

@@ -246,11 +246,25 @@ static void gone_is_killed(void **state)
                         40);
 }
 
+/* Else a sandbox would be forgotten that lives, and is paid for. */
+static void not_found_by_another_is_no_kill(void **state)
+{
+    static const char *const script[] = {
+        "HTTP/1.1 404 Not Found\r\n\r\n<html>nginx</html>", NULL};
+    struct fixture *f = *state;
+
+    begin(f, script);
+    assert_int_equal(
+        control_kill(&f->c, NULL, ID, 5000, &f->retry_after_s, f->text),
+        FAULT_NONSENSE);
+}
+
 static void many_are_killed_at_once(void **state)
 {
     static const char *const script[] = {
         "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 503 No\r\n\r\n{}", "HTTP/1.1 404 Not Found\r\n\r\n{}", NULL};
+        "HTTP/1.1 503 No\r\n\r\n{}",
+        "HTTP/1.1 404 Not Found\r\n\r\n{\"code\":404}", NULL};
     char ids[3][CONTROL_ID_MAX + 1] = {"a", "b", "c"};
     struct fixture *f = *state;
     bool good[3];
@@ -442,6 +456,7 @@ int main(void)
         FRESH(nor_a_part_of_it),
         FRESH(a_template_of_long_ago_is_refused),
         FRESH(gone_is_killed),
+        FRESH(not_found_by_another_is_no_kill),
         FRESH(many_are_killed_at_once),
         FRESH(a_filter_is_encoded_three_times),
         FRESH(a_listing_goes_on_page_by_page),

@@ -41,6 +41,10 @@ static void every_answer_has_its_fault(void **state)
         {403, -1, JSON(403, "Team is blocked"), FAULT_FORBIDDEN,
          FAULT_FORBIDDEN},
         {404, -1, JSON(404, "not found"), FAULT_GONE, FAULT_GONE},
+        {400, -1, "<html>Bad Request", FAULT_NONSENSE, FAULT_REFUSED},
+        {404, -1, "<html>Not Found", FAULT_NONSENSE, FAULT_GONE},
+        {404, -1, "{\"detail\":\"Not Found\"}", FAULT_NONSENSE, FAULT_GONE},
+        {404, -1, "", FAULT_NONSENSE, FAULT_GONE},
         {409, -1, JSON(409, "changing"), FAULT_CONFLICT, FAULT_CONFLICT},
         {422, -1, "{\"detail\":[]}", FAULT_REFUSED, FAULT_REFUSED},
         /* (a) of the account, (b) of a route, (c) of the edge */

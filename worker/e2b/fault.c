@@ -45,6 +45,19 @@ static enum fault by_trouble(const struct http_call *call)
     }
 }
 
+/* Each error of the API itself has a code (protocol section 1.1). What else
+ * says 400 or 404 stands before it, and knows nothing of our request. */
+static enum fault by_4xx(const struct http_call *call, enum fault_plane plane,
+                         enum fault fault)
+{
+    cJSON *root = parse(call);
+    bool is_apis =
+        cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(root, "code"));
+
+    cJSON_Delete(root);
+    return plane == PLANE_CONTROL && !is_apis ? FAULT_NONSENSE : fault;
+}
+
 static enum fault by_429(const struct http_call *call)
 {
     char text[SAID_BYTES_MAX];
@@ -88,12 +101,14 @@ enum fault fault_of(const struct http_call *call, enum fault_plane plane)
     if (call->status >= 200 && call->status < 300)
         return FAULT_NONE;
     switch (call->status) {
+    case 400:
+        return by_4xx(call, plane, FAULT_REFUSED);
     case 401:
         return FAULT_KEY;
     case 403:
         return FAULT_FORBIDDEN;
     case 404:
-        return FAULT_GONE;
+        return by_4xx(call, plane, FAULT_GONE);
     case 409:
         return FAULT_CONFLICT;
     case 429:

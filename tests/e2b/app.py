@@ -19,6 +19,7 @@ from server import Connection, Exchange, Request
 ENVD_PORT, INTERPRETER_PORT = "49983", "49999"
 BODY_16M = 16 << 20
 VIOLATIONS_MAX = 1000
+BROWSERS = r"mozilla|chrome|safari|firefox|edge|opera|msie"
 SECRETS = ("x-api-key", "x-access-token", "e2b-traffic-access-token",
            "authorization")
 
@@ -127,6 +128,10 @@ class App:
             self.complain(what + ": no Host")
         if not request.headers.get("user-agent"):
             self.complain(what + ": no User-Agent")
+        # Its errors are pages then.
+        if re.search(BROWSERS, request.headers.get("user-agent", ""), re.I) \
+                and request.headers.get("accept") != "application/json":
+            self.complain(what + ": User-Agent of a browser")
         for name in request.doubled:
             self.complain("%s: header %s comes twice" % (what, name))
         if request.version != "HTTP/1.1":
@@ -155,6 +160,7 @@ class App:
                 self.complain("data plane: no E2b-Sandbox-Id or -Port for the "
                               "shared host")
                 raise Refused(400, b"missing header", "text/plain")
+            self.check_address(*given)
             return given[0], given[1] or ""
         parts = label.split("-")
         if len(parts) < 2 or not parts[0].isdecimal():
@@ -168,6 +174,14 @@ class App:
                 self.complain("data plane: E2b-Sandbox-%s %r at host %r" %
                               (name, sent, host))
         return parts[0], parts[1]
+
+    def check_address(self, port: str | None, sandbox_id: str | None) -> None:
+        for value, form, what in ((port, r"\d{1,5}", b"Invalid sandbox port"),
+                                  (sandbox_id, r"[a-z0-9]+(-[a-z0-9]+)?",
+                                   b"Invalid sandbox ID")):
+            if not re.fullmatch(form, value or ""):
+                self.complain("data plane: %s: %r" % (what.decode(), value))
+                raise Refused(400, what, "text/plain")
 
     @staticmethod
     def match(routes: dict[str, schema.Route], request: Request
@@ -394,6 +408,10 @@ class App:
                                             "application/octet-stream"):
                 self.complain("files_post: Content-Type is %r" %
                               request.headers.get("content-type"))
+            elif request.content_type == "application/octet-stream" and \
+                    self.envd_before(0, 5, 7):
+                self.complain("files_post: octet-stream for an old envd")
+                return None, "no multipart body"
             return None, None
         if name in schema.INTERPRETER:
             self.check_interpreter(name, request)
@@ -411,7 +429,8 @@ class App:
             self.complain("%s: Connect-Protocol-Version is %r" % (
                 name, request.headers.get("connect-protocol-version")))
         timeout = request.headers.get("connect-timeout-ms")
-        if timeout is not None and not re.fullmatch(r"\d{1,10}", timeout):
+        if timeout is not None and not re.fullmatch(r"[1-9]\d{0,9}",
+                                                        timeout):
             self.complain("%s: Connect-Timeout-Ms is %r" % (name, timeout))
         if request.headers.get("content-type") != content:
             self.complain("%s: Content-Type is %r" % (
@@ -430,7 +449,7 @@ class App:
         if not self.check_rpc(name, request, "application/connect+json"):
             return None, "415"
         ping = request.headers.get("keepalive-ping-interval", "50")
-        if not ping.isdecimal():
+        if not ping.isdecimal() or int(ping) == 0:
             self.complain("%s: Keepalive-Ping-Interval is %r" % (name, ping))
         raw = request.body
         if len(raw) < ENVELOPE.size:
@@ -459,6 +478,10 @@ class App:
                     "code": 401, "message": "unauthorized access, please "
                     "provide a valid access token or method signing if "
                     "supported"}, kind="application/json")
+                return
+            if problem:
+                await exchange.json(400, {"code": 400, "message": problem},
+                                    kind="application/json")
                 return
             await envd.rest(exchange, name)
             return
@@ -500,7 +523,7 @@ class App:
             await envd.unary(exchange, name, body)
 
     def envd_before(self, *version: int) -> bool:
-        return tuple(map(int, re.findall(r"\d+", self.envd_version)[:2])) < \
+        return tuple(map(int, re.findall(r"\d+", self.envd_version)[:3])) < \
             version if self.envd_version else False
 
     def token_ok(self, name: str, exchange: Exchange, sandbox: Sandbox,

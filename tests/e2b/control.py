@@ -8,7 +8,7 @@ from typing import Any
 
 import sandbox as sandboxes
 from sandbox import ENVD_VERSION, Fleet, Sandbox
-from schema import metadata_filter, parse_query
+from schema import encoded_too_little, metadata_filter, parse_query
 from server import Exchange
 
 CLIENT_ID = "6532622b"
@@ -91,6 +91,15 @@ class Control:
                            "secure access")
         if body.get("autoPauseMemory") is False and not body.get("autoPause"):
             raise ApiError(400, "autoPauseMemory needs autoPause")
+        if body.get("autoPauseMemory") is False and \
+                (body.get("autoResume") or {}).get("enabled"):
+            raise ApiError(400, "autoPauseMemory and autoResume exclude each "
+                           "other")
+        if any(re.search("[a-z]", one, re.I) for one in
+               network.get("allowOut") or ()) and \
+                "0.0.0.0/0" not in (network.get("denyOut") or ()):
+            raise ApiError(400, "When specifying allowed domains, you must "
+                           "include 0.0.0.0/0 in denyOut")
         if self.fleet.full():
             raise ApiError(429, "you have reached the maximum number of "
                            "concurrent E2B sandboxes (%d). If you need more, "
@@ -149,6 +158,9 @@ class Control:
     def matching(self, query: dict[str, str]) -> list[Sandbox]:
         found = list(self.fleet.alive.values())
         if "metadata" in query:
+            if encoded_too_little(query["metadata"]):
+                self.app.complain("list: metadata is not encoded thrice: %r" %
+                                  query["metadata"])
             try:
                 wanted = metadata_filter(query["metadata"])
             except ValueError as error:

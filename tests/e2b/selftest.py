@@ -260,7 +260,12 @@ def the_number_of_sandboxes_is_limited(double: Double) -> None:
                          ({"templateID": "code-interpreter-v1",
                            "timeout": 0}, 400),
                          ({"templateID": "code-interpreter-v1",
-                           "timeout": 3601}, 400)):
+                           "timeout": 3601}, 400),
+                         ({"templateID": "code-interpreter-v1",
+                           "autoPause": True, "autoPauseMemory": False,
+                           "autoResume": {"enabled": True}}, 400),
+                         ({"templateID": "code-interpreter-v1",
+                           "network": {"allowOut": ["e2b.dev"]}}, 400)):
         got = double.api("POST", "/sandboxes", body)
         assert got.status == status and got.json["code"] == status, got.body
 
@@ -559,6 +564,20 @@ def strays_are_seen(double: Double) -> None:
             49983, "POST", "/files?path=x", b"x", JSON)),
         ("no E2b-Sandbox-Id or -Port", 400, lambda: double.ask(
             "sandbox." + double.ready["domain"], "GET", "/health")),
+        ("Invalid sandbox port: 'http'", 400, lambda: double.ask(
+            "sandbox." + double.ready["domain"], "GET", "/health", None, {
+                "E2b-Sandbox-Id": box.id, "E2b-Sandbox-Port": "http"})),
+        ("Invalid sandbox ID: '../x'", 400, lambda: double.ask(
+            "sandbox." + double.ready["domain"], "GET", "/health", None, {
+                "E2b-Sandbox-Id": "../x", "E2b-Sandbox-Port": "49999"})),
+        ("User-Agent of a browser", 200, lambda: box.ask(
+            49999, "GET", "/health", None, {"User-Agent": "Mozilla/5.0"})),
+        ("metadata is not encoded thrice", 200, lambda: api(
+            "GET", "/v2/sandboxes?metadata=k%3Da%2520b")),
+        ("Connect-Timeout-Ms is '0'", 200, lambda: box.start(
+            "true", {"Connect-Timeout-Ms": "0"})[0]),
+        ("Keepalive-Ping-Interval is '0'", 200, lambda: box.start(
+            "true", {"Keepalive-Ping-Interval": "0"})[0]),
     )
     for words, status, call in cases:
         got = call()
@@ -816,6 +835,10 @@ def an_old_envd_wants_a_user(_double: Double) -> None:
         _, items = box.start("true", {"Authorization": "Basic dXNlcjo="})
         assert items[-1] == {"flags": 2}
         assert double.violations() == []
+        got = box.ask(49983, "POST", "/files?path=x", b"x", {
+            "Content-Type": "application/octet-stream"})
+        assert got.status == 400
+        assert "octet-stream for an old envd" in double.violations()[0]
 
 
 def plain_http_works_too(_double: Double) -> None:

@@ -480,6 +480,24 @@ static void a_shared_host_serves_all_sandboxes(void **state)
     e2b_stage_end_well(s);
 }
 
+/* E2B_SANDBOX_URL, as for a cluster without names of sandboxes. */
+static void one_url_serves_all_sandboxes(void **state)
+{
+    struct e2b_stage *s = *state;
+    char setting[200];
+
+    snprintf(setting, sizeof(setting), "E2B_SANDBOX_URL=https://sandbox.%s/",
+             s->e2b.domain);
+    e2b_stage_worker(s, &s->worker, setting);
+    e2b_stage_push(s, "p", 2, IN);
+    e2b_stage_push(s, "o", 2, OUT);
+    e2b_stage_push(s, "b", 2, BASH);
+    e2b_stage_expect_all(s, "p", 2, "ok", 10000);
+    e2b_stage_expect_all(s, "o", 2, "ok", 10000);
+    e2b_stage_expect_all(s, "b", 2, "ok", 10000);
+    e2b_stage_end_well(s);
+}
+
 /* A plan ends a sandbox that is as old as the job may become: before that, it
  * is the job's timeout, and not tried again. */
 static void a_plans_limit_is_a_timeout_and_no_loss(void **state)
@@ -531,6 +549,8 @@ int main(void)
         STAGED(what_happens_to_some_jobs_holds_up_no_others),
         STAGED(an_exception_of_any_size_is_the_codes),
         cmocka_unit_test_setup_teardown(a_plans_limit_is_a_timeout_and_no_loss,
+                                        e2b_stage_open_empty, e2b_stage_close),
+        cmocka_unit_test_setup_teardown(one_url_serves_all_sandboxes,
                                         e2b_stage_open_empty, e2b_stage_close),
         cmocka_unit_test_setup_teardown(a_shared_host_serves_all_sandboxes,
                                         e2b_stage_open_empty, e2b_stage_close),

@@ -205,8 +205,8 @@ class App:
                      ) -> bool:
         """Counts, and lets a fault strike; True if that was all."""
         self.requests[name] += 1
-        too_soon = self.not_before.pop((name, sandbox_id), 0) - \
-            time.monotonic()
+        same = sandbox_id or exchange.request.query
+        too_soon = self.not_before.pop((name, same), 0) - time.monotonic()
         if too_soon > 0:
             self.complain("%s: %.2f s sooner than Retry-After" % (name,
                                                                   too_soon))
@@ -214,16 +214,17 @@ class App:
         if fault is None:
             return False
         if await fault.before(exchange, sandbox_id):
-            self.note_wait(name, sandbox_id, fault.spec)
+            self.note_wait(name, same, fault.spec)
             return True
         exchange.fault = fault
         return False
 
-    def note_wait(self, name: str, sandbox_id: str, spec: dict) -> None:
-        """For requests of one sandbox: others may be on their way already."""
+    def note_wait(self, name: str, same: str, spec: dict) -> None:
+        """For requests of one sandbox, or one listing: others may be on their
+        way already."""
         wait = spec.get("headers", {}).get("Retry-After", "")
-        if wait.isdecimal() and sandbox_id:
-            self.not_before[name, sandbox_id] = time.monotonic() + int(wait)
+        if wait.isdecimal() and same:
+            self.not_before[name, same] = time.monotonic() + int(wait)
 
     # The control plane.
 

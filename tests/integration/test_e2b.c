@@ -371,6 +371,27 @@ static void a_lost_answer_is_neither_paid_for_twice_nor_run_twice(void **state)
     e2b_stage_end_well(s);
 }
 
+/* The one who looks for it waits as long as E2B asks. */
+static void a_listing_waits_as_long_as_it_was_asked_to(void **state)
+{
+    struct e2b_stage *s = *state;
+    cJSON *r;
+    int lists;
+
+    /* The worker's first look around is not the one. */
+    while ((lists = requests(s, "list")) < 1)
+        usleep(5000);
+    double_fault(&s->e2b, ON("create", "answer_lost"));
+    double_fault(&s->e2b, ON("list", "429b") ",\"headers\":{\"Retry-After\":"
+                                             "\"3\"}");
+    r = stage_job(&s->rig, "{\"id\":\"a\",\"code\":\"print(1)\"}");
+    stage_expect(r, "verdict", "ok");
+    cJSON_Delete(r);
+    assert_true(double_settled(&s->e2b, 10000));
+    assert_true(requests(s, "list") >= lists + 2);
+    e2b_stage_end_well(s);
+}
+
 /* ---- what jobs do to each other ------------------------------------------ */
 
 static void a_lost_run_is_tried_again(void **state)
@@ -544,6 +565,7 @@ int main(void)
         STAGED(create_fails_in_every_way_and_is_tried_again),
         STAGED(a_sandbox_of_a_conflict_is_found),
         STAGED(a_lost_answer_is_neither_paid_for_twice_nor_run_twice),
+        STAGED(a_listing_waits_as_long_as_it_was_asked_to),
         STAGED(a_lost_run_is_tried_again),
         STAGED(a_job_is_cancelled_while_its_sandbox_is_made),
         STAGED(what_happens_to_some_jobs_holds_up_no_others),

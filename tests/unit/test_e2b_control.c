@@ -263,7 +263,7 @@ static void many_are_killed_at_once(void **state)
 {
     static const char *const script[] = {
         "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 503 No\r\n\r\n{}",
+        "HTTP/1.1 429 No\r\nRetry-After: 9\r\n\r\n{}",
         "HTTP/1.1 404 Not Found\r\n\r\n{\"code\":404}", NULL};
     char ids[3][CONTROL_ID_MAX + 1] = {"a", "b", "c"};
     struct fixture *f = *state;
@@ -271,10 +271,11 @@ static void many_are_killed_at_once(void **state)
     int killed = 0;
 
     begin(f, script);
-    control_kill_many(&f->c, ids, 3, 5000, good);
+    control_kill_many(&f->c, ids, 3, 5000, good, &f->retry_after_s);
     for (int i = 0; i < 3; i++)
         killed += good[i];
     assert_int_equal(killed, 2);
+    assert_int_equal(f->retry_after_s, 9);
     assert_int_equal(answers_requests(&f->a), 3);
 }
 
@@ -313,7 +314,8 @@ static void note(void *ctx, const struct control_listed *one)
 static enum fault list(struct fixture *f, struct found *found)
 {
     *found = (struct found){.count = 0};
-    return control_list(&f->c, NULL, "capibox", "f1", note, found, f->text);
+    return control_list(&f->c, NULL, "capibox", "f1", note, found,
+                        &f->retry_after_s, f->text);
 }
 
 static void a_listing_goes_on_page_by_page(void **state)
@@ -345,13 +347,14 @@ static void what_a_broken_listing_showed_still_counts(void **state)
     static const char *const script[] = {
         "HTTP/1.1 200 OK\r\nX-Next-Token: x\r\n\r\n[{\"sandboxID\":\"a\"," OURS
         "}}]",
-        "HTTP/1.1 502 Bad\r\n\r\n<html>",
+        "HTTP/1.1 502 Bad\r\nRetry-After: 4\r\n\r\n<html>",
         "HTTP/1.1 200 OK\r\n\r\n{\"x\":{\"sandboxID\":\"a\"}}", NULL};
     struct fixture *f = *state;
     struct found found;
 
     begin(f, script);
     assert_int_equal(list(f, &found), FAULT_UNSURE);
+    assert_int_equal(f->retry_after_s, 4);
     assert_int_equal(found.count, 1);
     assert_int_equal(list(f, &found), FAULT_NONSENSE);
     assert_int_equal(found.count, 0); /* no list, no sandboxes */

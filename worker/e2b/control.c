@@ -230,10 +230,12 @@ struct killing {
 };
 
 void control_kill_many(const struct control *c, char (*ids)[CONTROL_ID_MAX + 1],
-                       int count, int timeout_ms, bool *good_out)
+                       int count, int timeout_ms, bool *good_out,
+                       int *retry_after_s_out)
 {
     struct killing *all = calloc((size_t)count, sizeof(*all));
 
+    *retry_after_s_out = -1;
     for (int i = 0; i < count; i++)
         good_out[i] = false;
     for (int i = 0; all && i < count; i++) {
@@ -253,6 +255,8 @@ void control_kill_many(const struct control *c, char (*ids)[CONTROL_ID_MAX + 1],
         enum fault fault = fault_of(&all[i].call, PLANE_CONTROL);
 
         good_out[i] = fault == FAULT_NONE || fault == FAULT_GONE;
+        if (*retry_after_s_out < all[i].call.retry_after_s)
+            *retry_after_s_out = all[i].call.retry_after_s;
         http_call_fini(&all[i].call);
     }
     free(all);
@@ -289,7 +293,7 @@ static void take_listed(const cJSON *item, const char *name, const char *value,
 static enum fault list_page(const struct control *c, struct call_slot *slot,
                             const char *name, const char *value,
                             char token[256], control_listed_fn *each, void *ctx,
-                            char *text)
+                            int *retry_after_s_out, char *text)
 {
     AUTO_STRBUF struct strbuf url = STRBUF_INIT;
     struct http_call call = {.method = HTTP_GET,
@@ -309,6 +313,7 @@ static enum fault list_page(const struct control *c, struct call_slot *slot,
     if (url.failed)
         return nonsense(text, "no memory");
     fault = ask(c, slot, &call, text);
+    *retry_after_s_out = call.retry_after_s;
     if (fault == FAULT_NONE) {
         root = answer_json(&call);
         if (!cJSON_IsArray(root))
@@ -325,13 +330,16 @@ static enum fault list_page(const struct control *c, struct call_slot *slot,
 
 enum fault control_list(const struct control *c, struct call_slot *slot,
                         const char *name, const char *value,
-                        control_listed_fn *each, void *ctx, char *text)
+                        control_listed_fn *each, void *ctx,
+                        int *retry_after_s_out, char *text)
 {
     char token[256] = "";
     enum fault fault = FAULT_NONE;
 
+    *retry_after_s_out = -1;
     for (int page = 0; page < CONTROL_PAGES_MAX; page++) {
-        fault = list_page(c, slot, name, value, token, each, ctx, text);
+        fault = list_page(c, slot, name, value, token, each, ctx,
+                          retry_after_s_out, text);
         if (fault != FAULT_NONE || !token[0])
             break;
     }

@@ -76,10 +76,12 @@ enum fault control_kill(const struct control *c, struct call_slot *slot,
                         const char *id, int timeout_ms, int *retry_after_s_out,
                         char *text);
 
-/* The same for many at once. good_out[i]: it is gone. */
+/* The same for many at once. good_out[i]: it is gone. *retry_after_s_out: the
+ * longest wait that one of them was asked for; -1: none. */
 #define CONTROL_KILLS_MAX 32
 void control_kill_many(const struct control *c, char (*ids)[CONTROL_ID_MAX + 1],
-                       int count, int timeout_ms, bool *good_out);
+                       int count, int timeout_ms, bool *good_out,
+                       int *retry_after_s_out);
 
 /* What a listing shows of one sandbox. */
 struct control_listed {
@@ -93,7 +95,8 @@ typedef void control_listed_fn(void *ctx, const struct control_listed *one);
  * pages that came are told of, also when a later one did not. */
 enum fault control_list(const struct control *c, struct call_slot *slot,
                         const char *name, const char *value,
-                        control_listed_fn *each, void *ctx, char *text);
+                        control_listed_fn *each, void *ctx,
+                        int *retry_after_s_out, char *text);
 
 /* Is the key accepted? The Date of the answer goes to *date_s_out (0: none). */
 enum fault control_check(const struct control *c, int64_t *date_s_out,

@@ -134,6 +134,7 @@ $(ZYGOTE): $(patsubst %.c,build/pic/%.o,$(ZYGOTE_SRC))
 	@$(CC) -shared -Wl,-z,relro,-z,now -Wl,-z,defs -o $@ $^
 
 # A test may name link options of its own.
+WRAP_test_e2b_guest := -Wl,--wrap=call_slot_do,--wrap=call_slot_nap
 WRAP_test_io := -Wl,--wrap=read,--wrap=write,--wrap=realloc
 WRAP_test_job_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 WRAP_test_log := -Wl,--wrap=write

@@ -23,6 +23,8 @@ import sys
 
 BASE_TEMPLATE = "code-interpreter-v1"
 BASE_IMAGE = "e2bdev/code-interpreter:latest"
+# Else the snapshot may be of a server that does not listen yet.
+READY = "curl -sf http://localhost:49999/health"
 # What the interpreter and its server need beside the job, measured by nobody
 # but E2B: its own template has 2048 MB.
 SERVER_MB = 512
@@ -82,8 +84,8 @@ def variants(template: dict, sizes: list[tuple[int, int]]) -> list[dict]:
 
 def dockerfile(template: dict) -> str:
     lines = ["# e2b template create %s -d THIS_FILE --cpu-count %d "
-             "--memory-mb %d -c /root/.jupyter/start-up.sh" %
-             (lambda v: (v["template"], v["vcpu"], v["memory_mb"]))(
+             "--memory-mb %d -c /root/.jupyter/start-up.sh --ready-cmd '%s'" %
+             (lambda v: (v["template"], v["vcpu"], v["memory_mb"], READY))(
                  variants(template, [])[0]),
              "FROM " + BASE_IMAGE]
     if packages(template):

@@ -19,6 +19,7 @@ from server import Connection, Exchange, Request
 ENVD_PORT, INTERPRETER_PORT = "49983", "49999"
 BODY_16M = 16 << 20
 VIOLATIONS_MAX = 1000
+BROWSERS = r"mozilla|chrome|safari|firefox|edge|opera|msie"
 SECRETS = ("x-api-key", "x-access-token", "e2b-traffic-access-token",
            "authorization")
 
@@ -42,6 +43,7 @@ class App:
         self.open: set[Connection] = set()
         self.foreign: list[dict[str, Any]] = []
         self.latency = 0.0
+        self.not_before: dict[tuple[str, str], float] = {}
         self.begun = time.monotonic()
 
     def complain(self, text: str) -> None:
@@ -126,6 +128,10 @@ class App:
             self.complain(what + ": no Host")
         if not request.headers.get("user-agent"):
             self.complain(what + ": no User-Agent")
+        # Its errors are pages then.
+        if re.search(BROWSERS, request.headers.get("user-agent", ""), re.I) \
+                and request.headers.get("accept") != "application/json":
+            self.complain(what + ": User-Agent of a browser")
         for name in request.doubled:
             self.complain("%s: header %s comes twice" % (what, name))
         if request.version != "HTTP/1.1":
@@ -154,6 +160,7 @@ class App:
                 self.complain("data plane: no E2b-Sandbox-Id or -Port for the "
                               "shared host")
                 raise Refused(400, b"missing header", "text/plain")
+            self.check_address(*given)
             return given[0], given[1] or ""
         parts = label.split("-")
         if len(parts) < 2 or not parts[0].isdecimal():
@@ -167,6 +174,14 @@ class App:
                 self.complain("data plane: E2b-Sandbox-%s %r at host %r" %
                               (name, sent, host))
         return parts[0], parts[1]
+
+    def check_address(self, port: str | None, sandbox_id: str | None) -> None:
+        for value, form, what in ((port, r"\d{1,5}", b"Invalid sandbox port"),
+                                  (sandbox_id, r"[a-z0-9]+(-[a-z0-9]+)?",
+                                   b"Invalid sandbox ID")):
+            if not re.fullmatch(form, value or ""):
+                self.complain("data plane: %s: %r" % (what.decode(), value))
+                raise Refused(400, what, "text/plain")
 
     @staticmethod
     def match(routes: dict[str, schema.Route], request: Request
@@ -190,13 +205,26 @@ class App:
                      ) -> bool:
         """Counts, and lets a fault strike; True if that was all."""
         self.requests[name] += 1
+        same = sandbox_id or exchange.request.query
+        too_soon = self.not_before.pop((name, same), 0) - time.monotonic()
+        if too_soon > 0:
+            self.complain("%s: %.2f s sooner than Retry-After" % (name,
+                                                                  too_soon))
         fault = self.faults.take(name, sandbox_id)
         if fault is None:
             return False
         if await fault.before(exchange, sandbox_id):
+            self.note_wait(name, same, fault.spec)
             return True
         exchange.fault = fault
         return False
+
+    def note_wait(self, name: str, same: str, spec: dict) -> None:
+        """For requests of one sandbox, or one listing: others may be on their
+        way already."""
+        wait = spec.get("headers", {}).get("Retry-After", "")
+        if wait.isdecimal() and same:
+            self.not_before[name, same] = time.monotonic() + int(wait)
 
     # The control plane.
 
@@ -381,6 +409,10 @@ class App:
                                             "application/octet-stream"):
                 self.complain("files_post: Content-Type is %r" %
                               request.headers.get("content-type"))
+            elif request.content_type == "application/octet-stream" and \
+                    self.envd_before(0, 5, 7):
+                self.complain("files_post: octet-stream for an old envd")
+                return None, "no multipart body"
             return None, None
         if name in schema.INTERPRETER:
             self.check_interpreter(name, request)
@@ -398,7 +430,8 @@ class App:
             self.complain("%s: Connect-Protocol-Version is %r" % (
                 name, request.headers.get("connect-protocol-version")))
         timeout = request.headers.get("connect-timeout-ms")
-        if timeout is not None and not re.fullmatch(r"\d{1,10}", timeout):
+        if timeout is not None and not re.fullmatch(r"[1-9]\d{0,9}",
+                                                        timeout):
             self.complain("%s: Connect-Timeout-Ms is %r" % (name, timeout))
         if request.headers.get("content-type") != content:
             self.complain("%s: Content-Type is %r" % (
@@ -417,7 +450,7 @@ class App:
         if not self.check_rpc(name, request, "application/connect+json"):
             return None, "415"
         ping = request.headers.get("keepalive-ping-interval", "50")
-        if not ping.isdecimal():
+        if not ping.isdecimal() or int(ping) == 0:
             self.complain("%s: Keepalive-Ping-Interval is %r" % (name, ping))
         raw = request.body
         if len(raw) < ENVELOPE.size:
@@ -447,6 +480,10 @@ class App:
                     "provide a valid access token or method signing if "
                     "supported"}, kind="application/json")
                 return
+            if problem:
+                await exchange.json(400, {"code": 400, "message": problem},
+                                    kind="application/json")
+                return
             await envd.rest(exchange, name)
             return
         await self.to_rpc(exchange, sandbox, envd, name, body, problem)
@@ -469,6 +506,11 @@ class App:
             error = {"code": "invalid_argument", "message": problem}
         elif not self.user_ok(name, exchange):
             error = {"code": "unauthenticated", "message": "invalid username"}
+        elif self.envd_before(0, 4) and \
+                "authorization" not in exchange.request.headers:
+            # A default user came with 0.4.0.
+            self.complain("%s: no Authorization for an old envd" % name)
+            error = {"code": "unauthenticated", "message": "no user specified"}
         if error and is_stream:
             raw = json.dumps({"error": error}).encode()
             await exchange.reply(200, ENVELOPE.pack(2, len(raw)) + raw, {
@@ -480,6 +522,10 @@ class App:
             await envd.stream(exchange, name, body)
         else:
             await envd.unary(exchange, name, body)
+
+    def envd_before(self, *version: int) -> bool:
+        return tuple(map(int, re.findall(r"\d+", self.envd_version)[:3])) < \
+            version if self.envd_version else False
 
     def token_ok(self, name: str, exchange: Exchange, sandbox: Sandbox,
                  checked: bool) -> bool:

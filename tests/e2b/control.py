@@ -8,10 +8,11 @@ from typing import Any
 
 import sandbox as sandboxes
 from sandbox import ENVD_VERSION, Fleet, Sandbox
-from schema import metadata_filter, parse_query
+from schema import encoded_too_little, metadata_filter, parse_query
 from server import Exchange
 
 CLIENT_ID = "6532622b"
+TEAM = "capibox"
 DISK_MB = 10240
 
 
@@ -90,6 +91,15 @@ class Control:
                            "secure access")
         if body.get("autoPauseMemory") is False and not body.get("autoPause"):
             raise ApiError(400, "autoPauseMemory needs autoPause")
+        if body.get("autoPauseMemory") is False and \
+                (body.get("autoResume") or {}).get("enabled"):
+            raise ApiError(400, "autoPauseMemory and autoResume exclude each "
+                           "other")
+        if any(re.search("[a-z]", one, re.I) for one in
+               network.get("allowOut") or ()) and \
+                "0.0.0.0/0" not in (network.get("denyOut") or ()):
+            raise ApiError(400, "When specifying allowed domains, you must "
+                           "include 0.0.0.0/0 in denyOut")
         if self.fleet.full():
             raise ApiError(429, "you have reached the maximum number of "
                            "concurrent E2B sandboxes (%d). If you need more, "
@@ -148,6 +158,9 @@ class Control:
     def matching(self, query: dict[str, str]) -> list[Sandbox]:
         found = list(self.fleet.alive.values())
         if "metadata" in query:
+            if encoded_too_little(query["metadata"]):
+                self.app.complain("list: metadata is not encoded thrice: %r" %
+                                  query["metadata"])
             try:
                 wanted = metadata_filter(query["metadata"])
             except ValueError as error:
@@ -220,17 +233,25 @@ class Control:
         await exchange.json(200, [{
             "templateID": one.id, "buildID": "00000000-0000-4000-8000-"
             "000000000000", "cpuCount": one.cpu, "memoryMB": one.memory_mb,
-            "diskSizeMB": DISK_MB, "public": True, "aliases": [one.alias],
+            "diskSizeMB": DISK_MB, "public": False, "aliases": [one.alias],
             "names": [one.alias], "createdAt": rfc3339(0),
             "updatedAt": rfc3339(0), "createdBy": None, "lastSpawnedAt": None,
             "spawnCount": 0, "buildCount": 1, "buildStatus": "ready",
-            "envdVersion": ENVD_VERSION} for one in self.fleet.templates])
+            "envdVersion": ENVD_VERSION} for one in self.fleet.templates
+            if not one.is_e2bs])
 
     async def do_alias(self, exchange: Exchange, name: str) -> None:
-        template = self.fleet.template(urllib.parse.unquote(name))
+        name = urllib.parse.unquote(name)
+        space, slash, _ = name.rpartition("/")
+        if slash and space != TEAM:
+            raise ApiError(400, "namespace '%s' must match your team '%s'" %
+                           (space, TEAM))
+        template = self.fleet.template(name)
         if template is None:
-            raise ApiError(404, "template \"%s\" not found" % name)
-        await exchange.json(200, {"templateID": template.id, "public": True})
+            raise ApiError(404, "template '%s' not found" % name)
+        if template.is_e2bs:  # whatever create would say
+            raise ApiError(403, "You don't have access to this template alias")
+        await exchange.json(200, {"templateID": template.id, "public": False})
 
     async def do_health(self, exchange: Exchange, _body: Any) -> None:
         await exchange.reply(200, b"Health check successful")

@@ -34,6 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "401": api(401, "Invalid API key"),
     "403": api(403, "Team is blocked"),
     "404": api(404, "Sandbox not found"),
+    "404-html": page(404, "404 Not Found"),
     "409": api(409, "Sandbox is being changed", "sandbox_start_in_flight"),
     "429a": api(429, "you have reached the maximum number of concurrent E2B "
                 "sandboxes (20). If you need more, please contact us"),

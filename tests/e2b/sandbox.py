@@ -307,6 +307,8 @@ class Template:
         self.id, self.cpu, self.memory_mb = \
             parts[0], int(parts[1]), int(parts[2])
         self.alias = parts[3] if len(parts) == 4 else parts[0]
+        # Public, and E2B's own; all others are the team's.
+        self.is_e2bs = self.id in ("base", "code-interpreter-v1")
 
 
 def new_id() -> str:

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import re
 from typing import Any, Iterator
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import quote, unquote, unquote_plus
 
 UNKNOWN, WRONG = "unknown", "wrong"
 
@@ -239,6 +239,15 @@ def metadata_filter(value: str) -> dict[str, str]:
             raise ValueError("no = in %r" % part)
         out[unquote(name)] = unquote(content)
     return out
+
+
+def encoded_too_little(value: str) -> bool:
+    """Of that value: what says something else if a layer is missing."""
+    for word in re.split("[&=]", value):
+        once = unquote(word)
+        if once != quote(unquote(once), safe="-_.~"):
+            return True
+    return False
 
 
 # The machine-readable specification, where a machine has it.

@@ -260,9 +260,25 @@ def the_number_of_sandboxes_is_limited(double: Double) -> None:
                          ({"templateID": "code-interpreter-v1",
                            "timeout": 0}, 400),
                          ({"templateID": "code-interpreter-v1",
-                           "timeout": 3601}, 400)):
+                           "timeout": 3601}, 400),
+                         ({"templateID": "code-interpreter-v1",
+                           "autoPause": True, "autoPauseMemory": False,
+                           "autoResume": {"enabled": True}}, 400),
+                         ({"templateID": "code-interpreter-v1",
+                           "network": {"allowOut": ["e2b.dev"]}}, 400)):
         got = double.api("POST", "/sandboxes", body)
         assert got.status == status and got.json["code"] == status, got.body
+
+
+def only_the_teams_own_templates_show(double: Double) -> None:
+    for name, status in (("small", 200), ("code-interpreter-v1", 403),
+                         ("capibox%2Fsmall", 200), ("nope", 404),
+                         ("others%2Fsmall", 400)):
+        got = double.api("GET", "/templates/aliases/" + name)
+        assert got.status == status, (name, got.body)
+    assert [one["templateID"] for one in
+            double.api("GET", "/v2/templates").json] == ["small"]
+    assert double.violations() == []
 
 
 def errors_look_as_in_a_notebook(double: Double) -> None:
@@ -548,6 +564,20 @@ def strays_are_seen(double: Double) -> None:
             49983, "POST", "/files?path=x", b"x", JSON)),
         ("no E2b-Sandbox-Id or -Port", 400, lambda: double.ask(
             "sandbox." + double.ready["domain"], "GET", "/health")),
+        ("Invalid sandbox port: 'http'", 400, lambda: double.ask(
+            "sandbox." + double.ready["domain"], "GET", "/health", None, {
+                "E2b-Sandbox-Id": box.id, "E2b-Sandbox-Port": "http"})),
+        ("Invalid sandbox ID: '../x'", 400, lambda: double.ask(
+            "sandbox." + double.ready["domain"], "GET", "/health", None, {
+                "E2b-Sandbox-Id": "../x", "E2b-Sandbox-Port": "49999"})),
+        ("User-Agent of a browser", 200, lambda: box.ask(
+            49999, "GET", "/health", None, {"User-Agent": "Mozilla/5.0"})),
+        ("metadata is not encoded thrice", 200, lambda: api(
+            "GET", "/v2/sandboxes?metadata=k%3Da%2520b")),
+        ("Connect-Timeout-Ms is '0'", 200, lambda: box.start(
+            "true", {"Connect-Timeout-Ms": "0"})[0]),
+        ("Keepalive-Ping-Interval is '0'", 200, lambda: box.start(
+            "true", {"Keepalive-Ping-Interval": "0"})[0]),
     )
     for words, status, call in cases:
         got = call()
@@ -596,6 +626,13 @@ def answers_are_replaced(double: Double) -> None:
     assert double.api("GET", "/v2/sandboxes").status == 418
     assert double.api("GET", "/v2/sandboxes").status == 200
     assert not double.report()["alive"]
+    box = double.create()
+    double.fault("delete", "429b", count=2)
+    assert box.delete() == 429 and double.violations() == []
+    assert box.delete() == 429
+    assert "sooner than Retry-After" in double.violations()[0]
+    time.sleep(1.01)
+    assert box.delete() == 204 and double.violations() == []
 
 
 def creates_go_wrong(double: Double) -> None:
@@ -788,6 +825,22 @@ def a_disk_fills_up(_double: Double) -> None:
         assert got.status == 507 and got.json["code"] == 507
 
 
+def an_old_envd_wants_a_user(_double: Double) -> None:
+    with contextlib.closing(Double("--envd-version", "0.3.5")) as double:
+        box = double.create()
+        assert box.made["envdVersion"] == "0.3.5"
+        _, items = box.start("true")
+        assert items[-1]["error"]["code"] == "unauthenticated"
+        assert "no Authorization for an old envd" in double.violations()[0]
+        _, items = box.start("true", {"Authorization": "Basic dXNlcjo="})
+        assert items[-1] == {"flags": 2}
+        assert double.violations() == []
+        got = box.ask(49983, "POST", "/files?path=x", b"x", {
+            "Content-Type": "application/octet-stream"})
+        assert got.status == 400
+        assert "octet-stream for an old envd" in double.violations()[0]
+
+
 def plain_http_works_too(_double: Double) -> None:
     with contextlib.closing(Double("--plain")) as double:
         connection = http.client.HTTPConnection(
@@ -804,7 +857,9 @@ def nothing_outlives_it(_double: Double) -> None:
     mark = "outlive-%d" % os.getpid()
     box.run("import subprocess; subprocess.Popen(['bash', '-c', "
             "'exec -a %s sleep 300'], start_new_session=True)" % mark)
-    assert mark in commands()
+    deadline = time.monotonic() + 5
+    while mark not in commands():  # between two execs it has no name
+        assert time.monotonic() < deadline
     assert double.close() == 0
     assert mark not in commands()
     assert not any(name.endswith("-%d" % double.process.pid) for name in (
@@ -823,7 +878,8 @@ def commands() -> str:
 
 # These share a double, one after the other.
 SHARED = (a_job_runs, lists_are_filtered_and_paged,
-          the_number_of_sandboxes_is_limited, errors_look_as_in_a_notebook,
+          the_number_of_sandboxes_is_limited,
+          only_the_teams_own_templates_show, errors_look_as_in_a_notebook,
           results_have_their_forms, other_languages_run, contexts_are_apart,
           a_lost_client_interrupts, memory_is_the_templates,
           files_go_in_and_out, floods_come_through, processes_run,
@@ -832,7 +888,8 @@ SHARED = (a_job_runs, lists_are_filtered_and_paged,
           faults_come_by_chance, ends_of_streams_differ, outages_come_and_go)
 # And these, which wait more than they work, go on beside them.
 BESIDE = (sandboxes_expire, http2_is_a_trap, bad_certificates_are_refused,
-          a_disk_fills_up, plain_http_works_too, nothing_outlives_it)
+          a_disk_fills_up, an_old_envd_wants_a_user, plain_http_works_too,
+          nothing_outlives_it)
 
 
 def clean(double: Double) -> None:

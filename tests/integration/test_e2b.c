@@ -156,7 +156,6 @@ static void the_interpreter_is_not_reached(void **state)
         {ON_RUN("502-html"), NULL, "backend_error", "HTTP 502", NULL},
         {ON_RUN("404"), NULL, "backend_error", "HTTP 404", NULL},
         {ON_RUN("401"), NULL, "backend_error", "HTTP 401", NULL},
-        {ON_RUN("429c"), NULL, "backend_error", "HTTP 429", NULL},
         {ON_RUN("redirect"), NULL, "backend_error", "a redirect", NULL},
         {ON_RUN("redirect") ",\"status\":307", NULL, "backend_error",
          "a redirect", NULL},
@@ -177,6 +176,21 @@ static void the_interpreter_is_not_reached(void **state)
     run_rows(s, ROWS(rows));
     /* Each asked once, with a good one for each two and at the end. */
     assert_int_equal(requests(s, "execute"), count + (count + 1) / 2 + 1);
+    e2b_stage_end_well(s);
+}
+
+static void a_proxy_that_asks_for_a_moment_gets_it(void **state)
+{
+    static const struct row rows[] = {
+        {ON_RUN("409"), NULL, "ok", NULL, "42\n"},
+        {ON_RUN("429c"), NULL, "ok", NULL, "42\n"},
+        {ON_RUN("429b"), NULL, "ok", NULL, "42\n"},
+        {ON_RUN("429c") ",\"count\":9", NULL, "backend_error", "HTTP 429",
+         NULL},
+    };
+    struct e2b_stage *s = *state;
+
+    run_rows(s, ROWS(rows));
     e2b_stage_end_well(s);
 }
 
@@ -247,6 +261,7 @@ static void files_fail_on_their_way(void **state)
         {ON("delete", "answer_lost"), NULL, "ok", NULL, "42\n"},
         {ON("delete", "404"), NULL, "ok", NULL, "42\n"},
         {ON("delete", "redirect"), NULL, "ok", NULL, "42\n"},
+        {ON("delete", "404-html"), NULL, "ok", NULL, "42\n"},
         {ON("delete", "429b"), NULL, "ok", NULL, "42\n"},
     };
     struct e2b_stage *s = *state;
@@ -271,18 +286,20 @@ static void create_is_refused_for_good(void **state)
     static const struct row rows[] = {
         {ON("create", "400"), NULL, "rejected", "E2B refuses a sandbox", NULL},
         {ON("create", "404"), NULL, "rejected", "E2B refuses a sandbox", NULL},
+        {ON("create", "create-old-envd"), NULL, "rejected",
+         "envd 0.0.9 is too old", NULL},
         {ON("create", "403"),
          "\"requirements\":{\"template_name\":\"code-interpreter-v1\"},"
          "\"code\":\"1\"",
          "rejected", "requirements.template_name", NULL},
         {"\"route\":\"create\",\"kind\":\"status\",\"status\":400,\"json\":{"
-         "\"message\":\"Timeout cannot be greater than 1 hours\"}",
+         "\"code\":400,\"message\":\"Timeout cannot be greater than 1 hours\"}",
          NULL, "rejected", "timeout: E2B refuses", NULL},
     };
     struct e2b_stage *s = *state;
 
     run_rows(s, ROWS(rows));
-    assert_int_equal(requests(s, "create"), 4 + 3); /* none was tried again */
+    assert_int_equal(requests(s, "create"), 5 + 4); /* none was tried again */
     e2b_stage_end_well(s);
 }
 
@@ -299,7 +316,7 @@ static void create_fails_in_every_way_and_is_tried_again(void **state)
         "create-giant",  "create-no-id",  "create-no-token",
         "create-bad-id", "create-nulls",  "create-evil-token",
         "bad_length",    "giant_header",  "create-evil-domain",
-        "truncate",      "403",
+        "truncate",      "403",           "404-html",
     };
     const int count = sizeof(kinds) / sizeof(*kinds);
     struct e2b_stage *s = *state;
@@ -319,6 +336,23 @@ static void create_fails_in_every_way_and_is_tried_again(void **state)
     e2b_stage_end_well(s);
 }
 
+/* Protocol section 1.4: its state must be read before it is tried again. */
+static void a_sandbox_of_a_conflict_is_found(void **state)
+{
+    struct e2b_stage *s = *state;
+    cJSON *r;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"create\",\"kind\":\"body\",\"status\":409,"
+                 "\"body\":\"{\\\"code\\\":409,\\\"message\\\":\\\"busy\\\","
+                 "\\\"error_code\\\":\\\"sandbox_start_in_flight\\\"}\"");
+    r = stage_job(&s->rig, "{\"id\":\"a\",\"code\":\"print(1)\"}");
+    stage_expect(r, "verdict", "ok");
+    cJSON_Delete(r);
+    assert_int_equal(double_number(&s->e2b, "creates"), 2);
+    e2b_stage_end_well(s);
+}
+
 static void a_lost_answer_is_neither_paid_for_twice_nor_run_twice(void **state)
 {
     struct e2b_stage *s = *state;
@@ -334,6 +368,27 @@ static void a_lost_answer_is_neither_paid_for_twice_nor_run_twice(void **state)
     assert_int_equal(double_number(&s->e2b, "destroys"), 2);
     assert_int_equal(requests(s, "execute"), 1);
     assert_int_equal(rig_stat(&s->rig, "sandbox_created"), 1);
+    e2b_stage_end_well(s);
+}
+
+/* The one who looks for it waits as long as E2B asks. */
+static void a_listing_waits_as_long_as_it_was_asked_to(void **state)
+{
+    struct e2b_stage *s = *state;
+    cJSON *r;
+    int lists;
+
+    /* The worker's first look around is not the one. */
+    while ((lists = requests(s, "list")) < 1)
+        usleep(5000);
+    double_fault(&s->e2b, ON("create", "answer_lost"));
+    double_fault(&s->e2b, ON("list", "429b") ",\"headers\":{\"Retry-After\":"
+                                             "\"3\"}");
+    r = stage_job(&s->rig, "{\"id\":\"a\",\"code\":\"print(1)\"}");
+    stage_expect(r, "verdict", "ok");
+    cJSON_Delete(r);
+    assert_true(double_settled(&s->e2b, 10000));
+    assert_true(requests(s, "list") >= lists + 2);
     e2b_stage_end_well(s);
 }
 
@@ -446,6 +501,54 @@ static void a_shared_host_serves_all_sandboxes(void **state)
     e2b_stage_end_well(s);
 }
 
+/* E2B_SANDBOX_URL, as for a cluster without names of sandboxes. */
+static void one_url_serves_all_sandboxes(void **state)
+{
+    struct e2b_stage *s = *state;
+    char setting[200];
+
+    snprintf(setting, sizeof(setting), "E2B_SANDBOX_URL=https://sandbox.%s/",
+             s->e2b.domain);
+    e2b_stage_worker(s, &s->worker, setting);
+    e2b_stage_push(s, "p", 2, IN);
+    e2b_stage_push(s, "o", 2, OUT);
+    e2b_stage_push(s, "b", 2, BASH);
+    e2b_stage_expect_all(s, "p", 2, "ok", 10000);
+    e2b_stage_expect_all(s, "o", 2, "ok", 10000);
+    e2b_stage_expect_all(s, "b", 2, "ok", 10000);
+    e2b_stage_end_well(s);
+}
+
+/* A plan ends a sandbox that is as old as the job may become: before that, it
+ * is the job's timeout, and not tried again. */
+static void a_plans_limit_is_a_timeout_and_no_loss(void **state)
+{
+#define FILE_IN \
+    "\"timeout\":3,\"files\":[{\"path\":\"a\",\"content\":\"aGkK\"}],"
+    static const char *const words[] = {"--max-hours", "0.001", NULL};
+    static const char *const jobs[] = {
+        "{\"id\":\"p\"," FILE_IN "\"code\":\"while True: pass\"}",
+        "{\"id\":\"b\"," FILE_IN "\"template_id\":\"quick_script\","
+        "\"language\":\"bash\",\"code\":\"sleep 9\"}",
+    };
+    struct e2b_stage *s = *state;
+
+    double_end(&s->e2b);
+    double_open(&s->e2b, words);
+    e2b_stage_worker(s, &s->worker, NULL);
+    for (int i = 0; i < 2; i++) {
+        cJSON *r;
+
+        /* Its life counts from the create on. */
+        double_fault(&s->e2b, ON("files_post", "delay") ",\"ms\":700");
+        r = stage_job(&s->rig, jobs[i]);
+        stage_expect(r, "verdict", "timeout");
+        assert_int_equal(stage_number(r, "attempt"), 1);
+        cJSON_Delete(r);
+    }
+    e2b_stage_end_well(s);
+}
+
 #define STAGED(test) \
     cmocka_unit_test_setup_teardown(test, e2b_stage_open, e2b_stage_close)
 
@@ -455,15 +558,22 @@ int main(void)
         STAGED(a_job_runs_in_a_sandbox_of_its_own),
         STAGED(the_interpreters_stream_fails),
         STAGED(the_interpreter_is_not_reached),
+        STAGED(a_proxy_that_asks_for_a_moment_gets_it),
         STAGED(envds_stream_fails),
         STAGED(files_fail_on_their_way),
         STAGED(create_is_refused_for_good),
         STAGED(create_fails_in_every_way_and_is_tried_again),
+        STAGED(a_sandbox_of_a_conflict_is_found),
         STAGED(a_lost_answer_is_neither_paid_for_twice_nor_run_twice),
+        STAGED(a_listing_waits_as_long_as_it_was_asked_to),
         STAGED(a_lost_run_is_tried_again),
         STAGED(a_job_is_cancelled_while_its_sandbox_is_made),
         STAGED(what_happens_to_some_jobs_holds_up_no_others),
         STAGED(an_exception_of_any_size_is_the_codes),
+        cmocka_unit_test_setup_teardown(a_plans_limit_is_a_timeout_and_no_loss,
+                                        e2b_stage_open_empty, e2b_stage_close),
+        cmocka_unit_test_setup_teardown(one_url_serves_all_sandboxes,
+                                        e2b_stage_open_empty, e2b_stage_close),
         cmocka_unit_test_setup_teardown(a_shared_host_serves_all_sandboxes,
                                         e2b_stage_open_empty, e2b_stage_close),
     };

@@ -193,6 +193,47 @@ static void a_rate_limit_is_obeyed_by_all(void **state)
     e2b_stage_end_well(s);
 }
 
+/* ---- one template fits nowhere --------------------------------------------
+ */
+
+static void cancel(struct e2b_stage *s, const char *id)
+{
+    struct cancel got;
+
+    assert_int_equal(protocol_cancel(&s->rig.protocol, s->rig.redis,
+                                     clock_ms() + RIG_WAIT_MS, id, NULL, 0,
+                                     &got),
+                     0);
+    assert_true(rig_wait_job(&s->rig, id, "status", "cancelled"));
+}
+
+/* It will not heal soon (protocol section 1.4), and is nobody else's trouble.
+ */
+static void a_template_without_a_node_waits_alone(void **state)
+{
+    struct e2b_stage *s = *state;
+    char id[8];
+
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"503-node\","
+                          "\"count\":99");
+    e2b_stage_push(s, "n", 3, "\"max_attempts\":1,\"code\":\"1\"");
+    for (int i = 0; i < 3; i++) {
+        snprintf(id, sizeof(id), "n%d", i);
+        assert_true(rig_wait_job(&s->rig, id, "status", "delayed"));
+    }
+    assert_int_equal(double_number(&s->e2b, "requests.create"), 3);
+    double_clear(&s->e2b);
+    e2b_stage_push(s, "good", 4, "\"max_attempts\":1,\"code\":\"1\"");
+    e2b_stage_expect_all(s, "good", 4, "ok", 5000);
+    assert_int_equal(rig_stat(&s->rig, "delayed"), 3); /* no good one */
+    assert_int_equal(double_number(&s->e2b, "requests.create"), 3 + 4);
+    for (int i = 0; i < 3; i++) {
+        snprintf(id, sizeof(id), "n%d", i);
+        cancel(s, id);
+    }
+    e2b_stage_end_well(s);
+}
+
 #define STAGED(test) \
     cmocka_unit_test_setup_teardown(test, e2b_stage_open, e2b_stage_close)
 #define EMPTY(test) \
@@ -209,6 +250,7 @@ int main(void)
         EMPTY(no_name_or_a_wrong_certificate_is_away_too),
         STAGED(a_full_account_is_waited_for),
         STAGED(a_rate_limit_is_obeyed_by_all),
+        STAGED(a_template_without_a_node_waits_alone),
     };
 
     return cmocka_run_group_tests_name("e2b away", tests, NULL, NULL);

@@ -72,6 +72,9 @@ static void a_dockerfile_names_the_packages_as_pip_does(void **state)
     assert_int_equal(
         build_says(&out, NULL, "--dockerfile", "machine_learning", NULL), 0);
     assert_non_null(strstr(out, "FROM e2bdev/code-interpreter"));
+    assert_non_null(strstr(out, "-c /root/.jupyter/start-up.sh"));
+    assert_non_null(strstr(out, "--ready-cmd 'curl -sf "
+                                "http://localhost:49999/health'"));
     assert_non_null(strstr(out, " torch"));
     assert_null(strstr(out, "pytorch"));
 }

@@ -194,6 +194,33 @@ static void nor_a_part_of_it(void **state)
     assert_null(strstr(f->text, "e2b_"));
 }
 
+static void a_template_of_long_ago_is_refused(void **state)
+{
+    static const struct {
+        const char *version;
+        enum fault fault;
+    } rows[] = {{"0.0.9", FAULT_REFUSED},
+                {"0.1.0", FAULT_NONE},
+                {"1.0.0-rc+x", FAULT_NONE},
+                {"", FAULT_NONE}};
+    struct fixture *f = *state;
+    char answer[256];
+    const char *const script[] = {answer, NULL};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        snprintf(answer, sizeof(answer),
+                 "HTTP/1.1 201 Created\r\n\r\n{\"sandboxID\":\"" ID
+                 "\",\"envdAccessToken\":\"t\",\"envdVersion\":\"%s\"}",
+                 rows[i].version);
+        begin(f, script);
+        assert_int_equal(create(f), rows[i].fault);
+        assert_string_equal(f->made.id, ID); /* to be killed */
+        assert_int_equal(!strstr(f->text, "envd 0.0.9 is too old"), i > 0);
+        answers_close(&f->a);
+    }
+    f->a.url[0] = '\0';
+}
+
 /* ---- kill ---------------------------------------------------------------- */
 
 static void gone_is_killed(void **state)
@@ -201,33 +228,54 @@ static void gone_is_killed(void **state)
     static const char *const script[] = {
         "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 404 Not Found\r\n\r\n{\"code\":404}",
-        "HTTP/1.1 500 No\r\n\r\n{\"code\":500}", NULL};
+        "HTTP/1.1 429 No\r\nRetry-After: 7\r\n\r\n{\"code\":429}", NULL};
     struct fixture *f = *state;
 
     begin(f, script);
-    assert_int_equal(control_kill(&f->c, NULL, ID, 5000, f->text), FAULT_NONE);
-    assert_int_equal(control_kill(&f->c, NULL, ID, 5000, f->text), FAULT_NONE);
-    assert_int_equal(control_kill(&f->c, NULL, ID, 5000, f->text),
-                     FAULT_UNSURE);
+    assert_int_equal(
+        control_kill(&f->c, NULL, ID, 5000, &f->retry_after_s, f->text),
+        FAULT_NONE);
+    assert_int_equal(
+        control_kill(&f->c, NULL, ID, 5000, &f->retry_after_s, f->text),
+        FAULT_NONE);
+    assert_int_equal(
+        control_kill(&f->c, NULL, ID, 5000, &f->retry_after_s, f->text),
+        FAULT_RATE);
+    assert_int_equal(f->retry_after_s, 7);
     assert_memory_equal(f->a.seen[0], "DELETE /sandboxes/" ID " HTTP/1.1\r\n",
                         40);
+}
+
+/* Else a sandbox would be forgotten that lives, and is paid for. */
+static void not_found_by_another_is_no_kill(void **state)
+{
+    static const char *const script[] = {
+        "HTTP/1.1 404 Not Found\r\n\r\n<html>nginx</html>", NULL};
+    struct fixture *f = *state;
+
+    begin(f, script);
+    assert_int_equal(
+        control_kill(&f->c, NULL, ID, 5000, &f->retry_after_s, f->text),
+        FAULT_NONSENSE);
 }
 
 static void many_are_killed_at_once(void **state)
 {
     static const char *const script[] = {
         "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 503 No\r\n\r\n{}", "HTTP/1.1 404 Not Found\r\n\r\n{}", NULL};
+        "HTTP/1.1 429 No\r\nRetry-After: 9\r\n\r\n{}",
+        "HTTP/1.1 404 Not Found\r\n\r\n{\"code\":404}", NULL};
     char ids[3][CONTROL_ID_MAX + 1] = {"a", "b", "c"};
     struct fixture *f = *state;
     bool good[3];
     int killed = 0;
 
     begin(f, script);
-    control_kill_many(&f->c, ids, 3, 5000, good);
+    control_kill_many(&f->c, ids, 3, 5000, good, &f->retry_after_s);
     for (int i = 0; i < 3; i++)
         killed += good[i];
     assert_int_equal(killed, 2);
+    assert_int_equal(f->retry_after_s, 9);
     assert_int_equal(answers_requests(&f->a), 3);
 }
 
@@ -266,7 +314,8 @@ static void note(void *ctx, const struct control_listed *one)
 static enum fault list(struct fixture *f, struct found *found)
 {
     *found = (struct found){.count = 0};
-    return control_list(&f->c, NULL, "capibox", "f1", note, found, f->text);
+    return control_list(&f->c, NULL, "capibox", "f1", note, found,
+                        &f->retry_after_s, f->text);
 }
 
 static void a_listing_goes_on_page_by_page(void **state)
@@ -298,13 +347,14 @@ static void what_a_broken_listing_showed_still_counts(void **state)
     static const char *const script[] = {
         "HTTP/1.1 200 OK\r\nX-Next-Token: x\r\n\r\n[{\"sandboxID\":\"a\"," OURS
         "}}]",
-        "HTTP/1.1 502 Bad\r\n\r\n<html>",
+        "HTTP/1.1 502 Bad\r\nRetry-After: 4\r\n\r\n<html>",
         "HTTP/1.1 200 OK\r\n\r\n{\"x\":{\"sandboxID\":\"a\"}}", NULL};
     struct fixture *f = *state;
     struct found found;
 
     begin(f, script);
     assert_int_equal(list(f, &found), FAULT_UNSURE);
+    assert_int_equal(f->retry_after_s, 4);
     assert_int_equal(found.count, 1);
     assert_int_equal(list(f, &found), FAULT_NONSENSE);
     assert_int_equal(found.count, 0); /* no list, no sandboxes */
@@ -364,12 +414,14 @@ static void an_aborted_slot_ends_its_call_and_all_later_ones(void **state)
     begin(f, script);
     call_slot_init(&slot);
     MUST0(pthread_create(&thread, NULL, end_it, what));
-    assert_int_equal(control_kill(&f->c, &slot, ID, 20000, f->text),
-                     FAULT_ABORTED);
+    assert_int_equal(
+        control_kill(&f->c, &slot, ID, 20000, &f->retry_after_s, f->text),
+        FAULT_ABORTED);
     MUST0(pthread_join(thread, NULL));
     assert_true(call_slot_aborted(&slot));
-    assert_int_equal(control_kill(&f->c, &slot, ID, 20000, f->text),
-                     FAULT_ABORTED);
+    assert_int_equal(
+        control_kill(&f->c, &slot, ID, 20000, &f->retry_after_s, f->text),
+        FAULT_ABORTED);
     assert_false(call_slot_nap(&slot, 20000));
     assert_in_range(clock_ms() - start, 0, 5000);
     assert_int_equal(answers_requests(&f->a), 1);
@@ -405,7 +457,9 @@ int main(void)
         FRESH(a_template_that_is_not_there_is_refused),
         FRESH(a_server_that_repeats_the_key_does_not_spread_it),
         FRESH(nor_a_part_of_it),
+        FRESH(a_template_of_long_ago_is_refused),
         FRESH(gone_is_killed),
+        FRESH(not_found_by_another_is_no_kill),
         FRESH(many_are_killed_at_once),
         FRESH(a_filter_is_encoded_three_times),
         FRESH(a_listing_goes_on_page_by_page),

@@ -8,6 +8,13 @@
 
 #define JSON(code, message) "{\"code\":" #code ",\"message\":\"" message "\"}"
 
+/* What the proxy says of one sandbox. */
+#define GUEST(message) \
+    "{\"sandboxId\":\"i1\",\"message\":\"" message "\",\"code\":502}"
+
+#define CODED(code) \
+    "{\"code\":503,\"message\":\"Failed\",\"error_code\":\"" code "\"}"
+
 static void fill(struct http_call *call, int status, int retry_after_s,
                  const char *body)
 {
@@ -34,6 +41,10 @@ static void every_answer_has_its_fault(void **state)
         {403, -1, JSON(403, "Team is blocked"), FAULT_FORBIDDEN,
          FAULT_FORBIDDEN},
         {404, -1, JSON(404, "not found"), FAULT_GONE, FAULT_GONE},
+        {400, -1, "<html>Bad Request", FAULT_NONSENSE, FAULT_REFUSED},
+        {404, -1, "<html>Not Found", FAULT_NONSENSE, FAULT_GONE},
+        {404, -1, "{\"detail\":\"Not Found\"}", FAULT_NONSENSE, FAULT_GONE},
+        {404, -1, "", FAULT_NONSENSE, FAULT_GONE},
         {409, -1, JSON(409, "changing"), FAULT_CONFLICT, FAULT_CONFLICT},
         {422, -1, "{\"detail\":[]}", FAULT_REFUSED, FAULT_REFUSED},
         /* (a) of the account, (b) of a route, (c) of the edge */
@@ -49,15 +60,23 @@ static void every_answer_has_its_fault(void **state)
         {500, -1, JSON(500, "Failed to place sandbox"), FAULT_UNSURE,
          FAULT_UNSURE},
         {502, -1, "<html>502 Bad Gateway", FAULT_UNSURE, FAULT_UNSURE},
-        {502, -1, JSON(502, "The sandbox was not found"), FAULT_UNSURE,
-         FAULT_GONE},
+        {502, -1, GUEST("The sandbox was not found"), FAULT_UNSURE, FAULT_GONE},
+        {502, -1, GUEST("It is no more"), FAULT_UNSURE, FAULT_GONE},
         {502, -1,
-         JSON(502, "The sandbox is running but port is not "
-                   "open"),
+         "{\"sandboxId\":\"i1\",\"message\":\"Nobody listens\",\"port\":"
+         "49999,\"code\":502}",
          FAULT_UNSURE, FAULT_SHUT},
+        {502, -1, "{\"message\":\"page not found\"}", FAULT_UNSURE,
+         FAULT_UNSURE},
         {502, -1, "{\"message\":502}", FAULT_UNSURE, FAULT_UNSURE},
         {503, -1, JSON(503, "no capacity"), FAULT_AWAY, FAULT_AWAY},
+        {503, -1, CODED("sandbox_capacity_unavailable"), FAULT_AWAY,
+         FAULT_AWAY},
+        {503, -1, CODED("sandbox_no_compatible_node"), FAULT_NO_NODE,
+         FAULT_NO_NODE},
         {504, -1, JSON(504, "in time"), FAULT_UNSURE, FAULT_UNSURE},
+        {507, -1, JSON(507, "not enough disk space"), FAULT_REFUSED,
+         FAULT_REFUSED},
         {599, -1, "", FAULT_UNSURE, FAULT_UNSURE},
         {0, -1, "", FAULT_NONSENSE, FAULT_NONSENSE},
         {101, -1, "", FAULT_NONSENSE, FAULT_NONSENSE},
@@ -114,8 +133,9 @@ static void only_what_says_that_it_is_away_is_an_outage(void **state)
     static const enum fault outages[] = {FAULT_AWAY, FAULT_UNSURE, FAULT_KEY,
                                          FAULT_FORBIDDEN, FAULT_NONSENSE};
     static const enum fault others[] = {
-        FAULT_NONE,    FAULT_REFUSED, FAULT_GONE,    FAULT_SHUT, FAULT_CONFLICT,
-        FAULT_ACCOUNT, FAULT_RATE,    FAULT_ABORTED, FAULT_LATE, FAULT_FLOOD};
+        FAULT_NONE,     FAULT_REFUSED, FAULT_GONE,   FAULT_SHUT,
+        FAULT_CONFLICT, FAULT_ACCOUNT, FAULT_RATE,   FAULT_ABORTED,
+        FAULT_LATE,     FAULT_FLOOD,   FAULT_NO_NODE};
 
     (void)state;
     for (size_t i = 0; i < sizeof(outages) / sizeof(*outages); i++)
@@ -158,7 +178,8 @@ static void a_closed_port_tells_what_to_do(void **state)
 
     (void)state;
     fill(&call, 502, -1,
-         JSON(502, "The sandbox is running but port is not open"));
+         "{\"sandboxId\":\"i1\",\"message\":\"The sandbox is running but port "
+         "is not open\",\"port\":49999,\"code\":502}");
     fault_text(&call, text, sizeof(text));
     assert_non_null(strstr(text, "start command"));
     http_call_fini(&call);

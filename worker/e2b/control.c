@@ -132,12 +132,23 @@ static bool is_sandbox_id(const char *id)
            id[strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789")] == '\0';
 }
 
+/* 0.0.x: it has none of what we ask for, and no SDK takes it either. */
+static bool is_too_old(const char *envd)
+{
+    int major, minor;
+
+    return sscanf(envd, "%d.%d", &major, &minor) == 2 && major == 0 &&
+           minor == 0;
+}
+
 static enum fault read_sandbox(const struct http_call *call,
                                struct control_sandbox *out, char *text)
 {
     cJSON *root = answer_json(call);
+    char envd[64];
     bool good =
         cJSON_IsObject(root) &&
+        copy_word(root, "envdVersion", envd, sizeof(envd)) &&
         copy_word(root, "sandboxID", out->id, sizeof(out->id)) &&
         copy_word(root, "envdAccessToken", out->token, sizeof(out->token)) &&
         copy_word(root, "trafficAccessToken", out->traffic,
@@ -147,6 +158,11 @@ static enum fault read_sandbox(const struct http_call *call,
     cJSON_Delete(root);
     if (!good || !is_sandbox_id(out->id))
         return nonsense(text, "no sandbox in it");
+    if (is_too_old(envd)) {
+        snprintf(text, CONTROL_TEXT_MAX,
+                 "its envd %s is too old; build the template anew", envd);
+        return FAULT_REFUSED;
+    }
     if (!out->token[0])
         return nonsense(text, "a sandbox without envdAccessToken");
     return FAULT_NONE;
@@ -190,7 +206,8 @@ enum fault control_create(const struct control *c,
 /* ---- kill -------------------------------------------------------------- */
 
 enum fault control_kill(const struct control *c, struct call_slot *slot,
-                        const char *id, int timeout_ms, char *text)
+                        const char *id, int timeout_ms, int *retry_after_s_out,
+                        char *text)
 {
     char url[CONTROL_URL_MAX + CONTROL_ID_MAX + 16];
     struct http_call call = {
@@ -202,6 +219,7 @@ enum fault control_kill(const struct control *c, struct call_slot *slot,
 
     snprintf(url, sizeof(url), "%s/sandboxes/%s", c->base, id);
     fault = ask(c, slot, &call, text);
+    *retry_after_s_out = call.retry_after_s;
     http_call_fini(&call);
     return fault == FAULT_GONE ? FAULT_NONE : fault;
 }
@@ -212,10 +230,12 @@ struct killing {
 };
 
 void control_kill_many(const struct control *c, char (*ids)[CONTROL_ID_MAX + 1],
-                       int count, int timeout_ms, bool *good_out)
+                       int count, int timeout_ms, bool *good_out,
+                       int *retry_after_s_out)
 {
     struct killing *all = calloc((size_t)count, sizeof(*all));
 
+    *retry_after_s_out = -1;
     for (int i = 0; i < count; i++)
         good_out[i] = false;
     for (int i = 0; all && i < count; i++) {
@@ -235,6 +255,8 @@ void control_kill_many(const struct control *c, char (*ids)[CONTROL_ID_MAX + 1],
         enum fault fault = fault_of(&all[i].call, PLANE_CONTROL);
 
         good_out[i] = fault == FAULT_NONE || fault == FAULT_GONE;
+        if (*retry_after_s_out < all[i].call.retry_after_s)
+            *retry_after_s_out = all[i].call.retry_after_s;
         http_call_fini(&all[i].call);
     }
     free(all);
@@ -271,7 +293,7 @@ static void take_listed(const cJSON *item, const char *name, const char *value,
 static enum fault list_page(const struct control *c, struct call_slot *slot,
                             const char *name, const char *value,
                             char token[256], control_listed_fn *each, void *ctx,
-                            char *text)
+                            int *retry_after_s_out, char *text)
 {
     AUTO_STRBUF struct strbuf url = STRBUF_INIT;
     struct http_call call = {.method = HTTP_GET,
@@ -291,6 +313,7 @@ static enum fault list_page(const struct control *c, struct call_slot *slot,
     if (url.failed)
         return nonsense(text, "no memory");
     fault = ask(c, slot, &call, text);
+    *retry_after_s_out = call.retry_after_s;
     if (fault == FAULT_NONE) {
         root = answer_json(&call);
         if (!cJSON_IsArray(root))
@@ -307,13 +330,16 @@ static enum fault list_page(const struct control *c, struct call_slot *slot,
 
 enum fault control_list(const struct control *c, struct call_slot *slot,
                         const char *name, const char *value,
-                        control_listed_fn *each, void *ctx, char *text)
+                        control_listed_fn *each, void *ctx,
+                        int *retry_after_s_out, char *text)
 {
     char token[256] = "";
     enum fault fault = FAULT_NONE;
 
+    *retry_after_s_out = -1;
     for (int page = 0; page < CONTROL_PAGES_MAX; page++) {
-        fault = list_page(c, slot, name, value, token, each, ctx, text);
+        fault = list_page(c, slot, name, value, token, each, ctx,
+                          retry_after_s_out, text);
         if (fault != FAULT_NONE || !token[0])
             break;
     }

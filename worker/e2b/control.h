@@ -64,20 +64,24 @@ int control_init(struct control *c, const struct settings *s,
 
 /* Of all calls: slot (or NULL) is where another thread can end them; text
  * (CONTROL_TEXT_MAX bytes) says what went wrong, never the key. */
-/* *retry_after_s_out: -1, or what E2B asks for. */
+/* *retry_after_s_out: -1, or what E2B asks for. out->id is also there when a
+ * sandbox was made that is of no use. */
 enum fault control_create(const struct control *c,
                           const struct control_create *want,
                           struct call_slot *slot, struct control_sandbox *out,
                           int *retry_after_s_out, char *text);
 
-/* FAULT_NONE also if it was gone already. */
+/* FAULT_NONE also if it was gone already. *retry_after_s_out as above. */
 enum fault control_kill(const struct control *c, struct call_slot *slot,
-                        const char *id, int timeout_ms, char *text);
+                        const char *id, int timeout_ms, int *retry_after_s_out,
+                        char *text);
 
-/* The same for many at once. good_out[i]: it is gone. */
+/* The same for many at once. good_out[i]: it is gone. *retry_after_s_out: the
+ * longest wait that one of them was asked for; -1: none. */
 #define CONTROL_KILLS_MAX 32
 void control_kill_many(const struct control *c, char (*ids)[CONTROL_ID_MAX + 1],
-                       int count, int timeout_ms, bool *good_out);
+                       int count, int timeout_ms, bool *good_out,
+                       int *retry_after_s_out);
 
 /* What a listing shows of one sandbox. */
 struct control_listed {
@@ -91,14 +95,16 @@ typedef void control_listed_fn(void *ctx, const struct control_listed *one);
  * pages that came are told of, also when a later one did not. */
 enum fault control_list(const struct control *c, struct call_slot *slot,
                         const char *name, const char *value,
-                        control_listed_fn *each, void *ctx, char *text);
+                        control_listed_fn *each, void *ctx,
+                        int *retry_after_s_out, char *text);
 
 /* Is the key accepted? The Date of the answer goes to *date_s_out (0: none). */
 enum fault control_check(const struct control *c, int64_t *date_s_out,
                          char *text);
 
-/* Is there such a template for this account, its own or a public one?
- * FAULT_GONE: no. */
+/* Is there such a template? FAULT_NONE: one of this account. FAULT_GONE: no.
+ * FAULT_FORBIDDEN: another's, such as E2B's own; FAULT_REFUSED: of a namespace
+ * not ours. Of those, only a create tells whether they are public. */
 enum fault control_find_template(const struct control *c, const char *name,
                                  char *text);
 

@@ -27,6 +27,7 @@
 #define PAUSE_MS        500 /* before a further DELETE, doubled for each */
 #define DELETE_HURRY_MS 3000
 #define DELETE_TRIES    3
+#define DELETE_WAIT_S   5 /* asked to wait longer, the janitor does */
 #define DELETE_MS       10000
 /* Code in a microVM has but its stream to harm a worker with: that of fifty
  * jobs need not wait for minutes. */
@@ -226,6 +227,7 @@ static int create_with(struct sandbox *sb,
     rc = placing_ask(sb, &want, o);
     if (!sb->exists)
         return rc;
+    sb->dies_at_ms = clock_ms() + want.ttl_s * INT64_C(1000);
     snprintf(o->sandbox_id, sizeof(o->sandbox_id), "%s", sb->guest.sandbox.id);
     snprintf(o->start, sizeof(o->start), "microVM");
     o->created_at = clock_unix_s();
@@ -290,7 +292,7 @@ static int e2b_run(struct sandbox *sb, const struct run_sink *sink,
         return e2b_cancelled(sb, o);
     }
     o->code_started = true;
-    rc = run_code(&sb->guest, sb->job, sb->spec, sink, o, &end);
+    rc = run_code(&sb->guest, sb->job, sb->spec, sb->dies_at_ms, sink, o, &end);
     if (end.fault == FAULT_ABORTED)
         return e2b_cancelled(sb, o);
     if (!sb->guest.heard)
@@ -309,11 +311,36 @@ static int e2b_collect(struct sandbox *sb, struct outcome *o)
 
 /* ---- destroy ----------------------------------------------------------- */
 
+/* *wait_s_out: how long E2B asked to wait before the next try; -1: it did not.
+ * text says why it is not gone. */
+static enum fault delete_it(struct sandbox *sb, bool hurry, int *wait_s_out,
+                            char *text)
+{
+    const struct control *control = &sb->backend->control;
+    int tries = hurry ? 1 : DELETE_TRIES;
+    enum fault fault;
+
+    for (int try = 1;; try++) {
+        int64_t pause = placing_jitter(PAUSE_MS << try);
+
+        fault =
+            control_kill(control, NULL, sb->guest.sandbox.id,
+                         hurry ? DELETE_HURRY_MS : DELETE_MS, wait_s_out, text);
+        if (fault == FAULT_NONE || try == tries || *wait_s_out > DELETE_WAIT_S)
+            return fault;
+        if (*wait_s_out >= 0) /* never sooner than it asked for */
+            pause = *wait_s_out * INT64_C(1000) + placing_jitter(PAUSE_MS);
+        /* Of one that was cancelled, the janitor waits in its stead. */
+        if (!call_slot_nap(&sb->guest.slot, pause))
+            return fault;
+    }
+}
+
 static void e2b_destroy(struct sandbox *sb, struct outcome *o)
 {
     char text[CONTROL_TEXT_MAX];
-    enum fault fault = FAULT_AWAY;
     struct backend *be;
+    int wait_s;
 
     if (!sb)
         return;
@@ -321,16 +348,10 @@ static void e2b_destroy(struct sandbox *sb, struct outcome *o)
     /* Who stops now does not wait for E2B: the janitor, or whoever finds them.
      */
     bool hurry = atomic_load(&sb->interrupted) == ABANDONED;
-    int tries = hurry ? 1 : DELETE_TRIES;
 
-    for (int try = 0; try < tries && fault != FAULT_NONE; try++) {
-        if (try > 0)
-            call_slot_nap(&sb->guest.slot, placing_jitter(PAUSE_MS << try));
-        fault = control_kill(&be->control, NULL, sb->guest.sandbox.id,
-                             hurry ? DELETE_HURRY_MS : DELETE_MS, text);
-    }
-    if (fault != FAULT_NONE) {
-        janitor_kill(be->janitor, sb->guest.sandbox.id);
+    if (delete_it(sb, hurry, &wait_s, text) != FAULT_NONE) {
+        janitor_kill(be->janitor, sb->guest.sandbox.id,
+                     wait_s > 0 ? wait_s * INT64_C(1000) : 0);
         outcome_warn(o,
                      "the sandbox's end was not seen (%s); it is tried again, "
                      "and E2B ends it by itself",

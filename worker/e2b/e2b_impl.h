@@ -36,6 +36,7 @@ struct sandbox {
     const struct spec *spec;
     struct guest guest;
     bool exists;            /* create said so */
+    int64_t dies_at_ms;     /* by E2B's hand */
     atomic_int interrupted; /* enum interruption; only ever grows */
     struct sandbox *next;   /* guarded by the backend's lock */
 };

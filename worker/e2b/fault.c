@@ -9,19 +9,25 @@
 
 #define SAID_BYTES_MAX 200
 
+/* The answer, or NULL if it is no JSON. The caller deletes. */
+static cJSON *parse(const struct http_call *call)
+{
+    const struct strbuf *answer = &call->answer;
+
+    if (answer->len == 0 || answer->len >= (64u << 10) ||
+        json_check(answer->text, answer->len, NULL, 0, NULL, NULL) < 0)
+        return NULL;
+    return json_parse(answer->text, answer->len);
+}
+
 /* A member of the answer, if that is a JSON object; or "". */
 static void said(const struct http_call *call, const char *name, char *out,
                  size_t size)
 {
-    cJSON *root = NULL;
-    const cJSON *item;
+    cJSON *root = parse(call);
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, name);
 
     out[0] = '\0';
-    if (call->answer.len > 0 && call->answer.len < (64u << 10) &&
-        json_check(call->answer.text, call->answer.len, NULL, 0, NULL, NULL) ==
-            0)
-        root = json_parse(call->answer.text, call->answer.len);
-    item = cJSON_GetObjectItemCaseSensitive(root, name);
     if (cJSON_IsString(item))
         snprintf(out, size, "%s", item->valuestring);
     cJSON_Delete(root);
@@ -39,6 +45,19 @@ static enum fault by_trouble(const struct http_call *call)
     }
 }
 
+/* Each error of the API itself has a code (protocol section 1.1). What else
+ * says 400 or 404 stands before it, and knows nothing of our request. */
+static enum fault by_4xx(const struct http_call *call, enum fault_plane plane,
+                         enum fault fault)
+{
+    cJSON *root = parse(call);
+    bool is_apis =
+        cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(root, "code"));
+
+    cJSON_Delete(root);
+    return plane == PLANE_CONTROL && !is_apis ? FAULT_NONSENSE : fault;
+}
+
 static enum fault by_429(const struct http_call *call)
 {
     char text[SAID_BYTES_MAX];
@@ -51,14 +70,28 @@ static enum fault by_429(const struct http_call *call)
 
 static enum fault by_502(const struct http_call *call, enum fault_plane plane)
 {
-    char text[SAID_BYTES_MAX];
+    enum fault fault = FAULT_UNSURE;
+    cJSON *root;
 
     if (plane == PLANE_CONTROL)
-        return FAULT_UNSURE;
-    said(call, "message", text, sizeof(text));
-    if (strstr(text, "port is not open"))
-        return FAULT_SHUT;
-    return strstr(text, "not found") ? FAULT_GONE : FAULT_UNSURE;
+        return fault;
+    /* Of one sandbox: its port tells the two apart, not the words. */
+    root = parse(call);
+    if (cJSON_GetObjectItemCaseSensitive(root, "sandboxId"))
+        fault = cJSON_GetObjectItemCaseSensitive(root, "port") ? FAULT_SHUT
+                                                               : FAULT_GONE;
+    cJSON_Delete(root);
+    return fault;
+}
+
+/* That one template fits nowhere is no outage. */
+static enum fault by_503(const struct http_call *call)
+{
+    char code[SAID_BYTES_MAX];
+
+    said(call, "error_code", code, sizeof(code));
+    return strcmp(code, "sandbox_no_compatible_node") == 0 ? FAULT_NO_NODE
+                                                           : FAULT_AWAY;
 }
 
 enum fault fault_of(const struct http_call *call, enum fault_plane plane)
@@ -68,12 +101,14 @@ enum fault fault_of(const struct http_call *call, enum fault_plane plane)
     if (call->status >= 200 && call->status < 300)
         return FAULT_NONE;
     switch (call->status) {
+    case 400:
+        return by_4xx(call, plane, FAULT_REFUSED);
     case 401:
         return FAULT_KEY;
     case 403:
         return FAULT_FORBIDDEN;
     case 404:
-        return FAULT_GONE;
+        return by_4xx(call, plane, FAULT_GONE);
     case 409:
         return FAULT_CONFLICT;
     case 429:
@@ -81,7 +116,9 @@ enum fault fault_of(const struct http_call *call, enum fault_plane plane)
     case 502:
         return by_502(call, plane);
     case 503:
-        return FAULT_AWAY;
+        return by_503(call);
+    case 507: /* its disk is full */
+        return FAULT_REFUSED;
     default:
         if (call->status >= 400 && call->status < 500)
             return FAULT_REFUSED;
@@ -121,7 +158,7 @@ void fault_text(const struct http_call *call, char *out, size_t size)
         return;
     }
     said(call, "message", text, sizeof(text));
-    if (strstr(text, "port is not open"))
+    if (call->status == 502 && by_502(call, PLANE_SANDBOX) == FAULT_SHUT)
         snprintf(out, size,
                  "HTTP %d: %s (was its template built with a start command?)",
                  call->status, text);

@@ -12,7 +12,8 @@
 
 enum fault {
     FAULT_NONE,
-    FAULT_REFUSED,   /* 400, 404 on create: this request is wrong; not again */
+    FAULT_REFUSED,   /* 400, 404 on create, 507: this request is wrong; not
+                        again */
     FAULT_KEY,       /* 401: no request of ours will do until it changes */
     FAULT_FORBIDDEN, /* 403 */
     FAULT_GONE,      /* 404, 502 "not found": the sandbox does not exist */
@@ -20,6 +21,7 @@ enum fault {
     FAULT_CONFLICT,  /* 409: its state is changing; ask again soon */
     FAULT_ACCOUNT,   /* 429 (a): all sandboxes of the account are in use */
     FAULT_RATE,      /* 429 (b), (c): slower; wait is said or ours to choose */
+    FAULT_NO_NODE,   /* 503: none can take this template; not soon */
     FAULT_AWAY,      /* nothing was done: no name, no connection, no TLS, 503 */
     FAULT_UNSURE,    /* it may have been done: 500, 502, 504, reset, late */
     FAULT_ABORTED,   /* we gave it up */

@@ -1,5 +1,6 @@
 #include "worker/e2b/guest.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +12,13 @@
 
 #define PORT_INTERPRETER 49999
 #define PORT_ENVD        49983
-#define ROUTE_MAX        1024 /* three bytes each for JOB_PATH_MAX, and more */
+/* Base64 of "user:". An old template keeps the envd it was built with, and
+ * one before 0.4.0 chooses no user itself (protocol section 4.2). */
+#define AS_USER       "Authorization: Basic dXNlcjo="
+#define AGAIN_TRIES   4
+#define AGAIN_MS      500 /* doubled for each further try */
+#define AGAIN_MOST_MS 5000
+#define ROUTE_MAX     1024 /* three bytes each for JOB_PATH_MAX, and more */
 #define URL_MAX \
     (CONTROL_URL_MAX + CONTROL_DOMAIN_MAX + CONTROL_ID_MAX + ROUTE_MAX + 64)
 
@@ -30,11 +37,14 @@ static bool is_e2bs(const char *domain)
 void guest_route_init(struct guest_route *r, const struct settings *s)
 {
     bool always = strcmp(s->e2b_shared_host, "always") == 0;
-    bool maybe = strcmp(s->e2b_shared_host, "auto") == 0;
+    bool automatic = strcmp(s->e2b_shared_host, "auto") == 0;
 
     r->fixed = s->e2b_sandbox_url;
-    r->may_fall_back = maybe;
-    atomic_init(&r->shared, always || (maybe && is_e2bs(s->e2b_domain)));
+    r->fixed_len = (int)strlen(r->fixed);
+    while (r->fixed_len > 0 && r->fixed[r->fixed_len - 1] == '/')
+        r->fixed_len--;
+    r->automatic = automatic;
+    atomic_init(&r->shared, always || automatic);
 }
 
 void guest_init(struct guest *g, const struct control *control,
@@ -67,11 +77,22 @@ static const char *domain_of(const struct guest *g)
     return g->sandbox.domain[0] ? g->sandbox.domain : g->control->domain;
 }
 
+/* A sandbox of a dedicated cluster has a domain of its own, whatever the
+ * configured one. */
+static bool is_shared(const struct guest *g)
+{
+    const struct guest_route *r = g->route;
+
+    return !r->fixed[0] && atomic_load(&r->shared) &&
+           (!r->automatic || is_e2bs(domain_of(g)));
+}
+
 static void make_url(const struct guest *g, bool shared, int port,
                      const char *path, char url[URL_MAX])
 {
     if (g->route->fixed[0])
-        snprintf(url, URL_MAX, "%s%s", g->route->fixed, path);
+        snprintf(url, URL_MAX, "%.*s%s", g->route->fixed_len, g->route->fixed,
+                 path);
     else if (shared)
         snprintf(url, URL_MAX, "https://sandbox.%s%s", domain_of(g), path);
     else
@@ -128,14 +149,54 @@ static int hear_data(void *ctx, const char *data, size_t size)
     return ear->data(ear->ctx, data, size);
 }
 
+static void ask_once(struct guest *g, int port, const char *path,
+                     struct http_call *call)
+{
+    bool shared = is_shared(g), fell_back = false;
+    char url[URL_MAX];
+    bool last = call->last;
+
+    for (;;) {
+        make_url(g, shared, port, path, url);
+        call->url = url;
+        call->last = last && !shared && !g->route->fixed[0];
+        call_slot_do(&g->slot, g->control->http, call);
+        if (!shared || !g->route->automatic || !no_shared_host(call))
+            break;
+        shared = false;
+        fell_back = true;
+    }
+    call->url = NULL;
+    call->last = last;
+    /* Where neither is found, the network is to blame. */
+    if (fell_back && call->status > 0 && !no_shared_host(call))
+        atomic_store(&g->route->shared, false);
+}
+
+/* The proxy has passed nothing on (protocol section 2.5): 409 while the sandbox
+ * changes its state, 429 with too many connections. Waits; false: that was
+ * enough. */
+static bool again_in_a_moment(struct guest *g, const struct http_call *call,
+                              enum fault fault, int try)
+{
+    int64_t pause = AGAIN_MS << try;
+
+    if (fault != FAULT_CONFLICT && fault != FAULT_RATE &&
+        fault != FAULT_ACCOUNT)
+        return false;
+    if (call->retry_after_s >= 0)
+        pause = call->retry_after_s * INT64_C(1000);
+    return try + 1 < AGAIN_TRIES && clock_ms() + pause < call->deadline_ms &&
+           pause <= AGAIN_MOST_MS && call_slot_nap(&g->slot, pause);
+}
+
 static enum fault ask(struct guest *g, int port, const char *path,
                       struct http_call *call, char *text)
 {
-    bool shared = atomic_load(&g->route->shared) && !g->route->fixed[0];
     struct ear ear = {g, call->data, call->ctx};
-    char url[URL_MAX], port_header[64];
-    bool last = call->last;
+    char port_header[64];
     enum fault fault;
+    int try = 0;
 
     snprintf(port_header, sizeof(port_header), "E2b-Sandbox-Port: %d", port);
     set_headers(g, call, port_header);
@@ -143,20 +204,12 @@ static enum fault ask(struct guest *g, int port, const char *path,
         call->data = hear_data;
         call->ctx = &ear;
     }
-    for (;;) {
-        make_url(g, shared, port, path, url);
-        call->url = url;
-        call->last = last && !shared && !g->route->fixed[0];
-        call_slot_do(&g->slot, g->control->http, call);
-        if (!shared || !g->route->may_fall_back || !no_shared_host(call))
-            break;
-        atomic_store(&g->route->shared, false);
-        shared = false;
-    }
-    call->url = NULL;
+    do {
+        ask_once(g, port, path, call);
+        fault = fault_of(call, PLANE_SANDBOX);
+    } while (again_in_a_moment(g, call, fault, try++));
     if (call->status >= 200 && call->status < 300)
         hear(g);
-    fault = fault_of(call, PLANE_SANDBOX);
     text[0] = '\0';
     if (fault != FAULT_NONE)
         fault_text(call, text, CONTROL_TEXT_MAX);
@@ -204,7 +257,7 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
     struct http_call call = {
         .method = HTTP_POST,
         .headers = {"Content-Type: application/connect+json",
-                    "Connect-Protocol-Version: 1", ping, timeout},
+                    "Connect-Protocol-Version: 1", AS_USER, ping, timeout},
         .deadline_ms = clock_ms() + timeout_ms,
         .stall_s = GUEST_STALL_S,
         .data = process_feed,
@@ -310,13 +363,30 @@ enum fault guest_download(struct guest *g, const char *path, size_t most,
     return fault;
 }
 
+/* Connect's own word, that no proxy uses. */
+static bool says_not_found(const struct http_call *call)
+{
+    const struct strbuf *answer = &call->answer;
+    cJSON *root = NULL;
+    const char *code;
+    bool says;
+
+    if (answer->len > 0 &&
+        json_check(answer->text, answer->len, NULL, 0, NULL, NULL) == 0)
+        root = json_parse(answer->text, answer->len);
+    code = json_member(root, "code");
+    says = code && strcmp(code, "not_found") == 0;
+    cJSON_Delete(root);
+    return says;
+}
+
 enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
 {
     char body[64];
     struct http_call call = {
         .method = HTTP_POST,
         .headers = {"Content-Type: application/json",
-                    "Connect-Protocol-Version: 1"},
+                    "Connect-Protocol-Version: 1", AS_USER},
         .body = body,
         .deadline_ms = clock_ms() + GUEST_LIST_MS,
         .stall_s = GUEST_STALL_S,
@@ -327,8 +397,12 @@ enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
 
     call.body_size = (size_t)size;
     fault = ask(g, PORT_ENVD, "/filesystem.Filesystem/ListDir", &call, text);
-    if (fault == FAULT_NONE)
+    if (fault == FAULT_NONE) {
         strbuf_add(out, call.answer.text, call.answer.len);
+    } else if (fault == FAULT_GONE && says_not_found(&call)) {
+        strbuf_adds(out, "{}");
+        fault = FAULT_NONE;
+    }
     http_call_fini(&call);
     return fault;
 }

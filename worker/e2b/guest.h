@@ -5,7 +5,8 @@
  *
  * Memory:   a guest is the caller's; it borrows control and route.
  * Threads:  one guest, one thread; guest_abort() from any.
- * Errors:   enum fault, with text in words (CONTROL_TEXT_MAX bytes).
+ * Errors:   enum fault, with text in words (CONTROL_TEXT_MAX bytes). A proxy
+ *           that asks for a moment (409, 429: it passed nothing on) gets it.
  */
 #ifndef WORKER_E2B_GUEST_H
 #define WORKER_E2B_GUEST_H
@@ -26,13 +27,13 @@
 /* How all sandboxes of a worker are reached. */
 struct guest_route {
     const char *fixed; /* one address for all (E2B_SANDBOX_URL), or "" */
+    int fixed_len;     /* without the slashes at its end */
     /* sandbox.<domain> for all, told apart by headers: kept connections. Put
      * out when an answer shows that this proxy does not know how. */
     atomic_bool shared;
-    bool may_fall_back;
+    bool automatic; /* on E2B's own domains alone, and with a way back */
 };
 
-/* domain: E2B's own ones are known to share a host. */
 void guest_route_init(struct guest_route *r, const struct settings *s);
 
 struct guest {
@@ -80,7 +81,8 @@ enum fault guest_download(struct guest *g, const char *path, size_t most,
                           int64_t deadline_ms, struct strbuf *out,
                           int *status_out, char *text);
 
-/* filesystem.Filesystem/ListDir of /home/user: the JSON answer. */
+/* filesystem.Filesystem/ListDir of /home/user: the JSON answer. A home that the
+ * code took away has no files: {}. */
 enum fault guest_list(struct guest *g, struct strbuf *out, char *text);
 
 #endif

@@ -26,7 +26,7 @@
 
 #include "common/strbuf.h"
 
-#define HTTP_HEADERS_MAX      8
+#define HTTP_HEADERS_MAX      10
 #define HTTP_BODY_MAX         (4u << 20) /* bytes of an answer kept whole */
 #define HTTP_ERROR_MAX        200
 #define HTTP_CONNECT_MS       10000

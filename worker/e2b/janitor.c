@@ -143,17 +143,19 @@ static bool is_over(struct janitor *j)
 }
 
 /* Kills all of them. False: some may be left. */
-static bool kill_found(struct janitor *j, struct found *f)
+static bool kill_found(struct janitor *j, struct found *f, int *wait_s)
 {
     bool good[CONTROL_KILLS_MAX], all = true;
-    int done = 0;
+    int done = 0, asked_s;
 
     for (int at = 0; at < f->count && !is_over(j); at += CONTROL_KILLS_MAX) {
         int count = f->count - at;
 
         if (count > CONTROL_KILLS_MAX)
             count = CONTROL_KILLS_MAX;
-        control_kill_many(j->control, f->ids + at, count, KILL_CALL_MS, good);
+        control_kill_many(j->control, f->ids + at, count, KILL_CALL_MS, good,
+                          &asked_s);
+        *wait_s = *wait_s < asked_s ? asked_s : *wait_s;
         for (int i = 0; i < count; i++)
             all = all && good[i];
         done = at + count;
@@ -162,28 +164,34 @@ static bool kill_found(struct janitor *j, struct found *f)
 }
 
 static bool kill_by(struct janitor *j, const char *name, const char *value,
-                    int *killed_out)
+                    int *killed_out, int *wait_s_out)
 {
     struct found f = {.ids = calloc(JANITOR_FOUND_MAX, sizeof(*f.ids))};
     char text[CONTROL_TEXT_MAX];
     bool good = false;
 
+    *wait_s_out = -1;
     if (f.ids) {
         good = control_list(j->control, &j->slot, name, value, note_found, &f,
-                            text) == FAULT_NONE;
-        good = kill_found(j, &f) && good;
+                            wait_s_out, text) == FAULT_NONE;
+        good = kill_found(j, &f, wait_s_out) && good;
     }
     *killed_out = f.count;
     free(f.ids);
     return good;
 }
 
-static void wait_longer(struct task *t)
+/* asked_s: E2B wants no other try sooner; -1: it did not say. */
+static void wait_longer(struct task *t, int asked_s)
 {
     int64_t wait = KILL_FIRST_MS << (t->failures < 5 ? t->failures : 5);
 
+    if (wait > KILL_MOST_MS)
+        wait = KILL_MOST_MS;
+    if (wait < asked_s * INT64_C(1000))
+        wait = asked_s * INT64_C(1000);
     t->failures++;
-    t->due_ms = clock_ms() + (wait < KILL_MOST_MS ? wait : KILL_MOST_MS);
+    t->due_ms = clock_ms() + wait;
 }
 
 static void note_stranger(void *ctx, const struct control_listed *one)
@@ -203,30 +211,35 @@ static void note_stranger(void *ctx, const struct control_listed *one)
     MUST0(pthread_mutex_unlock(&j->lock));
 }
 
-static void survey(struct janitor *j)
+static void survey(struct janitor *j, struct task *t)
 {
     char fleet[CONTROL_VALUE_MAX + 1], text[CONTROL_TEXT_MAX];
+    int64_t wait = JANITOR_SURVEY_MS;
+    int wait_s = -1;
 
     MUST0(pthread_mutex_lock(&j->lock));
     memcpy(fleet, j->fleet, sizeof(fleet));
     MUST0(pthread_mutex_unlock(&j->lock));
     if (fleet[0])
         control_list(j->control, &j->slot, "capibox", fleet, note_stranger, j,
-                     text);
+                     &wait_s, text);
+    if (wait < wait_s * INT64_C(1000))
+        wait = wait_s * INT64_C(1000);
+    t->due_ms = clock_ms() + wait;
 }
 
 /* True: done with it. */
 static bool search_and_kill(struct janitor *j, struct task *t, const char *name,
                             const char *message)
 {
-    int killed;
-    bool good = kill_by(j, name, t->text, &killed);
+    int killed, wait_s;
+    bool good = kill_by(j, name, t->text, &killed, &wait_s);
 
     if (killed > 0)
         log_warn(message, LOG_S(name, t->text), LOG_I("sandboxes", killed),
                  LOG_END);
     if (!good) {
-        wait_longer(t);
+        wait_longer(t, wait_s);
         return clock_ms() > t->begun_ms + KILL_FOR_MS;
     }
     t->failures = 0;
@@ -238,11 +251,12 @@ static bool search_and_kill(struct janitor *j, struct task *t, const char *name,
 static bool kill_one(struct janitor *j, struct task *t)
 {
     char text[CONTROL_TEXT_MAX];
+    int retry_after_s;
 
-    if (control_kill(j->control, &j->slot, t->text, KILL_CALL_MS, text) ==
-        FAULT_NONE)
+    if (control_kill(j->control, &j->slot, t->text, KILL_CALL_MS,
+                     &retry_after_s, text) == FAULT_NONE)
         return true;
-    wait_longer(t);
+    wait_longer(t, retry_after_s);
     return clock_ms() > t->begun_ms + KILL_FOR_MS;
 }
 
@@ -258,8 +272,7 @@ static bool do_task(struct janitor *j, struct task *t)
         return search_and_kill(j, t, "capibox_worker",
                                "sandboxes of a dead worker killed");
     case TASK_SURVEY:
-        survey(j);
-        t->due_ms = clock_ms() + JANITOR_SURVEY_MS;
+        survey(j, t);
         return false;
     }
     return true;
@@ -364,9 +377,9 @@ void janitor_identify(struct janitor *j, const char *fleet, const char *wid)
         add(j, TASK_SURVEY, "", 0);
 }
 
-void janitor_kill(struct janitor *j, const char *sandbox_id)
+void janitor_kill(struct janitor *j, const char *sandbox_id, int64_t wait_ms)
 {
-    add(j, TASK_KILL, sandbox_id, 0);
+    add(j, TASK_KILL, sandbox_id, wait_ms);
 }
 
 void janitor_lost(struct janitor *j, const char *create)

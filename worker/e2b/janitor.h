@@ -36,7 +36,8 @@ void janitor_stop(struct janitor *j);
 /* Who we are: whose sandboxes to look at, and which of them are our own. */
 void janitor_identify(struct janitor *j, const char *fleet, const char *wid);
 
-void janitor_kill(struct janitor *j, const char *sandbox_id);
+/* Not before wait_ms are over. */
+void janitor_kill(struct janitor *j, const char *sandbox_id, int64_t wait_ms);
 void janitor_lost(struct janitor *j, const char *create);
 void janitor_bury(struct janitor *j, const char *wid);
 

@@ -15,6 +15,7 @@
 #define ACCOUNT_MS       10000 /* for one of our own to end */
 #define ACCOUNT_SLICE_MS 250
 #define PUT_OFF_MS       2000  /* a job that found no place */
+#define NO_NODE_MS       30000 /* a template that no node can take now */
 #define RATE_MS_MAX      15000 /* longer than this, the job waits in its queue */
 #define NONCE_CHARS      24
 
@@ -146,6 +147,8 @@ static int give_up(struct sandbox *sb, enum fault fault, int retry_after_s,
     if (fault == FAULT_KEY || fault == FAULT_FORBIDDEN || fault == FAULT_RATE ||
         fault == FAULT_ACCOUNT || fault == FAULT_CONFLICT)
         return placing_put_off(o, retry_after_s * INT64_C(1000), text);
+    if (fault == FAULT_NO_NODE)
+        return placing_put_off(o, NO_NODE_MS, text);
     /* E2B as a whole is away, or it is this job that cannot be placed. */
     if (place_is_away(&sb->backend->place, &again) || fault == FAULT_AWAY)
         return placing_put_off(o, again, text);
@@ -184,6 +187,13 @@ static enum fault note_create(struct sandbox *sb, enum fault fault,
     return fault;
 }
 
+/* 409: its start is in flight, or that of whoever is at it. */
+static bool may_have_made(enum fault fault)
+{
+    return fault == FAULT_UNSURE || fault == FAULT_NONSENSE ||
+           fault == FAULT_ABORTED || fault == FAULT_CONFLICT;
+}
+
 /* One try. */
 static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
                               int *retry_after_s, char *text)
@@ -198,8 +208,7 @@ static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
     fault = control_create(&be->control, want, &sb->guest.slot, &made,
                            retry_after_s, text);
     fault = note_create(sb, fault, *retry_after_s, text);
-    if (fault == FAULT_UNSURE || fault == FAULT_NONSENSE ||
-        fault == FAULT_ABORTED)
+    if (may_have_made(fault) || (fault != FAULT_NONE && made.id[0]))
         janitor_lost(be->janitor, nonce);
     if (fault != FAULT_NONE)
         return fault;
@@ -218,6 +227,7 @@ static bool goes_on(struct sandbox *sb, enum fault fault,
     case FAULT_ABORTED:
     case FAULT_KEY:
     case FAULT_FORBIDDEN:
+    case FAULT_NO_NODE:
         return false;
     case FAULT_REFUSED:
         return try + 1 < CREATE_TRIES && shorten_ttl(sb, want, text);

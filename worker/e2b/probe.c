@@ -9,7 +9,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/e2b/control.h"
+#include "worker/e2b/guest.h"
 
 #define SKEW_S_NOTE     5 /* beyond, times of E2B and ours are hard to compare */
 #define SKEW_S_BAD      300 /* beyond, certificates are refused sooner or later */
@@ -120,16 +120,25 @@ static void check_guests(struct probe *p, const struct control *c)
         .deadline_ms = clock_ms() + GUEST_MS,
     };
     char text[CONTROL_TEXT_MAX];
+    struct guest_route route;
 
-    if (p->settings->e2b_sandbox_url[0])
-        snprintf(url, sizeof(url), "%s/health", p->settings->e2b_sandbox_url);
+    guest_route_init(&route, p->settings);
+    if (route.fixed[0])
+        snprintf(url, sizeof(url), "%.*s/health", route.fixed_len, route.fixed);
+    else if (!route.automatic && atomic_load(&route.shared))
+        snprintf(url, sizeof(url), "https://sandbox.%s/health", c->domain);
     else
         snprintf(url, sizeof(url), "https://49999-%s.%s/health", NO_SUCH_GUEST,
                  c->domain);
     http_do(c->http, &call);
     fault_text(&call, text, sizeof(text));
-    if (call.trouble == HTTP_FINE)
+    if (call.status == 502 && fault_of(&call, PLANE_SANDBOX) == FAULT_GONE)
         check(p, true, true, "sandboxes", "", "their hosts answer");
+    else if (call.trouble == HTTP_FINE)
+        check(p, false, false, "sandboxes",
+              "see whether sandboxes of E2B_DOMAIN are reached that way, and "
+              "CAPIBOX_E2B_SHARED",
+              "%s answers, but not as E2B's proxy does: %s", url, text);
     else
         check(p, false, true, "sandboxes",
               "names like 49999-ID.E2B_DOMAIN must lead to E2B; or set "
@@ -171,8 +180,13 @@ static void check_template(struct probe *p, const struct control *c,
 
     if (fault == FAULT_NONE)
         check(p, true, true, "e2b image", "", "%s is there", v->template_id);
+    else if (fault == FAULT_FORBIDDEN)
+        check(p, true, true, "e2b image", "",
+              "%s is there, not of this team: whether it is public, the first "
+              "job will tell",
+              v->template_id);
     else
-        check(p, false, of_default, "e2b image",
+        check(p, false, of_default && fault != FAULT_REFUSED, "e2b image",
               "build it (templates/e2b/build.py), or take it out of "
               "e2b.variants",
               "template %s: %s: %s", tpl->id, v->template_id,

@@ -10,6 +10,9 @@
 #include "worker/e2b/prelude.h"
 #include "worker/explain.h"
 
+/* Ours comes before E2B's, whose end looks like a loss: where the plan's limit
+ * leaves no margin, the job has so much less. */
+#define SPARE_MS    1000
 #define EXIT_KILLED (128 + SIGKILL) /* as a shell tells of a child */
 
 /* ---- files in ---------------------------------------------------------- */
@@ -183,11 +186,12 @@ static int by_events(struct guest *g, const struct spec *spec,
 }
 
 static int run_interpreted(struct guest *g, const struct job *job,
-                           const struct spec *spec, const struct run_sink *sink,
-                           struct outcome *o, struct run_end *end)
+                           const struct spec *spec, int64_t run_ms,
+                           const struct run_sink *sink, struct outcome *o,
+                           struct run_end *end)
 {
     AUTO_STRBUF struct strbuf body = STRBUF_INIT;
-    int64_t deadline = clock_ms() + spec->limits.timeout_ms;
+    int64_t deadline = clock_ms() + run_ms;
     struct events e;
     int rc;
 
@@ -229,8 +233,9 @@ static int by_process(struct guest *g, const struct process *p,
 }
 
 static int run_process(struct guest *g, const struct job *job,
-                       const struct spec *spec, const struct run_sink *sink,
-                       struct outcome *o, struct run_end *end)
+                       const struct spec *spec, int64_t run_ms,
+                       const struct run_sink *sink, struct outcome *o,
+                       struct run_end *end)
 {
     AUTO_STRBUF struct strbuf message = STRBUF_INIT;
     struct process p;
@@ -240,8 +245,7 @@ static int run_process(struct guest *g, const struct job *job,
     if (message.failed)
         return -ENOMEM;
     process_init(&p, o, sink, spec->limits.output_bytes);
-    end->fault =
-        guest_start(g, &message, spec->limits.timeout_ms, &p, end->text);
+    end->fault = guest_start(g, &message, run_ms, &p, end->text);
     if (p.ended && p.exited && end->fault != FAULT_ABORTED)
         end->fault = FAULT_NONE;
     rc = by_fault(end, o);
@@ -252,17 +256,22 @@ static int run_process(struct guest *g, const struct job *job,
 }
 
 int run_code(struct guest *g, const struct job *job, const struct spec *spec,
-             const struct run_sink *sink, struct outcome *o,
+             int64_t dies_at_ms, const struct run_sink *sink, struct outcome *o,
              struct run_end *end_out)
 {
     int64_t start = clock_us();
+    int64_t run_ms = dies_at_ms - SPARE_MS - clock_ms();
     int rc;
 
     *end_out = (struct run_end){.fault = FAULT_NONE};
+    if (run_ms > spec->limits.timeout_ms)
+        run_ms = spec->limits.timeout_ms;
+    if (run_ms < 1)
+        run_ms = 1;
     if (prelude_interpreted(spec->language))
-        rc = run_interpreted(g, job, spec, sink, o, end_out);
+        rc = run_interpreted(g, job, spec, run_ms, sink, o, end_out);
     else
-        rc = run_process(g, job, spec, sink, o, end_out);
+        rc = run_process(g, job, spec, run_ms, sink, o, end_out);
     o->timings.run = (double)(clock_us() - start) / 1e6;
     if (rc == 0)
         explain(&spec->limits, o);

@@ -21,9 +21,10 @@ struct run_end {
 int run_upload(struct guest *g, const struct job *job, const struct spec *spec,
                struct outcome *o, enum fault *fault_out, char *text);
 
-/* FAULT_ABORTED in *end_out: given up; the outcome has no verdict. */
+/* dies_at_ms: when E2B ends the sandbox; CLOCK_MONOTONIC. FAULT_ABORTED in
+ * *end_out: given up; the outcome has no verdict. */
 int run_code(struct guest *g, const struct job *job, const struct spec *spec,
-             const struct run_sink *sink, struct outcome *o,
+             int64_t dies_at_ms, const struct run_sink *sink, struct outcome *o,
              struct run_end *end_out);
 
 #endif

@@ -48,6 +48,7 @@ int call_slot_do(struct call_slot *slot, struct http *http,
     if (!slot_take(slot, call)) {
         call->trouble = HTTP_ABORTED;
         call->sent = false;
+        call->retry_after_s = -1;
         snprintf(call->error, sizeof(call->error), "given up");
         return call->rc = -ECANCELED;
     }

@@ -117,6 +117,9 @@ static int connect_main(struct exchange *x)
         rc = check_memory(x);
     if (rc == 0 && x->live)
         rc = calls_resend_all(x);
+    /* Nothing may be due, and nothing blocks before an answer has come. */
+    if (rc == 0 && x->down && x->call_count == 0)
+        rc = calls_add(x, (struct call){.kind = CALL_VOID});
     if (rc < 0)
         return rc;
     atomic_store(&x->w->exchange_client_id, redis_client_id(x->redis));

@@ -31,7 +31,7 @@ enum call_kind {
 
     CALL_PIECE,
     CALL_UNBLOCK,
-    CALL_VOID /* its delivery is gone: only the reply is still due */
+    CALL_VOID /* its delivery is gone: only the reply is still due; or a PING */
 };
 
 struct call {

@@ -83,6 +83,43 @@ static void a_lone_job_waits_behind_a_load_balancer(void **state)
     e2b_stage_end_well(s);
 }
 
+static bool executes_one(void *ctx)
+{
+    struct e2b_stage *s = ctx;
+
+    return double_number(&s->e2b, "requests.execute") == 1;
+}
+
+static bool only_one_is_held(void *ctx)
+{
+    struct e2b_stage *s = ctx;
+
+    return rig_number(&s->rig, "EVAL",
+                      "return redis.call('LLEN', KEYS[1]) + "
+                      "redis.call('ZCARD', KEYS[2])",
+                      "2", "{capibox}:queue:default", "{capibox}:delayed",
+                      NULL) == 5;
+}
+
+/* What runs meanwhile says nothing of E2B, and does not have to end first. */
+static void a_running_job_keeps_nobody_from_trying_again(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    e2b_stage_push(s, "long", 1, "\"max_attempts\":1," SLEEPS("30"));
+    assert_true(wait_until(executes_one, s, RIG_WAIT_MS));
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"502-html\","
+                          "\"count\":1000000");
+    e2b_stage_push(s, "a", 5, "\"max_attempts\":1,\"code\":\"print(1)\"");
+    assert_true(rig_wait_stat(&s->rig, "delayed", 5));
+    assert_true(wait_until(only_one_is_held, s, RIG_WAIT_MS));
+    double_clear(&s->e2b);
+    e2b_stage_expect_all(s, "a", 5, "ok", 15000);
+    assert_string_equal(rig_job(&s->rig, "long0", "status"), "running");
+    e2b_stage_expect_all(s, "long", 1, "ok", 40000);
+    e2b_stage_end_well(s);
+}
+
 static void jobs_wait_while_sandboxes_cannot_be_reached(void **state)
 {
     struct e2b_stage *s = *state;
@@ -204,6 +241,7 @@ int main(void)
         STAGED(jobs_wait_while_it_is_away),
         EMPTY(a_look_around_that_hangs_holds_no_job_up),
         STAGED(a_lone_job_waits_behind_a_load_balancer),
+        STAGED(a_running_job_keeps_nobody_from_trying_again),
         STAGED(jobs_wait_while_sandboxes_cannot_be_reached),
         STAGED(a_refused_key_keeps_jobs_for_the_operator),
         EMPTY(no_name_or_a_wrong_certificate_is_away_too),

@@ -120,6 +120,26 @@ static void a_running_job_keeps_nobody_from_trying_again(void **state)
     e2b_stage_end_well(s);
 }
 
+/* The first that goes after a pause tells whether E2B is back, whatever comes
+ * of it for the job itself. */
+static void a_job_refused_its_own_template_holds_nobody_up(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"502-html\","
+                          "\"count\":1000000");
+    e2b_stage_push(s, "a", 2, "\"max_attempts\":1,\"code\":\"print(1)\"");
+    assert_true(rig_wait_stat(&s->rig, "delayed", 2));
+    double_clear(&s->e2b);
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"403\",\"count\":1");
+    e2b_stage_push(s, "own", 1,
+                   "\"requirements\":{\"template_name\":\"not-ours\"},"
+                   "\"code\":\"print(1)\"");
+    e2b_stage_expect_all(s, "own", 1, "rejected", 15000);
+    e2b_stage_expect_all(s, "a", 2, "ok", 15000);
+    e2b_stage_end_well(s);
+}
+
 static void jobs_wait_while_sandboxes_cannot_be_reached(void **state)
 {
     struct e2b_stage *s = *state;
@@ -242,6 +262,7 @@ int main(void)
         EMPTY(a_look_around_that_hangs_holds_no_job_up),
         STAGED(a_lone_job_waits_behind_a_load_balancer),
         STAGED(a_running_job_keeps_nobody_from_trying_again),
+        STAGED(a_job_refused_its_own_template_holds_nobody_up),
         STAGED(jobs_wait_while_sandboxes_cannot_be_reached),
         STAGED(a_refused_key_keeps_jobs_for_the_operator),
         EMPTY(no_name_or_a_wrong_certificate_is_away_too),

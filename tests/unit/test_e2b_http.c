@@ -1,7 +1,10 @@
 /* tests/unit/test_e2b_http.c -- single HTTP calls against a scripted server. */
 #include "worker/e2b/http.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +16,26 @@
 #include "tests/support/cmocka_all.h"
 
 #define OK "HTTP/1.1 200 OK\r\n\r\nfine"
+
+#define NO_ANSWER_MS 4000
+
+/* Name servers that do not answer: libcurl asks in threads of its own. */
+static atomic_int names_asked, names_given_up;
+
+int getaddrinfo(const char *node, const char *service,
+                const struct addrinfo *hints, struct addrinfo **out)
+{
+    __typeof__(getaddrinfo) *real;
+
+    if (node && strcmp(node, "no.answer.test") == 0) {
+        atomic_fetch_add(&names_asked, 1);
+        usleep(NO_ANSWER_MS * 1000);
+        atomic_fetch_add(&names_given_up, 1);
+        return EAI_AGAIN;
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, out);
+}
 
 struct fixture {
     struct answers a;
@@ -176,6 +199,26 @@ static void silence_ends_at_the_stall_or_the_deadline(void **state)
     assert_int_equal(f->call.rc, -ETIMEDOUT);
 }
 
+/* glibc asks each name server in turn, for longer than any call may take. */
+static void name_servers_that_do_not_answer_hold_nobody_up(void **state)
+{
+    static const char *const script[] = {OK, NULL};
+    struct fixture *f = *state;
+    int64_t start = clock_ms();
+
+    answers_open(&f->a, script);
+    prepare(f, HTTP_POST);
+    f->call.url = "http://no.answer.test/";
+    f->call.deadline_ms = clock_ms() + 200;
+    assert_true(http_do(f->http, &f->call) < 0);
+    assert_int_equal(f->call.trouble, HTTP_LATE);
+    assert_int_equal(ask(f, HTTP_POST), 0);
+    assert_in_range(clock_ms() - start, 200, NO_ANSWER_MS / 2);
+    assert_int_equal(atomic_load(&names_asked), 1);
+    while (atomic_load(&names_given_up) == 0)
+        usleep(10000);
+}
+
 static void redirects_are_answers(void **state)
 {
     static const char *const script[] = {
@@ -311,6 +354,7 @@ int main(void)
         FRESH(every_trouble_has_its_name),
         FRESH(nobody_there_is_nothing_sent),
         FRESH(silence_ends_at_the_stall_or_the_deadline),
+        FRESH(name_servers_that_do_not_answer_hold_nobody_up),
         FRESH(redirects_are_answers),
         FRESH(headers_that_matter_are_read),
         FRESH(an_answer_too_large_is_refused),

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/must.h"
 
 /* ---- the connector ------------------------------------------------------ */
@@ -38,17 +38,8 @@ static int connect_once(struct link *link)
 
 static void sleep_locked(struct link *link, int ms)
 {
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     if (!link->stopping)
-        pthread_cond_timedwait(&link->changed, &link->lock, &until);
+        cond_wait_until(&link->changed, &link->lock, clock_ms() + ms);
 }
 
 static void tell_locked(struct link *link, bool made)
@@ -220,21 +211,16 @@ static int start_connector(struct link *link)
 
     if (rc < 0)
         return rc;
-    rc = -pthread_cond_init(&link->changed, NULL);
-    if (rc < 0)
-        goto undo_lock;
+    cond_init(&link->changed);
     link->turn = LINK_WANTED;
     rc = -pthread_create(&link->connector, NULL, connector, link);
-    if (rc < 0)
-        goto undo_changed;
+    if (rc < 0) {
+        pthread_cond_destroy(&link->changed);
+        pthread_mutex_destroy(&link->lock);
+        return rc;
+    }
     link->has_connector = true;
     return 0;
-
-undo_changed:
-    pthread_cond_destroy(&link->changed);
-undo_lock:
-    pthread_mutex_destroy(&link->lock);
-    return rc;
 }
 
 int link_init(struct link *link, struct loop *loop,

@@ -14,6 +14,7 @@
 #include "common/must.h"
 #include "tests/support/answers.h"
 #include "tests/support/cmocka_all.h"
+#include "worker/e2b/control.h"
 
 #define OK "HTTP/1.1 200 OK\r\n\r\nfine"
 
@@ -199,6 +200,37 @@ static void silence_ends_at_the_stall_or_the_deadline(void **state)
     assert_int_equal(f->call.rc, -ETIMEDOUT);
 }
 
+/* libcurl keeps no deadline of a call that waits for a free connection. */
+static void a_hanging_janitor_takes_no_sandboxs_connection(void **state)
+{
+    static const char *script[CONTROL_KILLS_MAX + 2];
+    struct fixture *f = *state;
+    struct http_call *kills = calloc(CONTROL_KILLS_MAX, sizeof(*kills));
+    int64_t start = clock_ms();
+
+    MUST(kills);
+    for (int i = 0; i <= CONTROL_KILLS_MAX; i++)
+        script[i] = ANSWER_STALL;
+    answers_open(&f->a, script);
+    http_close(f->http);
+    MUST0(http_open("", 1 + HTTP_CONNECTIONS_MORE, &f->http));
+    for (int i = 0; i < CONTROL_KILLS_MAX; i++) {
+        kills[i] = (struct http_call){.method = HTTP_DELETE,
+                                      .url = f->a.url,
+                                      .deadline_ms = start + 3000};
+        http_start(f->http, &kills[i]);
+    }
+    prepare(f, HTTP_POST);
+    f->call.deadline_ms = start + 300;
+    assert_true(http_do(f->http, &f->call) < 0);
+    assert_in_range(clock_ms() - start, 299, 1500);
+    for (int i = 0; i < CONTROL_KILLS_MAX; i++) {
+        http_abort(f->http, &kills[i]);
+        http_await(&kills[i]);
+    }
+    free(kills);
+}
+
 /* glibc asks each name server in turn, for longer than any call may take. */
 static void name_servers_that_do_not_answer_hold_nobody_up(void **state)
 {
@@ -354,6 +386,7 @@ int main(void)
         FRESH(every_trouble_has_its_name),
         FRESH(nobody_there_is_nothing_sent),
         FRESH(silence_ends_at_the_stall_or_the_deadline),
+        FRESH(a_hanging_janitor_takes_no_sandboxs_connection),
         FRESH(name_servers_that_do_not_answer_hold_nobody_up),
         FRESH(redirects_are_answers),
         FRESH(headers_that_matter_are_read),

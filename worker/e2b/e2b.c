@@ -312,6 +312,12 @@ static int e2b_collect(struct sandbox *sb, struct outcome *o)
 
 /* ---- destroy ----------------------------------------------------------- */
 
+/* Who stops now does not wait for E2B: the janitor, or whoever finds them. */
+static bool is_in_a_hurry(struct sandbox *sb)
+{
+    return atomic_load(&sb->interrupted) == ABANDONED;
+}
+
 static void e2b_destroy(struct sandbox *sb, struct outcome *o)
 {
     char text[CONTROL_TEXT_MAX];
@@ -321,16 +327,14 @@ static void e2b_destroy(struct sandbox *sb, struct outcome *o)
     if (!sb)
         return;
     be = sb->backend;
-    /* Who stops now does not wait for E2B: the janitor, or whoever finds them.
-     */
-    bool hurry = atomic_load(&sb->interrupted) == ABANDONED;
-    int tries = hurry ? 1 : DELETE_TRIES;
-
-    for (int try = 0; try < tries && fault != FAULT_NONE; try++) {
+    for (int try = 0; try < DELETE_TRIES && fault != FAULT_NONE; try++) {
         if (try > 0)
             call_slot_nap(&sb->guest.slot, placing_jitter(PAUSE_MS << try));
-        fault = control_kill(&be->control, NULL, sb->guest.sandbox.id,
-                             hurry ? DELETE_HURRY_MS : DELETE_MS, text);
+        if (try > 0 && is_in_a_hurry(sb))
+            break;
+        fault =
+            control_kill(&be->control, NULL, sb->guest.sandbox.id,
+                         is_in_a_hurry(sb) ? DELETE_HURRY_MS : DELETE_MS, text);
     }
     if (fault != FAULT_NONE) {
         janitor_kill(be->janitor, sb->guest.sandbox.id);

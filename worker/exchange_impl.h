@@ -103,7 +103,7 @@ struct exchange {
 
     bool progress;   /* this turn did something: look again before sleeping */
     bool maybe_more; /* the queues were not seen empty */
-    int wakes;       /* blocking moves that brought something */
+    int wakes;       /* blocking moves that brought something, or failed */
     int64_t look_at_ms; /* what a lost one may have brought; 0: nothing */
     double mean_us;     /* of recent jobs, create to destroy */
     int64_t tick_ms;    /* next look at the clock-driven rules; 0: none */

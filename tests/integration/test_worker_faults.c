@@ -676,6 +676,20 @@ static void cut_connections_make_nobody_look_dead(void **state)
 
 /* ---- Redis ------------------------------------------------------------- */
 
+/* It refuses the moves that idle workers block on, but not the scripts. */
+static void a_full_redis_starts_what_becomes_due(void **state)
+{
+    pid_t pid = one_worker();
+
+    (void)state;
+    rig_push(&rig, "default", "{\"id\":\"a\",\"code\":\"x\",\"delay\":4}");
+    assert_true(rig_wait_stat(&rig, "delayed", 1));
+    rig_number(&rig, "CONFIG", "SET", "maxmemory", "1", NULL);
+    assert_true(rig_wait_job(&rig, "a", "status", "succeeded"));
+    rig_number(&rig, "CONFIG", "SET", "maxmemory", "0", NULL);
+    assert_ends_well(pid);
+}
+
 static void a_redis_that_hangs_within_the_lease_costs_no_run(void **state)
 {
     pid_t pid = one_worker();
@@ -843,6 +857,7 @@ int main(void)
         WITH_RIG(a_line_gone_silent_is_given_up),
         WITH_RIG(an_idle_line_that_is_cut_is_made_again),
         WITH_RIG(cut_connections_make_nobody_look_dead),
+        WITH_RIG(a_full_redis_starts_what_becomes_due),
         WITH_RIG(a_redis_that_hangs_within_the_lease_costs_no_run),
         WITH_RIG(a_worker_without_redis_kills_its_runs_and_sleeps),
         WITH_RIG(a_start_mark_under_way_when_all_is_lost_harms_nobody),

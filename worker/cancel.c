@@ -5,9 +5,10 @@
 #include "common/must.h"
 #include "worker/backend.h"
 
-int cancels_init(struct cancels *cs, const struct backend_ops *ops)
+int cancels_init(struct cancels *cs, const struct backend_ops *ops,
+                 struct backend *backend)
 {
-    *cs = (struct cancels){.ops = ops};
+    *cs = (struct cancels){.ops = ops, .backend = backend};
     return -pthread_mutex_init(&cs->lock, NULL);
 }
 
@@ -53,6 +54,8 @@ static void mark_locked(struct cancels *cs, struct cancellable *c)
 
     if (!before && c->sandbox)
         cs->ops->interrupt(c->sandbox, VERDICT_CANCELLED);
+    if (c->made && cs->ops->interrupt_create)
+        cs->ops->interrupt_create(cs->backend, c->made);
 }
 
 void cancels_mark(struct cancels *cs, struct cancellable *c)
@@ -77,22 +80,35 @@ bool cancels_notice(struct cancels *cs, const char *job_id)
     return any;
 }
 
-bool cancels_run(struct cancels *cs, struct cancellable *c,
-                 struct sandbox *sandbox)
+static bool enter(struct cancels *cs, struct cancellable *c,
+                  const struct job *made, struct sandbox *sandbox)
 {
     bool go;
 
     MUST0(pthread_mutex_lock(&cs->lock));
     go = !atomic_load(&c->cancelled);
-    if (go)
-        c->sandbox = sandbox;
+    c->made = go ? made : NULL;
+    c->sandbox = go ? sandbox : NULL;
     MUST0(pthread_mutex_unlock(&cs->lock));
     return go;
+}
+
+bool cancels_make(struct cancels *cs, struct cancellable *c,
+                  const struct job *job)
+{
+    return enter(cs, c, job, NULL);
+}
+
+bool cancels_run(struct cancels *cs, struct cancellable *c,
+                 struct sandbox *sandbox)
+{
+    return enter(cs, c, NULL, sandbox);
 }
 
 void cancels_run_over(struct cancels *cs, struct cancellable *c)
 {
     MUST0(pthread_mutex_lock(&cs->lock));
+    c->made = NULL;
     c->sandbox = NULL;
     MUST0(pthread_mutex_unlock(&cs->lock));
 }

@@ -132,7 +132,10 @@ static int in_sandbox(struct execution *x)
 
     atomic_store(&x->d->running_since_us, start);
     atomic_store(&x->d->phase, PHASE_RUNNING);
+    if (!cancels_make(&x->w->cancels, &x->d->cancel, x->d->job))
+        return -ECANCELED;
     rc = ops->create(x->w->backend, x->d->job, &x->d->spec, &sandbox, o);
+    cancels_run_over(&x->w->cancels, &x->d->cancel);
     o->timings.create = seconds_since(start);
     if (sandbox) {
         o->sandbox_created = true;

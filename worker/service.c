@@ -67,7 +67,7 @@ static int open_shared(struct worker *w)
     if (rc == 0)
         rc = admission_init(&w->admission, budget);
     if (rc == 0)
-        rc = cancels_init(&w->cancels, w->ops);
+        rc = cancels_init(&w->cancels, w->ops, w->backend);
     return rc;
 }
 

@@ -87,6 +87,32 @@ static void a_look_around_that_hangs_holds_no_kill_up(void **state)
     e2b_stage_end_well(s);
 }
 
+/* Neither a call that hangs nor a wait for others is sat out. */
+static void a_job_that_waits_for_its_sandbox_can_be_cancelled(void **state)
+{
+    static const char *const faults[] = {
+        "\"route\":\"create\",\"kind\":\"stall\",\"count\":100",
+        "\"route\":\"create\",\"kind\":\"429a\",\"count\":100",
+    };
+    static const char *const ids[] = {"a0", "b0"};
+    struct e2b_stage *s = *state;
+
+    e2b_stage_push(s, "other", 1, "\"max_attempts\":1," SLEEPS("8"));
+    assert_true(double_wait_alive(&s->e2b, 1, 10000));
+    for (int i = 0; i < 2; i++) {
+        double_fault(&s->e2b, faults[i]);
+        e2b_stage_push(s, (char[]){ids[i][0], '\0'}, 1, "\"code\":\"1\"");
+        assert_true(rig_wait_job(&s->rig, ids[i], "status", "running"));
+        rig_number(&s->rig, "ZADD", "{capibox}:cx", "0", ids[i], NULL);
+        rig_number(&s->rig, "PUBLISH", "{capibox}:control", ids[i], NULL);
+        e2b_stage_expect_all(s, (char[]){ids[i][0], '\0'}, 1, "cancelled",
+                             3000);
+        double_clear(&s->e2b);
+    }
+    e2b_stage_expect_all(s, "other", 1, "ok", 15000);
+    e2b_stage_end_well(s);
+}
+
 /* Its load balancer answers, nobody else does; alone on the worker. */
 static void a_lone_job_waits_behind_a_load_balancer(void **state)
 {
@@ -282,6 +308,7 @@ int main(void)
         STAGED(jobs_wait_while_it_is_away),
         EMPTY(a_look_around_that_hangs_holds_no_job_up),
         EMPTY(a_look_around_that_hangs_holds_no_kill_up),
+        STAGED(a_job_that_waits_for_its_sandbox_can_be_cancelled),
         STAGED(a_lone_job_waits_behind_a_load_balancer),
         STAGED(a_running_job_keeps_nobody_from_trying_again),
         STAGED(a_job_refused_its_own_template_holds_nobody_up),

@@ -15,7 +15,18 @@ static void note(struct sandbox *sandbox, enum verdict why)
     interrupts++;
 }
 
-static const struct backend_ops ops = {.interrupt = note};
+static const struct job *not_made;
+static int creates_interrupted;
+
+static void note_create(struct backend *backend, const struct job *job)
+{
+    assert_null(backend);
+    not_made = job;
+    creates_interrupted++;
+}
+
+static const struct backend_ops ops = {.interrupt = note,
+                                       .interrupt_create = note_create};
 static struct cancels cancels;
 /* Never looked into. */
 static struct sandbox *const SANDBOX = (struct sandbox *)&interrupts;
@@ -23,9 +34,9 @@ static struct sandbox *const SANDBOX = (struct sandbox *)&interrupts;
 static int setup(void **state)
 {
     (void)state;
-    interrupts = 0;
+    interrupts = creates_interrupted = 0;
     interrupted = NULL;
-    return cancels_init(&cancels, &ops);
+    return cancels_init(&cancels, &ops, NULL);
 }
 
 static int teardown(void **state)
@@ -47,6 +58,28 @@ static void a_run_is_interrupted_once(void **state)
     cancels_mark(&cancels, &c);
     assert_int_equal(interrupts, 1);
     assert_ptr_equal(interrupted, SANDBOX);
+}
+
+/* Each who tells of it may be the first to find that it has begun. */
+static void a_create_is_interrupted_as_often_as_it_is_told(void **state)
+{
+    struct cancellable c = {.job_id = NULL};
+    const struct job *job = (const struct job *)&interrupts;
+
+    (void)state;
+    cancels_add(&cancels, &c, "j");
+    assert_true(cancels_make(&cancels, &c, job));
+    assert_true(cancels_notice(&cancels, "j"));
+    assert_true(cancels_notice(&cancels, "j"));
+    assert_int_equal(creates_interrupted, 2);
+    assert_ptr_equal(not_made, job);
+    cancels_run_over(&cancels, &c);
+    assert_true(cancels_notice(&cancels, "j"));
+    assert_false(cancels_make(&cancels, &c, job));
+    assert_false(cancels_run(&cancels, &c, SANDBOX));
+    assert_true(cancels_notice(&cancels, "j"));
+    assert_int_equal(creates_interrupted, 2);
+    assert_int_equal(interrupts, 0);
 }
 
 static void what_was_cancelled_before_is_not_run(void **state)
@@ -110,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_run_is_interrupted_once),
+        TEST(a_create_is_interrupted_as_often_as_it_is_told),
         TEST(what_was_cancelled_before_is_not_run),
         TEST(a_sandbox_that_is_over_is_left_alone),
         TEST(all_of_an_id_hear_and_no_others),

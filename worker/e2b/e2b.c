@@ -359,6 +359,15 @@ static void e2b_interrupt(struct sandbox *sb, enum verdict why)
         interrupt_with(sb, why == VERDICT_NONE ? ABANDONED : CANCELLED);
 }
 
+static void e2b_interrupt_create(struct backend *be, const struct job *job)
+{
+    MUST0(pthread_mutex_lock(&be->lock));
+    for (struct sandbox *sb = be->sandboxes; sb; sb = sb->next)
+        if (sb->job == job)
+            interrupt_with(sb, CANCELLED);
+    MUST0(pthread_mutex_unlock(&be->lock));
+}
+
 /* Their executors kill them: an aborted call returns at once. */
 static int e2b_kill_all(struct backend *be, int64_t deadline_ms)
 {
@@ -433,6 +442,7 @@ const struct backend_ops backend_e2b = {
     .collect = e2b_collect,
     .destroy = e2b_destroy,
     .interrupt = e2b_interrupt,
+    .interrupt_create = e2b_interrupt_create,
     .kill_all = e2b_kill_all,
     .resume = e2b_resume,
     .memory_budget = e2b_memory_budget,

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -36,6 +38,19 @@ int getaddrinfo(const char *node, const char *service,
     }
     *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
     return real(node, service, hints, out);
+}
+
+/* The network thread's watches that the kernel refuses from now on. */
+static atomic_int watches_refused;
+
+int epoll_ctl(int epoll_fd, int what, int fd, struct epoll_event *event)
+{
+    if (what != EPOLL_CTL_DEL && atomic_load(&watches_refused) > 0) {
+        atomic_fetch_sub(&watches_refused, 1);
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll_fd, what, fd, event);
 }
 
 struct fixture {
@@ -231,6 +246,30 @@ static void a_hanging_janitor_takes_no_sandboxs_connection(void **state)
     free(kills);
 }
 
+/* There is a limit to them, of all programs of a user. */
+static void a_watch_that_is_refused_ends_no_other_call(void **state)
+{
+    static const char *const script[] = {ANSWER_STALL, OK, NULL};
+    struct fixture *f = *state;
+    struct http_call other = {.method = HTTP_GET};
+    int64_t start = clock_ms();
+
+    answers_open(&f->a, script);
+    other.url = f->a.url;
+    other.deadline_ms = start + 2000;
+    http_start(f->http, &other);
+    assert_true(answers_wait(&f->a, 1, 1000));
+    atomic_store(&watches_refused, 2); /* it tries twice */
+    prepare(f, HTTP_GET);
+    f->call.deadline_ms = clock_ms() + 500;
+    http_do(f->http, &f->call);
+    assert_int_equal(atomic_load(&watches_refused), 0);
+    http_await(&other);
+    assert_int_equal(other.trouble, HTTP_LATE);
+    assert_in_range(clock_ms() - start, 1990, 3000);
+    http_call_fini(&other);
+}
+
 /* glibc asks each name server in turn, for longer than any call may take. */
 static void name_servers_that_do_not_answer_hold_nobody_up(void **state)
 {
@@ -387,6 +426,7 @@ int main(void)
         FRESH(nobody_there_is_nothing_sent),
         FRESH(silence_ends_at_the_stall_or_the_deadline),
         FRESH(a_hanging_janitor_takes_no_sandboxs_connection),
+        FRESH(a_watch_that_is_refused_ends_no_other_call),
         FRESH(name_servers_that_do_not_answer_hold_nobody_up),
         FRESH(redirects_are_answers),
         FRESH(headers_that_matter_are_read),

@@ -499,12 +499,13 @@ static int watch_socket(CURL *e, curl_socket_t fd, int what, void *ctx,
         event.events |= EPOLLIN;
     if (what & CURL_POLL_OUT)
         event.events |= EPOLLOUT;
+    /* Not -1: libcurl would give up all calls, and not even end them. That of
+     * an unwatched socket goes on with its timers, and ends by its deadline. */
     if (epoll_ctl(h->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
-                  &event) < 0 &&
+                  &event) == 0 ||
         epoll_ctl(h->epoll_fd, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd,
-                  &event) < 0)
-        return -1;
-    curl_multi_assign(h->multi, fd, h);
+                  &event) == 0)
+        curl_multi_assign(h->multi, fd, h);
     return 0;
 }
 

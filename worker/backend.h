@@ -65,8 +65,8 @@ struct backend_ops {
     /* Ends a run early with this verdict (cancelled) or, with VERDICT_NONE,
      * because the worker no longer holds the job. */
     void (*interrupt)(struct sandbox *sandbox, enum verdict why);
-    /* Ends the create() of this job that is under way early, cancelled; if none
-     * is, nothing happens. NULL where create() does not wait for others. */
+    /* Cancels the create() of this job, if there is one now; may come again and
+     * again. NULL where a create does not wait for others. */
     void (*interrupt_create)(struct backend *backend, const struct job *job);
 
     /* Kills every sandbox now (self-fencing, second SIGTERM): returns when no

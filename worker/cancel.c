@@ -50,12 +50,12 @@ void cancels_remove(struct cancels *cs, struct cancellable *c)
 
 static void mark_locked(struct cancels *cs, struct cancellable *c)
 {
-    if (atomic_exchange(&c->cancelled, true))
-        return;
-    if (c->sandbox)
+    bool before = atomic_exchange(&c->cancelled, true);
+
+    if (!before && c->sandbox)
         cs->ops->interrupt(c->sandbox, VERDICT_CANCELLED);
-    else if (c->creating && cs->ops->interrupt_create)
-        cs->ops->interrupt_create(cs->backend, c->creating);
+    if (c->made && cs->ops->interrupt_create)
+        cs->ops->interrupt_create(cs->backend, c->made);
 }
 
 void cancels_mark(struct cancels *cs, struct cancellable *c)
@@ -80,42 +80,35 @@ bool cancels_notice(struct cancels *cs, const char *job_id)
     return any;
 }
 
-bool cancels_create(struct cancels *cs, struct cancellable *c,
-                    const struct job *job)
+static bool enter(struct cancels *cs, struct cancellable *c,
+                  const struct job *made, struct sandbox *sandbox)
 {
     bool go;
 
     MUST0(pthread_mutex_lock(&cs->lock));
     go = !atomic_load(&c->cancelled);
-    if (go)
-        c->creating = job;
+    c->made = go ? made : NULL;
+    c->sandbox = go ? sandbox : NULL;
     MUST0(pthread_mutex_unlock(&cs->lock));
     return go;
 }
 
-void cancels_create_over(struct cancels *cs, struct cancellable *c)
+bool cancels_make(struct cancels *cs, struct cancellable *c,
+                  const struct job *job)
 {
-    MUST0(pthread_mutex_lock(&cs->lock));
-    c->creating = NULL;
-    MUST0(pthread_mutex_unlock(&cs->lock));
+    return enter(cs, c, job, NULL);
 }
 
 bool cancels_run(struct cancels *cs, struct cancellable *c,
                  struct sandbox *sandbox)
 {
-    bool go;
-
-    MUST0(pthread_mutex_lock(&cs->lock));
-    go = !atomic_load(&c->cancelled);
-    if (go)
-        c->sandbox = sandbox;
-    MUST0(pthread_mutex_unlock(&cs->lock));
-    return go;
+    return enter(cs, c, NULL, sandbox);
 }
 
 void cancels_run_over(struct cancels *cs, struct cancellable *c)
 {
     MUST0(pthread_mutex_lock(&cs->lock));
+    c->made = NULL;
     c->sandbox = NULL;
     MUST0(pthread_mutex_unlock(&cs->lock));
 }

@@ -6,7 +6,8 @@
  *
  * Memory:   struct cancellable lies in the delivery it belongs to.
  * Threads:  any, but for init and fini. The lock is held over ops->interrupt()
- *           and interrupt_create(), which only wake who works with the sandbox.
+ *           and ops->interrupt_create(), which only wake whoever has the
+ *           sandbox; the backend's own locks come after it.
  * Errors:   none.
  */
 #ifndef WORKER_CANCEL_H
@@ -25,9 +26,9 @@ struct cancellable {
     _Atomic bool cancelled; /* goes true once, never back */
     /* Guarded by the list's lock. */
     struct cancellable *before, *after;
-    const char *job_id;         /* NULL: not listed */
-    const struct job *creating; /* while its sandbox is made */
-    struct sandbox *sandbox;    /* while it runs */
+    const char *job_id;      /* NULL: not listed */
+    const struct job *made;  /* while its sandbox is being made */
+    struct sandbox *sandbox; /* while it runs */
 };
 
 struct cancels {
@@ -50,12 +51,11 @@ void cancels_mark(struct cancels *cs, struct cancellable *c);
 /* The same for whatever is listed under this id. True if there was one. */
 bool cancels_notice(struct cancels *cs, const char *job_id);
 
-/* From here to cancels_create_over() the making of the job's sandbox may be
- * ended early. False if it is too late to make one: cancelled already. */
-bool cancels_create(struct cancels *cs, struct cancellable *c,
-                    const struct job *job);
-void cancels_create_over(struct cancels *cs, struct cancellable *c);
-
+/* From here to cancels_run() or cancels_run_over() the create of this job may
+ * be interrupted, by each that is told of the cancel: the first may come before
+ * the create has begun. False if it is cancelled already. */
+bool cancels_make(struct cancels *cs, struct cancellable *c,
+                  const struct job *job);
 /* From here to cancels_run_over() the sandbox may be interrupted. False if it
  * is too late to run: cancelled already. */
 bool cancels_run(struct cancels *cs, struct cancellable *c,

@@ -117,6 +117,9 @@ static int connect_main(struct exchange *x)
         rc = check_memory(x);
     if (rc == 0 && x->live)
         rc = calls_resend_all(x);
+    /* Nothing may be due, and nothing blocks before an answer has come. */
+    if (rc == 0 && x->down && x->call_count == 0)
+        rc = calls_add(x, (struct call){.kind = CALL_VOID});
     if (rc < 0)
         return rc;
     atomic_store(&x->w->exchange_client_id, redis_client_id(x->redis));
@@ -163,8 +166,10 @@ static void drop_blocked(struct exchange *x, struct blocked *b)
 {
     redis_close(b->redis);
     /* A move that was under way may have happened: look. Or may yet happen: a
-     * server that has not seen the end of the connection goes on blocking. */
-    x->wakes += b->waiting;
+     * server that has not seen the end of the connection goes on blocking.
+     * While none can begin (a full Redis refuses them, not the scripts) there
+     * is nothing but to look now and then. */
+    x->wakes++;
     if (b->waiting)
         x->look_at_ms = clock_ms() + PROTOCOL_BLOCK_S * 1000 + LOOK_SLACK_MS;
     b->waiting = b->unblocked = false;

@@ -31,7 +31,7 @@ enum call_kind {
 
     CALL_PIECE,
     CALL_UNBLOCK,
-    CALL_VOID /* its delivery is gone: only the reply is still due */
+    CALL_VOID /* its delivery is gone: only the reply is still due; or a PING */
 };
 
 struct call {
@@ -103,7 +103,7 @@ struct exchange {
 
     bool progress;   /* this turn did something: look again before sleeping */
     bool maybe_more; /* the queues were not seen empty */
-    int wakes;       /* blocking moves that brought something */
+    int wakes;       /* blocking moves that brought something, or failed */
     int64_t look_at_ms; /* what a lost one may have brought; 0: nothing */
     double mean_us;     /* of recent jobs, create to destroy */
     int64_t tick_ms;    /* next look at the clock-driven rules; 0: none */

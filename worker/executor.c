@@ -122,20 +122,6 @@ static int use_sandbox(struct execution *x, struct sandbox *sandbox)
     return rc;
 }
 
-static int make_sandbox(struct execution *x, struct sandbox **sandbox_out)
-{
-    struct worker *w = x->w;
-    struct cancellable *cancel = &x->d->cancel;
-    int rc;
-
-    if (!cancels_create(&w->cancels, cancel, x->d->job))
-        return -ECANCELED;
-    rc = w->ops->create(w->backend, x->d->job, &x->d->spec, sandbox_out,
-                        &x->outcome);
-    cancels_create_over(&w->cancels, cancel);
-    return rc;
-}
-
 static int in_sandbox(struct execution *x)
 {
     const struct backend_ops *ops = x->w->ops;
@@ -146,7 +132,10 @@ static int in_sandbox(struct execution *x)
 
     atomic_store(&x->d->running_since_us, start);
     atomic_store(&x->d->phase, PHASE_RUNNING);
-    rc = make_sandbox(x, &sandbox);
+    if (!cancels_make(&x->w->cancels, &x->d->cancel, x->d->job))
+        return -ECANCELED;
+    rc = ops->create(x->w->backend, x->d->job, &x->d->spec, &sandbox, o);
+    cancels_run_over(&x->w->cancels, &x->d->cancel);
     o->timings.create = seconds_since(start);
     if (sandbox) {
         o->sandbox_created = true;

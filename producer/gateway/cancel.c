@@ -89,7 +89,8 @@ static int begin(struct gateway *g, struct request *r, const char *id)
 
     if (!x)
         return -ENOMEM;
-    x->errand = (struct errand){.run = run, .done = done, .ctx = x};
+    x->errand =
+        (struct errand){.run = run, .done = done, .ctx = x, .patient = !r};
     x->gateway = g;
     x->request = r;
     x->by.tenant = r && r->holder ? r->holder->name : NULL;

@@ -19,16 +19,15 @@ static bool is_stale(struct redis *redis)
     return poll(&fd, 1, 0) != 0;
 }
 
-static int run_one(struct errands *set, struct errand *e)
+static bool connect_again(struct errands *set)
 {
     if (redis_connected(set->redis) && is_stale(set->redis))
         redis_close(set->redis);
-    if (!redis_connected(set->redis) &&
-        redis_connect(set->redis, clock_ms() + ERRANDS_CONNECT_MS) < 0) {
-        redis_close(set->redis);
-        return -ENOTCONN;
-    }
-    return e->run(e, set->protocol, set->redis);
+    if (redis_connected(set->redis) ||
+        redis_connect(set->redis, clock_ms() + ERRANDS_CONNECT_MS) == 0)
+        return true;
+    redis_close(set->redis);
+    return false;
 }
 
 static void finish_locked(struct errands *set, struct errand *e)
@@ -38,9 +37,37 @@ static void finish_locked(struct errands *set, struct errand *e)
     io_wake(set->wake.fd);
 }
 
+static void append_locked(struct errands *set, struct errand *e)
+{
+    e->next = NULL;
+    *set->todo_end = e;
+    set->todo_end = &e->next;
+}
+
+/* Redis was tried for them, too: each in its turn would be told the same, and
+ * the last one after a try for each. */
+static void fail_waiting_locked(struct errands *set)
+{
+    struct errand *e = set->todo, *next;
+
+    set->todo = NULL;
+    set->todo_end = &set->todo;
+    for (; e; e = next) {
+        next = e->next;
+        if (e->patient) {
+            append_locked(set, e);
+            continue;
+        }
+        set->waiting--;
+        e->rc = -ENOTCONN;
+        finish_locked(set, e);
+    }
+}
+
 static void *worker(void *arg)
 {
     struct errands *set = arg;
+    bool there;
 
     MUST0(pthread_mutex_lock(&set->lock));
     while (!set->stopping) {
@@ -55,9 +82,12 @@ static void *worker(void *arg)
             set->todo_end = &set->todo;
         set->waiting--;
         MUST0(pthread_mutex_unlock(&set->lock));
-        e->rc = run_one(set, e);
+        there = connect_again(set);
+        e->rc = there ? e->run(e, set->protocol, set->redis) : -ENOTCONN;
         MUST0(pthread_mutex_lock(&set->lock));
         finish_locked(set, e);
+        if (!there)
+            fail_waiting_locked(set);
     }
     MUST0(pthread_mutex_unlock(&set->lock));
     return NULL;
@@ -168,14 +198,12 @@ int errands_add(struct errands *set, struct errand *e)
 
     if (!set->loop)
         return -ENOTCONN;
-    e->next = NULL;
     e->rc = 0;
     MUST0(pthread_mutex_lock(&set->lock));
     if (set->waiting >= ERRANDS_MAX) {
         rc = -EBUSY;
     } else {
-        *set->todo_end = e;
-        set->todo_end = &e->next;
+        append_locked(set, e);
         set->waiting++;
         MUST0(pthread_cond_broadcast(&set->changed));
     }

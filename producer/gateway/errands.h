@@ -1,7 +1,8 @@
 /* producer/gateway/errands.h -- rare Redis work that may take its time.
  *
  * A thread with a connection of its own does one errand after the other, with
- * the blocking calls of protocol.h; the loop is told when each is done.
+ * the blocking calls of protocol.h; the loop is told when each is done. When
+ * Redis cannot be reached for one, those behind it are told so at once.
  *
  * Memory:   an errand is its owner's until its done() was called.
  * Threads:  run() is called in the errands' thread, all else in the loop's.
@@ -25,6 +26,7 @@ struct errand {
     int (*run)(struct errand *e, const struct protocol *p, struct redis *r);
     void (*done)(struct errand *e);
     void *ctx;
+    bool patient; /* nobody waits for it: it keeps its turn without Redis */
     int rc;
 };
 

@@ -10,6 +10,7 @@
 #include "common/scope.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/e2b_stage.h"
+#include "worker/e2b/control.h"
 
 #define AWAY_MS 10000
 /* A pause of the breaker that began just before, and jobs put off for half as
@@ -66,6 +67,52 @@ static void a_look_around_that_hangs_holds_no_job_up(void **state)
     e2b_stage_end_well(s);
 }
 
+/* What is known by its name is killed before one looks for what is not: each
+ * such look hangs for as long as a call may take, and there are many of them.
+ */
+static void a_look_around_that_hangs_holds_no_kill_up(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"list\",\"kind\":\"stall\",\"count\":100");
+    double_fault(&s->e2b,
+                 "\"route\":\"create\",\"kind\":\"502-html\",\"count\":4");
+    double_fault(&s->e2b, "\"route\":\"delete\",\"kind\":\"503\",\"count\":6");
+    e2b_stage_worker(s, &s->worker, NULL);
+    e2b_stage_push(s, "a", 2, "\"max_attempts\":1,\"code\":\"print(1)\"");
+    e2b_stage_expect_all(s, "a", 2, "ok", 20000);
+    assert_true(double_settled(&s->e2b, CONTROL_CALL_MS + 5000));
+    double_clear(&s->e2b);
+    e2b_stage_end_well(s);
+}
+
+/* Neither a call that hangs nor a wait for others is sat out. */
+static void a_job_that_waits_for_its_sandbox_can_be_cancelled(void **state)
+{
+    static const char *const faults[] = {
+        "\"route\":\"create\",\"kind\":\"stall\",\"count\":100",
+        "\"route\":\"create\",\"kind\":\"429a\",\"count\":100",
+    };
+    static const char *const ids[] = {"a0", "b0"};
+    struct e2b_stage *s = *state;
+
+    e2b_stage_push(s, "other", 1, "\"max_attempts\":1," SLEEPS("8"));
+    assert_true(double_wait_alive(&s->e2b, 1, 10000));
+    for (int i = 0; i < 2; i++) {
+        double_fault(&s->e2b, faults[i]);
+        e2b_stage_push(s, (char[]){ids[i][0], '\0'}, 1, "\"code\":\"1\"");
+        assert_true(rig_wait_job(&s->rig, ids[i], "status", "running"));
+        rig_number(&s->rig, "ZADD", "{capibox}:cx", "0", ids[i], NULL);
+        rig_number(&s->rig, "PUBLISH", "{capibox}:control", ids[i], NULL);
+        e2b_stage_expect_all(s, (char[]){ids[i][0], '\0'}, 1, "cancelled",
+                             3000);
+        double_clear(&s->e2b);
+    }
+    e2b_stage_expect_all(s, "other", 1, "ok", 15000);
+    e2b_stage_end_well(s);
+}
+
 /* Its load balancer answers, nobody else does; alone on the worker. */
 static void a_lone_job_waits_behind_a_load_balancer(void **state)
 {
@@ -80,6 +127,63 @@ static void a_lone_job_waits_behind_a_load_balancer(void **state)
     assert_in_range(asked, 3, 8); /* and then less and less */
     double_clear(&s->e2b);
     e2b_stage_expect_all(s, "a", 1, "ok", 15000);
+    e2b_stage_end_well(s);
+}
+
+static bool executes_one(void *ctx)
+{
+    struct e2b_stage *s = ctx;
+
+    return double_number(&s->e2b, "requests.execute") == 1;
+}
+
+static bool only_one_is_held(void *ctx)
+{
+    struct e2b_stage *s = ctx;
+
+    return rig_number(&s->rig, "EVAL",
+                      "return redis.call('LLEN', KEYS[1]) + "
+                      "redis.call('ZCARD', KEYS[2])",
+                      "2", "{capibox}:queue:default", "{capibox}:delayed",
+                      NULL) == 5;
+}
+
+/* What runs meanwhile says nothing of E2B, and does not have to end first. */
+static void a_running_job_keeps_nobody_from_trying_again(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    e2b_stage_push(s, "long", 1, "\"max_attempts\":1," SLEEPS("30"));
+    assert_true(wait_until(executes_one, s, RIG_WAIT_MS));
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"502-html\","
+                          "\"count\":1000000");
+    e2b_stage_push(s, "a", 5, "\"max_attempts\":1,\"code\":\"print(1)\"");
+    assert_true(rig_wait_stat(&s->rig, "delayed", 5));
+    assert_true(wait_until(only_one_is_held, s, RIG_WAIT_MS));
+    double_clear(&s->e2b);
+    e2b_stage_expect_all(s, "a", 5, "ok", 15000);
+    assert_string_equal(rig_job(&s->rig, "long0", "status"), "running");
+    e2b_stage_expect_all(s, "long", 1, "ok", 40000);
+    e2b_stage_end_well(s);
+}
+
+/* The first that goes after a pause tells whether E2B is back, whatever comes
+ * of it for the job itself. */
+static void a_job_refused_its_own_template_holds_nobody_up(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"502-html\","
+                          "\"count\":1000000");
+    e2b_stage_push(s, "a", 2, "\"max_attempts\":1,\"code\":\"print(1)\"");
+    assert_true(rig_wait_stat(&s->rig, "delayed", 2));
+    double_clear(&s->e2b);
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"403\",\"count\":1");
+    e2b_stage_push(s, "own", 1,
+                   "\"requirements\":{\"template_name\":\"not-ours\"},"
+                   "\"code\":\"print(1)\"");
+    e2b_stage_expect_all(s, "own", 1, "rejected", 15000);
+    e2b_stage_expect_all(s, "a", 2, "ok", 15000);
     e2b_stage_end_well(s);
 }
 
@@ -244,7 +348,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STAGED(jobs_wait_while_it_is_away),
         EMPTY(a_look_around_that_hangs_holds_no_job_up),
+        EMPTY(a_look_around_that_hangs_holds_no_kill_up),
+        STAGED(a_job_that_waits_for_its_sandbox_can_be_cancelled),
         STAGED(a_lone_job_waits_behind_a_load_balancer),
+        STAGED(a_running_job_keeps_nobody_from_trying_again),
+        STAGED(a_job_refused_its_own_template_holds_nobody_up),
         STAGED(jobs_wait_while_sandboxes_cannot_be_reached),
         STAGED(a_refused_key_keeps_jobs_for_the_operator),
         EMPTY(no_name_or_a_wrong_certificate_is_away_too),

@@ -140,6 +140,20 @@ static void also_while_delete_goes_silent(void **state)
     double_end(&s->e2b);
 }
 
+/* It is its DELETE that is under way when the worker is to stop at once. */
+static void also_of_a_job_that_has_ended(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"delete\",\"kind\":\"stall\",\"count\":1000");
+    e2b_stage_push(s, "a", 1, "\"max_attempts\":1,\"code\":\"1\"");
+    while (double_number(&s->e2b, "requests.delete") < 1)
+        usleep(20000);
+    stop_now(s, 20000);
+    double_end(&s->e2b);
+}
+
 #define STAGED(test) \
     cmocka_unit_test_setup_teardown(test, e2b_stage_open, e2b_stage_close)
 #define EMPTY(test) \
@@ -154,6 +168,7 @@ int main(void)
         STAGED(a_second_sigterm_gives_all_back),
         STAGED(also_while_create_goes_silent),
         STAGED(also_while_delete_goes_silent),
+        STAGED(also_of_a_job_that_has_ended),
     };
 
     return cmocka_run_group_tests_name("e2b deaths", tests, NULL, NULL);

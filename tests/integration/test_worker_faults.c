@@ -622,6 +622,35 @@ static void a_line_gone_silent_is_given_up(void **state)
     rig_end(pid, SIGKILL);
 }
 
+/* The exchange's own line, as all others of its name block. */
+static void find_exchange(char id[24])
+{
+    char clients[8192], *line, *rest = clients;
+
+    rig_text(&rig, clients, sizeof(clients), "CLIENT", "LIST", NULL);
+    while ((line = strtok_r(rest, "\n", &rest)))
+        if (strstr(line, "name=capibox:") && !strstr(line, "cmd=blmove"))
+            assert_int_equal(sscanf(line, "id=%23s", id), 1);
+}
+
+/* As a firewall does to a line that is idle. */
+static void an_idle_line_that_is_cut_is_made_again(void **state)
+{
+    char id[24] = "";
+    pid_t pid = one_worker();
+
+    (void)state;
+    assert_true(wait_blocked(3));
+    find_exchange(id);
+    assert_int_equal(rig_number(&rig, "CLIENT", "KILL", "ID", id, NULL), 1);
+    /* What blocked then is over: the time itself is the subject. */
+    usleep((PROTOCOL_BLOCK_S * 1000 + 500) * 1000);
+    push_id("a", "x");
+    assert_true(rig_wait_job(&rig, "a", "status", "succeeded"));
+    assert_true(rig_settled(&rig));
+    assert_ends_well(pid);
+}
+
 static void cut_connections_make_nobody_look_dead(void **state)
 {
     pid_t a, b;
@@ -646,6 +675,20 @@ static void cut_connections_make_nobody_look_dead(void **state)
 }
 
 /* ---- Redis ------------------------------------------------------------- */
+
+/* It refuses the moves that idle workers block on, but not the scripts. */
+static void a_full_redis_starts_what_becomes_due(void **state)
+{
+    pid_t pid = one_worker();
+
+    (void)state;
+    rig_push(&rig, "default", "{\"id\":\"a\",\"code\":\"x\",\"delay\":4}");
+    assert_true(rig_wait_stat(&rig, "delayed", 1));
+    rig_number(&rig, "CONFIG", "SET", "maxmemory", "1", NULL);
+    assert_true(rig_wait_job(&rig, "a", "status", "succeeded"));
+    rig_number(&rig, "CONFIG", "SET", "maxmemory", "0", NULL);
+    assert_ends_well(pid);
+}
 
 static void a_redis_that_hangs_within_the_lease_costs_no_run(void **state)
 {
@@ -812,7 +855,9 @@ int main(void)
             a_worker_killed_while_stopping_leaves_its_jobs_to_the_supervisor),
         WITH_RIG(a_job_moved_for_a_lost_connection_is_found),
         WITH_RIG(a_line_gone_silent_is_given_up),
+        WITH_RIG(an_idle_line_that_is_cut_is_made_again),
         WITH_RIG(cut_connections_make_nobody_look_dead),
+        WITH_RIG(a_full_redis_starts_what_becomes_due),
         WITH_RIG(a_redis_that_hangs_within_the_lease_costs_no_run),
         WITH_RIG(a_worker_without_redis_kills_its_runs_and_sleeps),
         WITH_RIG(a_start_mark_under_way_when_all_is_lost_harms_nobody),

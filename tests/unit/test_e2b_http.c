@@ -1,18 +1,57 @@
 /* tests/unit/test_e2b_http.c -- single HTTP calls against a scripted server. */
 #include "worker/e2b/http.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/must.h"
 #include "tests/support/answers.h"
 #include "tests/support/cmocka_all.h"
+#include "worker/e2b/control.h"
 
 #define OK "HTTP/1.1 200 OK\r\n\r\nfine"
+
+#define NO_ANSWER_MS 4000
+
+/* Name servers that do not answer: libcurl asks in threads of its own. */
+static atomic_int names_asked, names_given_up;
+
+int getaddrinfo(const char *node, const char *service,
+                const struct addrinfo *hints, struct addrinfo **out)
+{
+    __typeof__(getaddrinfo) *real;
+
+    if (node && strcmp(node, "no.answer.test") == 0) {
+        atomic_fetch_add(&names_asked, 1);
+        usleep(NO_ANSWER_MS * 1000);
+        atomic_fetch_add(&names_given_up, 1);
+        return EAI_AGAIN;
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, out);
+}
+
+/* The network thread's watches that the kernel refuses from now on. */
+static atomic_int watches_refused;
+
+int epoll_ctl(int epoll_fd, int what, int fd, struct epoll_event *event)
+{
+    if (what != EPOLL_CTL_DEL && atomic_load(&watches_refused) > 0) {
+        atomic_fetch_sub(&watches_refused, 1);
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll_fd, what, fd, event);
+}
 
 struct fixture {
     struct answers a;
@@ -176,6 +215,81 @@ static void silence_ends_at_the_stall_or_the_deadline(void **state)
     assert_int_equal(f->call.rc, -ETIMEDOUT);
 }
 
+/* libcurl keeps no deadline of a call that waits for a free connection. */
+static void a_hanging_janitor_takes_no_sandboxs_connection(void **state)
+{
+    static const char *script[CONTROL_KILLS_MAX + 2];
+    struct fixture *f = *state;
+    struct http_call *kills = calloc(CONTROL_KILLS_MAX, sizeof(*kills));
+    int64_t start = clock_ms();
+
+    MUST(kills);
+    for (int i = 0; i <= CONTROL_KILLS_MAX; i++)
+        script[i] = ANSWER_STALL;
+    answers_open(&f->a, script);
+    http_close(f->http);
+    MUST0(http_open("", 1 + HTTP_CONNECTIONS_MORE, &f->http));
+    for (int i = 0; i < CONTROL_KILLS_MAX; i++) {
+        kills[i] = (struct http_call){.method = HTTP_DELETE,
+                                      .url = f->a.url,
+                                      .deadline_ms = start + 3000};
+        http_start(f->http, &kills[i]);
+    }
+    prepare(f, HTTP_POST);
+    f->call.deadline_ms = start + 300;
+    assert_true(http_do(f->http, &f->call) < 0);
+    assert_in_range(clock_ms() - start, 299, 1500);
+    for (int i = 0; i < CONTROL_KILLS_MAX; i++) {
+        http_abort(f->http, &kills[i]);
+        http_await(&kills[i]);
+    }
+    free(kills);
+}
+
+/* There is a limit to them, of all programs of a user. */
+static void a_watch_that_is_refused_ends_no_other_call(void **state)
+{
+    static const char *const script[] = {ANSWER_STALL, OK, NULL};
+    struct fixture *f = *state;
+    struct http_call other = {.method = HTTP_GET};
+    int64_t start = clock_ms();
+
+    answers_open(&f->a, script);
+    other.url = f->a.url;
+    other.deadline_ms = start + 2000;
+    http_start(f->http, &other);
+    assert_true(answers_wait(&f->a, 1, 1000));
+    atomic_store(&watches_refused, 2); /* it tries twice */
+    prepare(f, HTTP_GET);
+    f->call.deadline_ms = clock_ms() + 500;
+    http_do(f->http, &f->call);
+    assert_int_equal(atomic_load(&watches_refused), 0);
+    http_await(&other);
+    assert_int_equal(other.trouble, HTTP_LATE);
+    assert_in_range(clock_ms() - start, 1990, 3000);
+    http_call_fini(&other);
+}
+
+/* glibc asks each name server in turn, for longer than any call may take. */
+static void name_servers_that_do_not_answer_hold_nobody_up(void **state)
+{
+    static const char *const script[] = {OK, NULL};
+    struct fixture *f = *state;
+    int64_t start = clock_ms();
+
+    answers_open(&f->a, script);
+    prepare(f, HTTP_POST);
+    f->call.url = "http://no.answer.test/";
+    f->call.deadline_ms = clock_ms() + 200;
+    assert_true(http_do(f->http, &f->call) < 0);
+    assert_int_equal(f->call.trouble, HTTP_LATE);
+    assert_int_equal(ask(f, HTTP_POST), 0);
+    assert_in_range(clock_ms() - start, 200, NO_ANSWER_MS / 2);
+    assert_int_equal(atomic_load(&names_asked), 1);
+    while (atomic_load(&names_given_up) == 0)
+        usleep(10000);
+}
+
 static void redirects_are_answers(void **state)
 {
     static const char *const script[] = {
@@ -311,6 +425,9 @@ int main(void)
         FRESH(every_trouble_has_its_name),
         FRESH(nobody_there_is_nothing_sent),
         FRESH(silence_ends_at_the_stall_or_the_deadline),
+        FRESH(a_hanging_janitor_takes_no_sandboxs_connection),
+        FRESH(a_watch_that_is_refused_ends_no_other_call),
+        FRESH(name_servers_that_do_not_answer_hold_nobody_up),
         FRESH(redirects_are_answers),
         FRESH(headers_that_matter_are_read),
         FRESH(an_answer_too_large_is_refused),

@@ -104,6 +104,36 @@ static void one_goes_through_to_see_whether_it_is_back(void **state)
     assert_int_equal(room(p), CONCURRENCY);
 }
 
+/* How many sandboxes is said with those that run: they count as held. */
+static void those_that_run_take_nobodys_turn(void **state)
+{
+    struct place *p = *state;
+    uint64_t count;
+    int64_t again;
+    AUTO_FD int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    place_watch(p, fd);
+    place_entered(p);
+    place_entered(p);
+    assert_int_equal(read(fd, &count, sizeof(count)), -1);
+    note_times(p, PLANE_SANDBOX, FAULT_AWAY, BREAKER_FAILURES);
+    assert_int_equal(room(p), 0);
+    let_pass(&p->guests);
+    assert_int_equal(room(p), 3);
+    place_entered(p); /* asked for before */
+    assert_int_equal(room(p), 4);
+    assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
+    assert_true(place_admits(p, &again));
+    assert_int_equal(room(p), 0);
+    place_note(p, PLANE_SANDBOX, FAULT_NONE, "");
+    assert_int_equal(room(p), CONCURRENCY);
+    for (int i = 3; i < CONCURRENCY; i++)
+        place_entered(p);
+    note_times(p, PLANE_SANDBOX, FAULT_AWAY, BREAKER_FAILURES);
+    let_pass(&p->guests);
+    assert_int_equal(room(p), CONCURRENCY);
+}
+
 static void looking_takes_nobodys_turn(void **state)
 {
     struct place *p = *state;
@@ -340,6 +370,7 @@ int main(void)
         FRESH(it_is_as_large_as_the_concurrency),
         FRESH(either_plane_that_is_away_closes_it),
         FRESH(one_goes_through_to_see_whether_it_is_back),
+        FRESH(those_that_run_take_nobodys_turn),
         FRESH(looking_takes_nobodys_turn),
         FRESH(one_that_tells_nothing_gives_its_turn_back),
         FRESH(it_is_e2b_after_a_few_failures_in_a_row),

@@ -6,19 +6,39 @@
 #include <errno.h>
 #include <math.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/must.h"
+#include "common/scope.h"
 #include "producer/gateway/errands.h"
 #include "producer/gateway/keys.h"
+#include "producer/gateway/link.h"
 #include "producer/gateway/lookup.h"
 #include "producer/gateway/peers.h"
 #include "producer/gateway/routes.h"
 #include "producer/gateway/snapshot.h"
+
+/* How far this process's wall clock is ahead of the kernel's. */
+static time_t wall_clock_ahead_s;
+
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+    int rc = (int)syscall(SYS_clock_gettime, clock, ts);
+
+    if (rc == 0 && clock == CLOCK_REALTIME)
+        ts->tv_sec += wall_clock_ahead_s;
+    return rc;
+}
 
 /* ---- routes ------------------------------------------------------------- */
 
@@ -365,6 +385,99 @@ static void no_errand_is_taken_after_the_end(void **state)
     assert_int_equal(errands_add(&over, &e), -ENOTCONN);
 }
 
+static int never(struct errand *e, const struct protocol *p, struct redis *r)
+{
+    (void)e, (void)p, (void)r;
+    return 0;
+}
+
+static void count_failed(struct errand *e)
+{
+    *(int *)e->ctx += e->rc == -ENOTCONN;
+}
+
+/* It takes connections, and that is all. */
+static int listen_deaf(char path[static 108])
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(path, 108, "/tmp/capibox-deaf-%d", (int)getpid());
+    strcpy(at.sun_path, path);
+    MUST(fd >= 0);
+    MUST0(bind(fd, (const struct sockaddr *)&at, sizeof(at)));
+    MUST0(listen(fd, 64));
+    return fd;
+}
+
+static void errands_do_not_wait_for_each_others_redis(void **state)
+{
+    char path[108];
+    AUTO_FD int deaf = listen_deaf(path);
+    struct redis_target target = {
+        .kind = REDIS_UNIX, .path = path, .shown = path};
+    int64_t start = clock_ms();
+    struct errand all[8];
+    struct errands set;
+    struct loop loop;
+    int failed = 0;
+
+    (void)state;
+    MUST0(loop_init(&loop));
+    MUST0(errands_init(&set, &loop, NULL, &target));
+    for (int i = 0; i < 8; i++) {
+        all[i] = (struct errand){.run = never,
+                                 .done = count_failed,
+                                 .ctx = &failed,
+                                 .patient = i == 1};
+        MUST0(errands_add(&set, &all[i]));
+    }
+    while (failed < 8 && clock_ms() - start < 10 * ERRANDS_CONNECT_MS) {
+        struct pollfd fd = {.fd = set.wake.fd, .events = POLLIN};
+
+        if (poll(&fd, 1, ERRANDS_CONNECT_MS) > 0)
+            set.wake.act(set.wake.ctx, EPOLLIN);
+    }
+    assert_int_equal(failed, 8);
+    /* The patient one had a try of its own. */
+    assert_in_range(clock_ms() - start, 2 * ERRANDS_CONNECT_MS - 10,
+                    3 * ERRANDS_CONNECT_MS);
+    errands_fini(&set);
+    loop_fini(&loop);
+    unlink(path);
+}
+
+/* ---- links -------------------------------------------------------------- */
+
+/* As if it was set back during each pause. */
+static void a_wall_clock_set_back_keeps_no_link_from_trying(void **state)
+{
+    struct redis_target target = {.kind = REDIS_UNIX,
+                                  .path = (char *)"/no/such/redis.sock",
+                                  .shown = (char *)"unix:///no/such"};
+    const struct link_hooks none = {NULL, NULL, NULL};
+    int64_t deadline = clock_ms() + 5000;
+    uint64_t tries = 0, count;
+    struct loop loop;
+    struct link link;
+
+    (void)state;
+    MUST0(loop_init(&loop));
+    wall_clock_ahead_s = 3600;
+    MUST0(link_init(&link, &loop, &target, NULL, &none));
+    while (tries < 4 && clock_ms() < deadline) {
+        struct pollfd fd = {.fd = link.wake.fd, .events = POLLIN};
+
+        poll(&fd, 1, clock_left_ms(deadline));
+        if (read(fd.fd, &count, sizeof(count)) > 0)
+            tries += count;
+    }
+    link_fini(&link);
+    wall_clock_ahead_s = 0;
+    loop_fini(&loop);
+    assert_true(tries >= 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +494,8 @@ int main(void)
         cmocka_unit_test(quantiles_are_interpolated_within_buckets),
         cmocka_unit_test(a_file_of_a_result_is_found_by_its_name_alone),
         cmocka_unit_test(no_errand_is_taken_after_the_end),
+        cmocka_unit_test(errands_do_not_wait_for_each_others_redis),
+        cmocka_unit_test(a_wall_clock_set_back_keeps_no_link_from_trying),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,6 +33,9 @@
  * jobs need not wait for minutes. */
 #define PROBATION_MS 500
 
+_Static_assert(HTTP_CONNECTIONS_MORE > CONTROL_KILLS_MAX,
+               "no call has to wait for another one's connection");
+
 /* ---- the list of sandboxes --------------------------------------------- */
 
 static int enlist(struct backend *be, struct sandbox *sb)

@@ -276,6 +276,9 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     curl_easy_setopt(e, CURLOPT_PRIVATE, call);
     curl_easy_setopt(e, CURLOPT_SHARE, h->share);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    /* The end of a call whose name is still asked for would wait for that
+     * thread, and all other calls with it. */
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -496,12 +499,13 @@ static int watch_socket(CURL *e, curl_socket_t fd, int what, void *ctx,
         event.events |= EPOLLIN;
     if (what & CURL_POLL_OUT)
         event.events |= EPOLLOUT;
+    /* Not -1: libcurl would give up all calls, and not even end them. That of
+     * an unwatched socket goes on with its timers, and ends by its deadline. */
     if (epoll_ctl(h->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
-                  &event) < 0 &&
+                  &event) == 0 ||
         epoll_ctl(h->epoll_fd, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd,
-                  &event) < 0)
-        return -1;
-    curl_multi_assign(h->multi, fd, h);
+                  &event) == 0)
+        curl_multi_assign(h->multi, fd, h);
     return 0;
 }
 

@@ -26,15 +26,17 @@
 
 #include "common/strbuf.h"
 
-#define HTTP_HEADERS_MAX      10
-#define HTTP_BODY_MAX         (4u << 20) /* bytes of an answer kept whole */
-#define HTTP_ERROR_MAX        200
-#define HTTP_CONNECT_MS       10000
-#define HTTP_IDLE_S           60 /* a connection idle for longer is not reused */
-#define HTTP_RECEIVE_BYTES    (4u << 10)
-#define HTTP_SEND_BYTES       (16u << 10) /* libcurl's least; kept till the end */
-#define HTTP_SPARE_HANDLES    64
-#define HTTP_CONNECTIONS_MORE 16 /* above one per sandbox */
+#define HTTP_HEADERS_MAX   10
+#define HTTP_BODY_MAX      (4u << 20) /* bytes of an answer kept whole */
+#define HTTP_ERROR_MAX     200
+#define HTTP_CONNECT_MS    10000
+#define HTTP_IDLE_S        60 /* a connection idle for longer is not reused */
+#define HTTP_RECEIVE_BYTES (4u << 10)
+#define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least; kept till the end */
+#define HTTP_SPARE_HANDLES 64
+/* Above one per sandbox. libcurl keeps no deadline of a call that waits for a
+ * free connection: so there must be one for all that the janitor does, too. */
+#define HTTP_CONNECTIONS_MORE 40
 
 struct http;
 

@@ -97,6 +97,16 @@ static void add(struct janitor *j, enum task_kind kind, const char *text,
             LOG_I("waiting", JANITOR_TASKS_MAX), LOG_END);
 }
 
+/* A kill is one call. The others look around first, which may hang for much
+ * longer than the sandbox that is known already should live. */
+static bool goes_before(const struct task *a, const struct task *b, int64_t now)
+{
+    bool kill_a = a->kind == TASK_KILL && a->due_ms <= now;
+    bool kill_b = b->kind == TASK_KILL && b->due_ms <= now;
+
+    return kill_a != kill_b ? kill_a : a->due_ms < b->due_ms;
+}
+
 /* The one that is due first, taken out if it is due now. */
 static struct task *take_due_locked(struct janitor *j, int64_t now,
                                     int64_t *next_ms_out)
@@ -104,7 +114,7 @@ static struct task *take_due_locked(struct janitor *j, int64_t now,
     struct task **first = NULL;
 
     for (struct task **at = &j->tasks; *at; at = &(*at)->next)
-        if (!first || (*at)->due_ms < (*first)->due_ms)
+        if (!first || goes_before(*at, *first, now))
             first = at;
     *next_ms_out = first ? (*first)->due_ms : now + JANITOR_SURVEY_MS;
     if (!first || (*first)->due_ms > now)

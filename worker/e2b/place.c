@@ -46,8 +46,15 @@ static int room_locked(struct place *p, int64_t now)
     if (now < p->paused_till_ms || !breaker_would_admit(&p->api, now) ||
         !breaker_would_admit(&p->guests, now))
         return 0;
-    /* One is let through to see whether E2B is back. */
-    return open ? 1 : p->limit;
+    /* One is let through to see whether E2B is back; those that are alive had
+     * to pass no breaker for that. */
+    return open && p->alive + 1 < p->limit ? p->alive + 1 : p->limit;
+}
+
+static void tell_if_larger_locked(struct place *p, int before, int64_t now)
+{
+    if (room_locked(p, now) > before && p->watcher >= 0)
+        io_wake(p->watcher);
 }
 
 static void keep_soonest(int64_t *at_ms, int64_t other_ms, int64_t now)
@@ -138,8 +145,13 @@ void place_pause(struct place *p, int64_t ms)
 
 void place_entered(struct place *p)
 {
+    int64_t now = clock_ms();
+    int before;
+
     MUST0(pthread_mutex_lock(&p->lock));
+    before = room_locked(p, now);
     p->alive++;
+    tell_if_larger_locked(p, before, now);
     MUST0(pthread_mutex_unlock(&p->lock));
 }
 
@@ -185,8 +197,7 @@ void place_note(struct place *p, enum fault_plane plane, enum fault fault,
                     b->state == BREAKER_CLOSED && i < BREAKER_FAILURES;
          i++)
         breaker_bad(b, now, noise(), text);
-    if (room_locked(p, now) > before && p->watcher >= 0)
-        io_wake(p->watcher);
+    tell_if_larger_locked(p, before, now);
     MUST0(pthread_mutex_unlock(&p->lock));
 }
 

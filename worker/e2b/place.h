@@ -45,7 +45,8 @@ struct place {
 void place_init(struct place *p, int concurrency);
 void place_fini(struct place *p);
 
-/* How many sandboxes there may be now; 0 while E2B is away or wants a pause.
+/* How many sandboxes there may be now, those that are alive among them; 0 while
+ * E2B is away or wants a pause.
  * *grows_at_ms_out: when time alone may make it larger; 0: nothing but the end
  * of a call will, and that is told to who watches. */
 int place_room(struct place *p, int64_t *grows_at_ms_out);

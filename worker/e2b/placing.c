@@ -177,11 +177,11 @@ static enum fault note_create(struct sandbox *sb, enum fault fault,
     bool named = sb->job->wants.template_name != NULL;
     enum fault noted = fault;
 
-    if (named && fault == FAULT_FORBIDDEN)
-        return FAULT_REFUSED;
     if (named && fault != FAULT_KEY && fault_is_outage(fault))
         noted = FAULT_ABORTED;
     place_note(place, PLANE_CONTROL, noted, text);
+    if (named && fault == FAULT_FORBIDDEN)
+        return FAULT_REFUSED;
     if (fault == FAULT_RATE && retry_after_s > 0)
         place_pause(place, retry_after_s * INT64_C(1000));
     return fault;

@@ -12,11 +12,13 @@
 #include "common/cond.h"
 #include "common/log.h"
 #include "common/must.h"
+#include "common/noise.h"
 
 #define KILL_FIRST_MS 1000
 #define KILL_MOST_MS  30000
 #define KILL_FOR_MS   (CONTROL_TTL_S_MAX * INT64_C(1000))
 #define KILL_CALL_MS  10000
+#define ASKED_MORE_MS 500 /* so that not all come back at once */
 #define STEPS         4
 
 enum task_kind { TASK_KILL, TASK_LOST, TASK_BURY, TASK_SURVEY };
@@ -36,6 +38,7 @@ struct janitor {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct call_slot slot; /* of its lists and single kills */
+    int64_t lists_from_ms; /* as E2B asked for; its own thread only */
     /* Guarded by lock; broadcast changed. */
     struct task *tasks;
     int count;
@@ -97,14 +100,23 @@ static void add(struct janitor *j, enum task_kind kind, const char *text,
             LOG_I("waiting", JANITOR_TASKS_MAX), LOG_END);
 }
 
+/* What E2B asks of one listing holds for the next, whatever it is for. */
+static int64_t due_ms(const struct janitor *j, const struct task *t)
+{
+    return t->kind != TASK_KILL && t->due_ms < j->lists_from_ms
+               ? j->lists_from_ms
+               : t->due_ms;
+}
+
 /* A kill is one call. The others look around first, which may hang for much
  * longer than the sandbox that is known already should live. */
-static bool goes_before(const struct task *a, const struct task *b, int64_t now)
+static bool goes_before(const struct janitor *j, const struct task *a,
+                        const struct task *b, int64_t now)
 {
     bool kill_a = a->kind == TASK_KILL && a->due_ms <= now;
     bool kill_b = b->kind == TASK_KILL && b->due_ms <= now;
 
-    return kill_a != kill_b ? kill_a : a->due_ms < b->due_ms;
+    return kill_a != kill_b ? kill_a : due_ms(j, a) < due_ms(j, b);
 }
 
 /* The one that is due first, taken out if it is due now. */
@@ -114,10 +126,10 @@ static struct task *take_due_locked(struct janitor *j, int64_t now,
     struct task **first = NULL;
 
     for (struct task **at = &j->tasks; *at; at = &(*at)->next)
-        if (!first || goes_before(*at, *first, now))
+        if (!first || goes_before(j, *at, *first, now))
             first = at;
-    *next_ms_out = first ? (*first)->due_ms : now + JANITOR_SURVEY_MS;
-    if (!first || (*first)->due_ms > now)
+    *next_ms_out = first ? due_ms(j, *first) : now + JANITOR_SURVEY_MS;
+    if (!first || *next_ms_out > now)
         return NULL;
     struct task *t = *first;
 
@@ -173,35 +185,50 @@ static bool kill_found(struct janitor *j, struct found *f, int *wait_s)
     return all && done == f->count;
 }
 
+/* When E2B wants the next try at the soonest; asked_s -1: it did not say. */
+static int64_t asked_ms(int asked_s)
+{
+    return asked_s < 0 ? 0 : asked_s * INT64_C(1000) + 1 + noise() % ASKED_MORE_MS;
+}
+
+static void wait_longer(struct task *t, int asked_s)
+{
+    int64_t wait = KILL_FIRST_MS << (t->failures < 5 ? t->failures : 5);
+    int64_t asked = asked_ms(asked_s);
+
+    if (wait > KILL_MOST_MS)
+        wait = KILL_MOST_MS;
+    t->failures++;
+    t->due_ms = clock_ms() + (wait < asked ? asked : wait);
+}
+
+static enum fault list(struct janitor *j, const char *name, const char *value,
+                       control_listed_fn *each, void *ctx)
+{
+    char text[CONTROL_TEXT_MAX];
+    int asked_s = -1;
+    enum fault fault = control_list(j->control, &j->slot, name, value, each,
+                                    ctx, &asked_s, text);
+
+    if (asked_s >= 0)
+        j->lists_from_ms = clock_ms() + asked_ms(asked_s);
+    return fault;
+}
+
 static bool kill_by(struct janitor *j, const char *name, const char *value,
                     int *killed_out, int *wait_s_out)
 {
     struct found f = {.ids = calloc(JANITOR_FOUND_MAX, sizeof(*f.ids))};
-    char text[CONTROL_TEXT_MAX];
     bool good = false;
 
     *wait_s_out = -1;
     if (f.ids) {
-        good = control_list(j->control, &j->slot, name, value, note_found, &f,
-                            wait_s_out, text) == FAULT_NONE;
+        good = list(j, name, value, note_found, &f) == FAULT_NONE;
         good = kill_found(j, &f, wait_s_out) && good;
     }
     *killed_out = f.count;
     free(f.ids);
     return good;
-}
-
-/* asked_s: E2B wants no other try sooner; -1: it did not say. */
-static void wait_longer(struct task *t, int asked_s)
-{
-    int64_t wait = KILL_FIRST_MS << (t->failures < 5 ? t->failures : 5);
-
-    if (wait > KILL_MOST_MS)
-        wait = KILL_MOST_MS;
-    if (wait < asked_s * INT64_C(1000))
-        wait = asked_s * INT64_C(1000);
-    t->failures++;
-    t->due_ms = clock_ms() + wait;
 }
 
 static void note_stranger(void *ctx, const struct control_listed *one)
@@ -223,19 +250,14 @@ static void note_stranger(void *ctx, const struct control_listed *one)
 
 static void survey(struct janitor *j, struct task *t)
 {
-    char fleet[CONTROL_VALUE_MAX + 1], text[CONTROL_TEXT_MAX];
-    int64_t wait = JANITOR_SURVEY_MS;
-    int wait_s = -1;
+    char fleet[CONTROL_VALUE_MAX + 1];
 
     MUST0(pthread_mutex_lock(&j->lock));
     memcpy(fleet, j->fleet, sizeof(fleet));
     MUST0(pthread_mutex_unlock(&j->lock));
     if (fleet[0])
-        control_list(j->control, &j->slot, "capibox", fleet, note_stranger, j,
-                     &wait_s, text);
-    if (wait < wait_s * INT64_C(1000))
-        wait = wait_s * INT64_C(1000);
-    t->due_ms = clock_ms() + wait;
+        list(j, "capibox", fleet, note_stranger, j);
+    t->due_ms = clock_ms() + JANITOR_SURVEY_MS;
 }
 
 /* True: done with it. */

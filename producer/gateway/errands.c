@@ -166,7 +166,7 @@ int errands_add(struct errands *set, struct errand *e)
 {
     int rc = 0;
 
-    if (!set->loop)
+    if (!set->has_thread) /* its lock went with it */
         return -ENOTCONN;
     e->next = NULL;
     e->rc = 0;

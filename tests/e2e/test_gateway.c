@@ -218,22 +218,56 @@ static void a_wait_that_is_over_answers_with_the_id(void **state)
     expect_end("wait-1", "ok");
 }
 
+static void expect_duplicate(const struct answer *a, bool code_differs)
+{
+    if (!cJSON_IsTrue(stage_at(a->json, "duplicate")) ||
+        cJSON_IsTrue(stage_at(a->json, "code_differs")) != code_differs)
+        fail_msg("%s", a->body);
+}
+
 static void the_same_id_is_run_once(void **state)
 {
     struct answer first, second;
 
     (void)state;
     expect_ok(API "execute", "{\"code\":\"print(1)\",\"id\":\"once\"}", &first);
-    expect_ok(API "execute", "{\"code\":\"print(2)\",\"id\":\"once\"}",
+    assert_null(stage_at(first.json, "duplicate"));
+    expect_ok(API "execute", "{\"code\":\"print(1)\",\"id\":\"once\"}",
               &second);
-    assert_string_equal(first.body, second.body);
+    expect_duplicate(&second, false);
+    cJSON_DeleteItemFromObject(second.json, "duplicate");
+    assert_true(cJSON_Compare(first.json, second.json, true));
     answer_free(&first);
     answer_free(&second);
     ask(&second, API "execute",
-        "{\"code\":\"print(2)\",\"id\":\"once\",\"async\":true}");
+        "{\"code\":\"print(1)\",\"id\":\"once\",\"async\":true}");
     web_expect(&second, 202);
     stage_expect(second.json, "status", "succeeded");
+    expect_duplicate(&second, false);
     answer_free(&second);
+}
+
+static void an_id_used_again_for_other_code_is_told(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "execute", "{\"code\":\"print(1)\",\"id\":\"reused\"}", &a);
+    answer_free(&a);
+    expect_ok(API "execute", "{\"code\":\"print(2)\",\"id\":\"reused\"}", &a);
+    stage_expect(a.json, "logs.stdout.0", "1\n");
+    expect_duplicate(&a, true);
+    answer_free(&a);
+    ask(&a, API "execute",
+        "{\"code\":\"print(2)\",\"id\":\"reused\",\"async\":true}");
+    web_expect(&a, 202);
+    expect_duplicate(&a, true);
+    answer_free(&a);
+    /* One that was pushed has left no code behind. */
+    cJSON_Delete(stage_job(&rig, "{\"id\":\"pushed-first\",\"code\":\"1\"}"));
+    expect_ok(API "execute", "{\"code\":\"2\",\"id\":\"pushed-first\"}", &a);
+    expect_duplicate(&a, false);
+    answer_free(&a);
 }
 
 static void a_batch_counts_up_to_its_end(void **state)
@@ -1549,6 +1583,7 @@ int main(void)
         cmocka_unit_test(the_code_is_kept_with_its_job),
         cmocka_unit_test(a_wait_that_is_over_answers_with_the_id),
         cmocka_unit_test(the_same_id_is_run_once),
+        cmocka_unit_test(an_id_used_again_for_other_code_is_told),
         cmocka_unit_test(a_batch_counts_up_to_its_end),
         cmocka_unit_test(what_is_wrong_with_a_job_is_named),
         cmocka_unit_test(a_full_queue_turns_jobs_away),

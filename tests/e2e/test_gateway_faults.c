@@ -196,6 +196,54 @@ static void a_redis_that_hangs_is_given_up(void **state)
     expect_healthy();
 }
 
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+
+    for (; (text = strstr(text, part)); text += strlen(part))
+        n++;
+    return n;
+}
+
+static void a_redis_that_was_never_there_is_told_once(void **state)
+{
+    char wrong[400];
+    const struct {
+        const char *url, *why, *kind;
+    } tried[] = {
+        {"CAPIBOX_REDIS_URL=redis://127.0.0.1:1/0", "Connection refused",
+         "refused"},
+        {"CAPIBOX_REDIS_URL=redis://nobody.invalid:6379/0", "nobody.invalid",
+         "host is not found"},
+        {wrong, "password is refused", "password"},
+    };
+
+    (void)state;
+    snprintf(wrong, sizeof(wrong),
+             "CAPIBOX_REDIS_URL=unix://me:se-cret@%s/redis.sock",
+             rig.server.dir);
+    for (size_t i = 0; i < sizeof(tried) / sizeof(*tried); i++) {
+        AUTO_FREE char *said = NULL;
+        struct web lost = {0};
+        struct answer a;
+
+        /* It waits for a line about each of the two links. */
+        web_start(&rig, &lost, (const char *[]){tried[i].url, NULL});
+        usleep(1000000); /* for some more tries, that say nothing */
+        web_ask(&lost, &a, "POST", API "execute", "{\"code\":\"1\"}", NULL);
+        web_expect_error(&a, 503, "redis_unavailable", NULL);
+        stage_expect_part(a.json, "error.message", tried[i].kind);
+        assert_null(strstr(a.body, "127.0.0.1"));
+        assert_null(strstr(a.body, "nobody"));
+        answer_free(&a);
+        said = proc_err(&lost.proc);
+        if (count_of(said, "Redis is away") != 2 ||
+            !strstr(said, tried[i].why) || strstr(said, "se-cret"))
+            fail_msg("%s", said);
+        assert_int_equal(web_stop(&lost), 0);
+    }
+}
+
 /* ---- the gateway goes away ---------------------------------------------- */
 
 static void a_killed_gateway_leaves_its_jobs_to_be_found(void **state)
@@ -668,6 +716,7 @@ int main(void)
         cmocka_unit_test(who_waits_survives_the_loss_of_the_news),
         cmocka_unit_test(a_long_absence_is_told_and_then_forgotten),
         cmocka_unit_test(a_redis_that_hangs_is_given_up),
+        cmocka_unit_test(a_redis_that_was_never_there_is_told_once),
         cmocka_unit_test(a_killed_gateway_leaves_its_jobs_to_be_found),
         cmocka_unit_test(a_sigterm_lets_who_waits_have_the_result),
         cmocka_unit_test(after_the_grace_they_are_told_where_to_look),

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "producer/exits.h"
+#include "producer/gateway/admit.h"
 #include "producer/gateway/batch.h"
 #include "producer/gateway/cancel.h"
 #include "producer/gateway/dead.h"
@@ -230,6 +231,8 @@ static int check(struct program *p, struct complaint *why)
     rc = redis_target_parse(p->settings.redis_url, &p->settings, &g->target,
                             why);
     g->keyed = *p->settings.api_keys != '\0';
+    if (rc == 0)
+        rc = admit_check_origins(p->settings.api_origins, why);
     if (rc == 0 && g->keyed)
         rc = load_keys(g, why);
     if (rc == 0)

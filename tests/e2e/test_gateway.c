@@ -1525,6 +1525,8 @@ static void a_wrong_setting_is_named_in_one_line(void **state)
         {"CAPIBOX_API_KEYS=/no/such/file", "CAPIBOX_API_KEYS"},
         {"CAPIBOX_API_KEYS=/dev/null", "CAPIBOX_API_KEYS"},
         {"CAPIBOX_API_RATE=fast", "CAPIBOX_API_RATE"},
+        {"CAPIBOX_API_ORIGINS=foo", "\"foo\" is no origin"},
+        {"CAPIBOX_API_ORIGINS=https://a.test,https://a.test/", "a.test/\""},
         {"CAPIBOX_API_CERT=/no/such/file", "CAPIBOX_API_CERT"},
         {"CAPIBOX_TEMPLATES=/no/such/folder", "CAPIBOX_TEMPLATES"},
     };

@@ -1156,6 +1156,26 @@ static void keys_are_replaced_without_a_restart(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static void a_key_that_two_names_have_is_not_taken(void **state)
+{
+    AUTO_FREE char *said = NULL;
+    struct web keyed = {0};
+
+    (void)state;
+    write_keys("alice:" ALICE "\n");
+    start_keyed(&keyed, NULL);
+    write_keys("bob:" BOB "\nalice:" BOB "\n");
+    proc_signal(&keyed.proc, SIGHUP);
+    assert_true(
+        proc_says(&keyed.proc, "alice has the same key as bob", RIG_WAIT_MS));
+    assert_int_equal(status_with(&keyed, "X-API-Key: " BOB, API "stats"), 401);
+    assert_int_equal(status_with(&keyed, "X-API-Key: " ALICE, API "stats"),
+                     200);
+    said = proc_err(&keyed.proc);
+    assert_null(strstr(said, BOB));
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
 {
     static const char A[] = "X-API-Key: " ALICE;
@@ -1611,6 +1631,7 @@ int main(void)
         cmocka_unit_test(a_key_sees_its_own_jobs_only),
         cmocka_unit_test(figures_name_no_job_of_somebody_elses),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
+        cmocka_unit_test(a_key_that_two_names_have_is_not_taken),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
         cmocka_unit_test(a_pushed_job_is_the_tenants_it_names),
         cmocka_unit_test(a_kept_result_is_for_its_tenant),

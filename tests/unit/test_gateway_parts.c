@@ -168,6 +168,30 @@ static void a_bad_line_changes_nothing_and_shows_no_key(void **state)
     keys_fini(&keys);
 }
 
+static void two_names_may_not_have_the_same_key(void **state)
+{
+    struct complaint why;
+    struct keys keys = {0};
+
+    (void)state;
+    assert_int_equal(load(&keys, "carol:carols-own-key-1\n", &why), 0);
+    assert_int_equal(load(&keys,
+                          "alice:0123456789abcdef\nbob:fedcba9876543210\n"
+                          "mallory:0123456789abcdef\n",
+                          &why),
+                     -EINVAL);
+    assert_non_null(strstr(why.text, "line 3"));
+    assert_non_null(strstr(why.text, "alice"));
+    assert_non_null(strstr(why.text, "mallory"));
+    assert_null(strstr(why.text, "0123456789"));
+    assert_non_null(find(&keys, "carols-own-key-1"));
+    /* Said twice it is still one. */
+    assert_int_equal(
+        load(&keys, "alice:0123456789abcdef\nalice:0123456789abcdef\n", &why),
+        0);
+    keys_fini(&keys);
+}
+
 static void a_bucket_fills_with_time(void **state)
 {
     struct bucket b = {0};
@@ -426,6 +450,7 @@ int main(void)
         cmocka_unit_test(a_malformed_encoding_is_noticed),
         cmocka_unit_test(a_key_belongs_to_its_name),
         cmocka_unit_test(a_bad_line_changes_nothing_and_shows_no_key),
+        cmocka_unit_test(two_names_may_not_have_the_same_key),
         cmocka_unit_test(a_bucket_fills_with_time),
         cmocka_unit_test(an_origin_that_no_browser_sends_is_refused),
         cmocka_unit_test(an_address_has_so_many_connections),

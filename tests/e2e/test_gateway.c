@@ -1567,6 +1567,25 @@ static void a_wrong_setting_is_named_in_one_line(void **state)
     }
 }
 
+static void a_port_that_is_taken_comes_with_advice(void **state)
+{
+    const char *argv[] = {proc_program("capibox-api"), NULL};
+    char listen[64];
+    const char *env[] = {listen, NULL};
+    AUTO_FREE char *err = NULL;
+
+    (void)state;
+    snprintf(listen, sizeof(listen), "CAPIBOX_API_LISTEN=127.0.0.1:%d",
+             web.port);
+    assert_int_equal(proc_run(&(struct proc_start){.argv = argv, .env = env},
+                              RIG_WAIT_MS, NULL, &err),
+                     2);
+    if (!strstr(err, "CAPIBOX_API_LISTEN: ") ||
+        !strstr(err, "is another gateway running?") ||
+        !strstr(err, "another port"))
+        fail_msg("%s", err);
+}
+
 static void it_speaks_tls_with_a_certificate(void **state)
 {
     char cert[300], key[300], with_cert[340], with_key[340];
@@ -1644,6 +1663,7 @@ int main(void)
         cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
         cmocka_unit_test(a_job_that_nobody_runs_does_not_outlive_its_gateway),
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),
+        cmocka_unit_test(a_port_that_is_taken_comes_with_advice),
         cmocka_unit_test(it_speaks_tls_with_a_certificate),
     };
 

@@ -195,7 +195,8 @@ static void on_wake(void *ctx, uint32_t events)
     link->cause = link->trouble_rc;
     MUST0(pthread_mutex_unlock(&link->lock));
     if (!made) {
-        tell_away(link);
+        if (!link->up) /* else this is old: it was made meanwhile */
+            tell_away(link);
         return;
     }
     link->io.fd = redis_fd(link->redis);

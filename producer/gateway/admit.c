@@ -1,5 +1,6 @@
 #include "producer/gateway/admit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -20,13 +21,72 @@ static bool listed(const char *list, const char *origin)
     while (*list) {
         size_t len = strcspn(list, ", ");
 
-        if ((len == size && memcmp(list, origin, len) == 0) ||
+        if ((len == size && strncasecmp(list, origin, len) == 0) ||
             (len == 1 && *list == '*'))
             return true;
         list += len;
         list += strspn(list, ", ");
     }
     return false;
+}
+
+static size_t span_host(const char *s)
+{
+    static const char LETTERS[] = "abcdefghijklmnopqrstuvwxyz"
+                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    size_t len;
+
+    if (*s != '[')
+        return strspn(s, LETTERS);
+    len = 1 + strspn(s + 1, "0123456789abcdefABCDEF:.");
+    return len > 1 && s[len] == ']' ? len + 1 : 0;
+}
+
+/* Browsers leave out the port that everybody uses. */
+static bool is_usual_port(const char *origin, const char *port)
+{
+    return (!strncasecmp(origin, "http:", 5) && !strcmp(port, "80")) ||
+           (!strncasecmp(origin, "https:", 6) && !strcmp(port, "443"));
+}
+
+/* scheme://host[:port] */
+static bool is_origin(const char *text)
+{
+    const char *s = strstr(text, "://");
+    size_t host;
+
+    if (!s || s == text ||
+        (size_t)(s - text) !=
+            strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                         "0123456789+.-"))
+        return false;
+    s += 3;
+    host = span_host(s);
+    s += host;
+    if (host == 0 || *s == '\0')
+        return host > 0;
+    return *s == ':' && s[1] >= '1' && s[1] <= '9' &&
+           strspn(s + 1, "0123456789") == strlen(s + 1) && strlen(s + 1) <= 5 &&
+           strtoul(s + 1, NULL, 10) <= 65535 && !is_usual_port(text, s + 1);
+}
+
+int admit_check_origins(const char *list, struct complaint *why)
+{
+    char one[300];
+
+    for (list += strspn(list, ", "); *list; list += strspn(list, ", ")) {
+        size_t len = strcspn(list, ", ");
+
+        snprintf(one, sizeof(one), "%.*s", (int)len, list);
+        if (len >= sizeof(one) || (strcmp(one, "*") != 0 && !is_origin(one)))
+            return complain(why, "CAPIBOX_API_ORIGINS",
+                            "\"%.100s\" is no origin as browsers send it; give "
+                            "scheme://host[:port] such as https://app.example "
+                            "(without a path or the usual port), or *",
+                            one);
+        list += len;
+    }
+    return 0;
 }
 
 const char *admit_origin(const struct request *r)

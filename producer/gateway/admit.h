@@ -2,7 +2,7 @@
  * path, method, host, origin, key, rate, content type, length.
  *
  * Threads:  the loop's.
- * Errors:   none: what does not pass is answered.
+ * Errors:   what does not pass is answered; of settings, a complaint.
  */
 #ifndef PRODUCER_GATEWAY_ADMIT_H
 #define PRODUCER_GATEWAY_ADMIT_H
@@ -12,6 +12,10 @@
 /* Of a request whose head is there and whose r->match is filled in. Answers it
  * (r->answered) if it may not go on; else sets holder, head_only, body_max. */
 void admit(struct request *r, const char *method);
+
+/* CAPIBOX_API_ORIGINS: each is as browsers send it, or "*"; anything else would
+ * never fit. -EINVAL. */
+int admit_check_origins(const char *list, struct complaint *why);
 
 /* The request's Origin, if it is one of those listed, else NULL. */
 const char *admit_origin(const struct request *r);

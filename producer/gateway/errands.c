@@ -196,7 +196,7 @@ int errands_add(struct errands *set, struct errand *e)
 {
     int rc = 0;
 
-    if (!set->loop)
+    if (!set->has_thread) /* its lock went with it */
         return -ENOTCONN;
     e->rc = 0;
     MUST0(pthread_mutex_lock(&set->lock));

@@ -23,6 +23,8 @@ struct execution {
     struct waiter waiter;
     struct slot *slot;
     int64_t answer_by_ms; /* then 202; 0: at once */
+    bool duplicate;       /* there was a job with this id before */
+    bool code_differs;    /* from its, as far as that was kept */
     char id[JOB_ID_MAX + 1];
 };
 
@@ -81,22 +83,35 @@ static void answer_unfinished(struct request *r, const char *id,
     execute_answer_id(r, 503, id, "unknown", more.text ? more.text : "");
 }
 
-static void answer_result(struct request *r, const char *id,
-                          const redisReply *fields)
+/* Members of an answer that may be about other code than was sent. */
+static const char *said_of(const struct execution *x)
+{
+    return x->code_differs ? ",\"duplicate\":true,\"code_differs\":true"
+           : x->duplicate  ? ",\"duplicate\":true"
+                           : "";
+}
+
+/* The result as it was written, but for what is said behind its last member. */
+static void answer_result(const struct execution *x, const redisReply *fields)
 {
     AUTO_STRBUF struct strbuf json = STRBUF_INIT;
     const redisReply *result = fields->element[WAITERS_RESULT];
     const char *status = fields->element[WAITERS_STATUS]->str;
+    size_t size = (size_t)result->len;
 
-    if (result->type == REDIS_REPLY_STRING)
-        strbuf_add(&json, result->str, (size_t)result->len);
-    else
+    if (result->type != REDIS_REPLY_STRING)
         strbuf_addf(&json,
                     "{\"job_id\":\"%s\",\"success\":false,\"status\":\"%s\","
-                    "\"verdict\":\"%s\",\"error\":\"%s before it ran\"}",
-                    id, status, status, status);
+                    "\"verdict\":\"%s\",\"error\":\"%s before it ran\"%s}",
+                    x->id, status, status, status, said_of(x));
+    else if (size > 1 && result->str[size - 1] == '}') {
+        strbuf_add(&json, result->str, size - 1);
+        strbuf_addf(&json, "%s}", said_of(x));
+    } else {
+        strbuf_add(&json, result->str, size);
+    }
     strbuf_addc(&json, '\n');
-    request_answer_json(r, 200, &json);
+    request_answer_json(x->request, 200, &json);
 }
 
 /* ---- while it waits ----------------------------------------------------- */
@@ -116,7 +131,7 @@ static void on_end(struct waiter *w, int rc, const redisReply *fields)
         request_answer_error(r, 409, "id_taken", "id",
                              "there is another job with this id");
     else
-        answer_result(r, x->id, fields);
+        answer_result(x, fields);
 }
 
 static void on_abandon(struct request *r, enum abandon why)
@@ -137,7 +152,7 @@ static void on_tick(struct request *r, int64_t now_ms)
     if (now_ms < x->answer_by_ms || !x->waiter.job)
         return;
     waiters_remove(&x->waiter);
-    execute_answer_id(r, 202, x->id, "queued", "");
+    execute_answer_id(r, 202, x->id, "queued", said_of(x));
 }
 
 static void begin_waiting(struct execution *x)
@@ -154,6 +169,18 @@ static void begin_waiting(struct execution *x)
 
 /* ---- submitting --------------------------------------------------------- */
 
+enum { LOOK_CODE = WAITERS_FIELDS, LOOK_FIELDS };
+
+/* Its code is kept up to a size, and of jobs that were not just pushed. */
+static bool has_other_code(const struct execution *x, const redisReply *kept)
+{
+    const struct job *job = x->job.job;
+
+    return kept->type == REDIS_REPLY_STRING &&
+           ((size_t)kept->len != job->code_bytes ||
+            memcmp(kept->str, job->code, job->code_bytes) != 0);
+}
+
 /* There was a job with this id before. */
 static void on_look(void *ctx, int rc, redisReply **reply)
 {
@@ -163,9 +190,13 @@ static void on_look(void *ctx, int rc, redisReply **reply)
 
     if (rc == 0)
         rc = reply_failure(fields);
-    if (rc < 0 || !reply_is_array(fields, WAITERS_FIELDS)) {
+    if (rc < 0 || !reply_is_array(fields, LOOK_FIELDS)) {
         request_answer_redis(r, rc < 0 ? rc : -EPROTO);
-    } else if (!request_may_see(r, fields->element[WAITERS_TENANT])) {
+        return;
+    }
+    x->duplicate = true;
+    x->code_differs = has_other_code(x, fields->element[LOOK_CODE]);
+    if (!request_may_see(r, fields->element[WAITERS_TENANT])) {
         request_answer_error(r, 409, "id_taken", "id",
                              "there is another job with this id");
     } else if (x->answer_by_ms == 0) {
@@ -174,7 +205,7 @@ static void on_look(void *ctx, int rc, redisReply **reply)
         execute_answer_id(r, 202, x->id,
                           status->type == REDIS_REPLY_STRING ? status->str
                                                              : "unknown",
-                          ",\"duplicate\":true");
+                          said_of(x));
     } else {
         begin_waiting(x);
         waiters_look(&x->waiter);
@@ -188,8 +219,9 @@ static void look_at_other(struct execution *x)
     const char *argv[] = {
         "HMGET",  protocol_key(&g->protocol, key, "job", x->id),
         "status", "result",
-        "tenant", "verdict"};
-    int rc = link_ask(&g->link, on_look, x, 6, argv);
+        "tenant", "verdict",
+        "code"};
+    int rc = link_ask(&g->link, on_look, x, 2 + LOOK_FIELDS, argv);
 
     if (rc < 0)
         request_answer_redis(x->request, rc);

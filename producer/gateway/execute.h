@@ -4,7 +4,9 @@
  * The answer is 200 with the result, once the job has ended; 202 with the id at
  * once for "async": true or `Prefer: respond-async`, and after N seconds for
  * `Prefer: wait=N`. A client that goes away frees its place; with
- * "cancel_on_disconnect": true its job is cancelled.
+ * "cancel_on_disconnect": true its job is cancelled. An id that was used before
+ * is answered with that job, "duplicate": true, and, where its code was kept
+ * and is not what was sent now, "code_differs": true.
  */
 #ifndef PRODUCER_GATEWAY_EXECUTE_H
 #define PRODUCER_GATEWAY_EXECUTE_H

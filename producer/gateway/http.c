@@ -29,10 +29,12 @@ static void on_hangup(void *ctx, uint32_t events)
         r->abandon(r, ABANDON_GONE);
 }
 
-void http_sleep(struct request *r)
+bool http_sleep(struct request *r)
 {
     struct http *h = r->gateway->http;
 
+    if (h->closing)
+        return false;
     MHD_suspend_connection(r->connection);
     r->asleep = true;
     r->gateway->asleep++;
@@ -41,6 +43,7 @@ void http_sleep(struct request *r)
     if (r->next)
         r->next->prev = r;
     h->sleeping = r;
+    return true;
 }
 
 void http_wake(struct request *r)
@@ -77,6 +80,8 @@ void http_send(struct request *r, unsigned status,
                struct MHD_Response *response)
 {
     r->gateway->requests[status / 100 % 6]++;
+    r->sending = true;
+    r->gateway->http->unsent++;
     /* Without memory for an answer there is none. */
     r->dropped = !response ||
                  MHD_queue_response(r->connection, status, response) != MHD_YES;
@@ -171,10 +176,20 @@ static void send_deferred(struct request *r)
     MHD_destroy_response(response);
 }
 
+static void answer_closing(struct request *r)
+{
+    r->retry_after_s = REQUEST_RETRY_S;
+    request_answer_error(r, 503, "shutting_down", NULL,
+                         "the gateway is ending; what was asked for may still "
+                         "be done");
+}
+
 static void run(struct request *r)
 {
     peer_enter(r->peer, PEER_WAITING);
-    if (r->oversized)
+    if (r->gateway->http->closing)
+        answer_closing(r);
+    else if (r->oversized)
         request_answer_error(r, 413, "too_large", NULL,
                              "the body is too large");
     else if (r->body.failed)
@@ -204,12 +219,19 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection,
     return r->dropped ? MHD_NO : MHD_YES;
 }
 
+static void free_request(struct request *r)
+{
+    if (r->free_state)
+        r->free_state(r->state);
+    free(r);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *connection,
                          void **state, enum MHD_RequestTerminationCode why)
 {
     struct request *r = *state;
+    struct http *h = cls;
 
-    (void)cls;
     (void)connection;
     (void)why;
     if (!r)
@@ -217,13 +239,19 @@ static void on_completed(void *cls, struct MHD_Connection *connection,
     *state = NULL;
     MUST(!r->asleep);
     peer_enter(r->peer, PEER_HEAD);
-    if (r->free_state)
-        r->free_state(r->state);
+    h->unsent -= r->sending;
     strbuf_fini(&r->body);
     request_release_body(r);
     if (r->deferred)
         MHD_destroy_response(r->deferred);
-    free(r);
+    if (!r->sent_home) {
+        free_request(r);
+        return;
+    }
+    r->connection = NULL;
+    r->peer = NULL;
+    r->next = h->kept;
+    h->kept = r;
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection,
@@ -381,14 +409,50 @@ void http_quiesce(struct http *h)
         close(fd);
 }
 
+/* Whoever does not know how to end is ended here: MHD_stop_daemon() aborts if
+ * one still sleeps. */
+static void send_home(struct request *r)
+{
+    if (r->abandon)
+        r->abandon(r, ABANDON_DRAIN);
+    if (!r->answered) {
+        r->sent_home = true;
+        answer_closing(r);
+    }
+    http_wake(r); /* one that streams was answered long ago */
+}
+
+static void stop_daemon(struct http *h)
+{
+    int64_t until = clock_ms() + HTTP_LAST_MS;
+
+    h->closing = true;
+    while (h->sleeping)
+        send_home(h->sleeping);
+    while (h->unsent > 0 && clock_ms() < until)
+        MHD_run_wait(h->daemon, clock_left_ms(until));
+    loop_remove(&h->gateway->loop, &h->watch);
+    MHD_stop_daemon(h->daemon);
+    h->daemon = NULL;
+}
+
 void http_stop(struct http *h)
 {
-    if (h->daemon) {
-        loop_remove(&h->gateway->loop, &h->watch);
-        MHD_stop_daemon(h->daemon);
-    }
+    if (h->daemon)
+        stop_daemon(h);
     if (h->listener.fd >= 0)
         close(h->listener.fd);
+    h->listener.fd = -1;
+}
+
+void http_fini(struct http *h)
+{
+    while (h->kept) {
+        struct request *next = h->kept->next;
+
+        free_request(h->kept);
+        h->kept = next;
+    }
     free(h->cert);
     free(h->cert_key);
     *h = (struct http){.listener.fd = -1};

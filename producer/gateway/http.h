@@ -3,6 +3,9 @@
  * Connections that wait cost no thread: they are suspended, and their sockets
  * watched for the client's end.
  *
+ * Memory:   a request that http_stop() had to answer is kept until http_fini():
+ *           what it waited for may still point to it, and may answer it in
+ *           vain.
  * Threads:  the loop's.
  * Errors:   negated errno, with a complaint for what is the operator's to mend.
  */
@@ -22,7 +25,8 @@
 #define HTTP_CONNECTION_BYTES 8192 /* of memory each; bounds the headers */
 #define HTTP_BODIES_BYTES_MAX (256u << 20) /* of all requests under way */
 #define HTTP_DISCARD_MAX      (32u << 20) /* read of a body that is not wanted */
-#define HTTP_FDS_KEPT         64 /* descriptors that are not connections */
+#define HTTP_FDS_KEPT         64  /* descriptors that are not connections */
+#define HTTP_LAST_MS          500 /* for the last answers to go out */
 
 struct gateway;
 
@@ -35,8 +39,11 @@ struct http {
     struct loop_watch watch;
     char *cert, *cert_key; /* PEM texts, or NULL: plain HTTP */
     struct request *sleeping;
-    size_t body_bytes; /* of bodies that are held */
-    bool woken;        /* somebody was, since the daemon had its turn */
+    struct request *kept; /* answered by http_stop(), connection gone */
+    size_t body_bytes;    /* of bodies that are held */
+    size_t unsent;        /* answers on their way out */
+    bool woken;           /* somebody was, since the daemon had its turn */
+    bool closing;         /* nobody may fall asleep any more */
 };
 
 /* Begins to answer at h->listener, which is open. */
@@ -44,8 +51,11 @@ int http_start(struct http *h, struct gateway *g, const struct route *routes,
                size_t nroutes, struct complaint *why);
 /* Takes no more connections. */
 void http_quiesce(struct http *h);
-/* Nothing may sleep any more. Harmless on zeroes. */
+/* Answers all that still sleep with a 503, whatever they wait for, lets the
+ * last answers out and hangs up. Harmless on zeroes, and when repeated. */
 void http_stop(struct http *h);
+/* After http_stop(), once nothing is under way for any request. */
+void http_fini(struct http *h);
 
 /* Does what there is to do: once a turn. */
 void http_turn(struct http *h);
@@ -56,8 +66,9 @@ int http_timeout_ms(struct http *h);
 void http_send(struct request *r, unsigned status,
                struct MHD_Response *response);
 
-/* For responses that stream: sleep until woken, with the same watch. */
-void http_sleep(struct request *r);
+/* For responses that stream: sleep until woken, with the same watch. False:
+ * the daemon is about to stop, and nobody may. */
+bool http_sleep(struct request *r);
 void http_wake(struct request *r);
 
 #endif

@@ -97,6 +97,22 @@ static int take_line(struct keys *keys, struct key *out, char *text, int line,
     return 0;
 }
 
+/* Whose would its jobs be? */
+static int check_sole(const struct key *list, size_t count, int line,
+                      struct complaint *why)
+{
+    const struct key *last = &list[count];
+
+    for (size_t i = 0; i < count; i++)
+        if (list[i].holder != last->holder &&
+            CRYPTO_memcmp(list[i].sum, last->sum, sizeof(last->sum)) == 0)
+            return complain(why, "CAPIBOX_API_KEYS",
+                            "line %d: %s has the same key as %s; give each "
+                            "name its own",
+                            line, last->holder->name, list[i].holder->name);
+    return 0;
+}
+
 static int take_lines(struct keys *keys, char *text, struct key *list,
                       size_t *count_out, struct complaint *why)
 {
@@ -117,6 +133,8 @@ static int take_lines(struct keys *keys, char *text, struct key *list,
             return complain(why, "CAPIBOX_API_KEYS",
                             "more than %d keys; give fewer", KEYS_MAX);
         rc = take_line(keys, &list[*count_out], line, number, why);
+        if (rc == 0)
+            rc = check_sole(list, *count_out, number, why);
         if (rc < 0)
             return rc;
         (*count_out)++;

@@ -5,7 +5,7 @@
  * hashed and compared with all of them in constant time. A name is the tenant
  * of all its jobs, and may have several keys, so that one can be replaced
  * without a gap: add the new one, SIGHUP, move the clients, take the old one
- * out, SIGHUP.
+ * out, SIGHUP. Two names may not have the same key.
  *
  * Memory:   a holder lives until keys_fini(), also when a reload dropped it:
  *           jobs and requests point to it.

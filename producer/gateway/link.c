@@ -37,9 +37,10 @@ static int connect_once(struct link *link)
     return rc;
 }
 
-static void tell_locked(struct link *link, bool made)
+static void tell_locked(struct link *link, int rc)
 {
-    if (made)
+    link->trouble_rc = rc;
+    if (rc == 0)
         link->turn = LINK_MADE;
     else
         snprintf(link->trouble, sizeof(link->trouble), "%s",
@@ -65,7 +66,7 @@ static void *connector(void *arg)
         if (rc < 0)
             redis_close(link->redis);
         MUST0(pthread_mutex_lock(&link->lock));
-        tell_locked(link, rc == 0);
+        tell_locked(link, rc);
         if (rc == 0)
             backoff_reset(&backoff);
         else if (!link->stopping)
@@ -106,6 +107,13 @@ static void fail_all(struct link *link, int rc)
     }
 }
 
+static void tell_away(struct link *link)
+{
+    if (!link->told)
+        link->hooks.turned(link->hooks.ctx, false);
+    link->told = true;
+}
+
 static void lose(struct link *link, int rc)
 {
     if (!link->up)
@@ -114,9 +122,10 @@ static void lose(struct link *link, int rc)
     loop_remove(link->loop, &link->io);
     redis_close(link->redis);
     link->up = false;
+    link->cause = rc;
     link->away_since_ms = clock_ms();
     fail_all(link, rc);
-    link->hooks.turned(link->hooks.ctx, false);
+    tell_away(link);
     want_connection(link);
 }
 
@@ -183,11 +192,16 @@ static void on_wake(void *ctx, uint32_t events)
     if (made)
         link->turn = LINK_OURS;
     snprintf(link->why, sizeof(link->why), "%s", made ? "" : link->trouble);
+    link->cause = link->trouble_rc;
     MUST0(pthread_mutex_unlock(&link->lock));
-    if (!made)
+    if (!made) {
+        if (!link->up) /* else this is old: it was made meanwhile */
+            tell_away(link);
         return;
+    }
     link->io.fd = redis_fd(link->redis);
     link->up = true;
+    link->told = false;
     if (loop_add(link->loop, &link->io, EPOLLIN) < 0) {
         lose(link, -ENOMEM);
         return;
@@ -325,4 +339,27 @@ void link_hurry(struct link *link)
 const char *link_why(struct link *link)
 {
     return link->why;
+}
+
+const char *link_kind(const struct link *link)
+{
+    static const struct {
+        int cause;
+        const char *kind;
+    } kinds[] = {
+        {-ECONNREFUSED, "the connection is refused"},
+        {-ENOENT, "the connection is refused"},
+        {-ENETUNREACH, "its host is not found or not reachable"},
+        {-EHOSTUNREACH, "its host is not found or not reachable"},
+        {-EACCES, "it refuses the user name, the password or a permission"},
+        {-EKEYREJECTED, "its certificate does not fit"},
+        {-EINVAL, "it does not have the database"},
+        {-EAGAIN, "it is not ready yet"},
+        {-ETIMEDOUT, "it does not answer in time"},
+    };
+
+    for (size_t i = 0; !link->up && i < sizeof(kinds) / sizeof(*kinds); i++)
+        if (kinds[i].cause == link->cause)
+            return kinds[i].kind;
+    return "";
 }

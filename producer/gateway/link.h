@@ -39,7 +39,8 @@ struct link_op {
 };
 
 struct link_hooks {
-    /* The link came up, or was lost (after all its commands failed). */
+    /* The link came up, or was lost (after all its commands failed), or did not
+     * come up at the first try. Once for each time that it is away. */
     void (*turned)(void *ctx, bool up);
     /* A message of the channel. */
     void (*message)(void *ctx, const char *text, size_t size);
@@ -56,6 +57,8 @@ struct link {
     size_t head, count;
     bool up;
     char why[LINK_WHY_MAX]; /* "": it is up */
+    int cause;              /* the same as a negated errno; 0: not tried yet */
+    bool told;              /* that it is away */
     int64_t away_since_ms;
 
     pthread_t connector;
@@ -66,6 +69,7 @@ struct link {
     enum { LINK_OURS, LINK_WANTED, LINK_MADE } turn;
     bool stopping;
     char trouble[LINK_WHY_MAX]; /* of the last try */
+    int trouble_rc;
 };
 
 /* Starts connecting. target and channel (NULL: takes commands) outlive it. */
@@ -94,5 +98,8 @@ void link_hurry(struct link *link);
 
 /* Why it is away, for people, without secrets. */
 const char *link_why(struct link *link);
+/* The same for strangers: the kind of trouble, without names or addresses; ""
+ * if it is up or was not tried yet. */
+const char *link_kind(const struct link *link);
 
 #endif

@@ -70,6 +70,21 @@ static void note_address(struct listener *l)
                  strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
+static const char *remedy(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return "; is another gateway running? If it shall stay, give another "
+               "port";
+    case EACCES:
+        return "; ports below 1024 need a privilege: give another port";
+    case EADDRNOTAVAIL:
+        return "; give an address of this host";
+    default:
+        return "";
+    }
+}
+
 static int listen_if_safe(struct listener *l, const struct settings *s,
                           const struct addrinfo *found, struct complaint *why)
 {
@@ -84,8 +99,8 @@ static int listen_if_safe(struct listener *l, const struct settings *s,
     rc = listen_on(found, &l->fd);
     if (rc < 0)
         return complain(why, "CAPIBOX_API_LISTEN",
-                        "cannot listen on \"%.100s\": %s", s->api_listen,
-                        strerror(-rc));
+                        "cannot listen on \"%.100s\": %s%s", s->api_listen,
+                        strerror(-rc), remedy(-rc));
     note_address(l);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include "common/io.h"
 #include "common/log.h"
 #include "producer/exits.h"
+#include "producer/gateway/admit.h"
 #include "producer/gateway/batch.h"
 #include "producer/gateway/cancel.h"
 #include "producer/gateway/dead.h"
@@ -25,7 +26,7 @@
 #include "producer/gateway/stream.h"
 
 #define TICK_MS       1000
-#define FLUSH_MS      500 /* for last answers to go out */
+#define FLUSH_MS      500 /* for what Redis was just asked to come back */
 #define FLUSH_STEP_MS 20
 
 #define ROOT "/api/v1/e2b/"
@@ -231,6 +232,8 @@ static int check(struct program *p, struct complaint *why)
     rc = redis_target_parse(p->settings.redis_url, &p->settings, &g->target,
                             why);
     g->keyed = *p->settings.api_keys != '\0';
+    if (rc == 0)
+        rc = admit_check_origins(p->settings.api_origins, why);
     if (rc == 0 && g->keyed)
         rc = load_keys(g, why);
     if (rc == 0)
@@ -317,7 +320,7 @@ static void tick_one(struct request *r)
         r->tick(r, clock_ms());
 }
 
-static void send_home(struct request *r)
+static void abandon(struct request *r)
 {
     if (r->abandon)
         r->abandon(r, ABANDON_DRAIN);
@@ -368,20 +371,17 @@ static bool ended(struct program *p)
     return p->gateway.asleep == 0 || clock_ms() >= p->stop_by_ms;
 }
 
-/* Nobody may sleep when the daemon stops; what they wait for goes on. */
+/* Those who wait for long know how to end; the others are nearly done, or are
+ * ended by http_stop(). */
 static void wind_up(struct program *p)
 {
     int64_t until = clock_ms() + FLUSH_MS;
 
     do {
-        each_sleeping(&p->http, send_home);
+        each_sleeping(&p->http, abandon);
         turn(p);
     } while (p->gateway.asleep > 0 && clock_ms() < until);
-    link_fini(&p->gateway.link); /* answers whoever still asks */
-    errands_fini(&p->gateway.errands);
-    each_sleeping(&p->http, send_home);
-    for (int i = 0; i < 3; i++)
-        http_turn(&p->http);
+    http_stop(&p->http);
 }
 
 static void take_down(struct program *p)
@@ -392,6 +392,7 @@ static void take_down(struct program *p)
     link_fini(&g->link);
     link_fini(&g->news);
     errands_fini(&g->errands);
+    http_fini(&p->http);
     health_destroy(g->health);
     if (g->waiters.buckets)
         waiters_fini(&g->waiters);
@@ -428,7 +429,6 @@ static int run(struct program *p)
     while (!ended(p))
         turn(p);
     wind_up(p);
-    log_info("ended", LOG_END);
     return EXITS_OK;
 }
 
@@ -454,6 +454,8 @@ int main(int argc, char **argv)
         p.gateway.peers.per_address = p.settings.api_per_address;
         rc = run(&p);
         take_down(&p);
+        if (rc == EXITS_OK)
+            log_info("ended", LOG_END);
     }
     settings_fini(&p.settings);
     return rc;

@@ -174,6 +174,8 @@ void request_answer_complaint(struct request *r, int rc,
 
 void request_answer_redis(struct request *r, int rc)
 {
+    const char *kind = link_kind(&r->gateway->link);
+
     if (r->retry_after_s == 0)
         r->retry_after_s = REQUEST_RETRY_S;
     if (rc == -ENOSPC)
@@ -187,5 +189,6 @@ void request_answer_redis(struct request *r, int rc)
                              "Redis refused; the gateway's log says why");
     else
         request_answer_error(r, 503, "redis_unavailable", NULL,
-                             "Redis cannot be reached; try again");
+                             "Redis cannot be reached%s%s; try again",
+                             *kind ? ": " : "", kind);
 }

@@ -4,6 +4,8 @@
  * sleeps until somebody calls one of the request_answer functions, once. While
  * it sleeps the request stays where it is; the end of the program, and after
  * request_watch() a client that goes away, is told to the handler's abandon().
+ * Whoever has none is answered at the end by http_stop(), and stays until all
+ * that it waits for came to nothing.
  *
  * Memory:   a request is http.c's, which frees it after the answer went out,
  *           with free_state(state).
@@ -47,8 +49,10 @@ struct request {
     int retry_after_s; /* set before answering: the header */
     bool head_only, oversized;
     bool asleep, answered, gone;
-    bool dropped; /* the answer: to hang up */
-    bool last;    /* set before answering: then the connection is closed */
+    bool dropped;   /* the answer: to hang up */
+    bool last;      /* set before answering: then the connection is closed */
+    bool sending;   /* counted in http->unsent */
+    bool sent_home; /* answered by http_stop(), without its handler */
 
     /* A refusal that waits for the end of the body: to answer and hang up in
      * the middle of it would reset the connection, and the answer with it. */

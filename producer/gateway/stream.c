@@ -113,9 +113,8 @@ static ssize_t more(void *ctx, uint64_t at, char *out, size_t max)
         }
         return (ssize_t)n;
     }
-    if (s->ended || s->out.failed)
+    if (s->ended || s->out.failed || !http_sleep(s->request))
         return MHD_CONTENT_READER_END_OF_STREAM;
-    http_sleep(s->request);
     request_watch(s->request);
     return 0;
 }

@@ -218,22 +218,56 @@ static void a_wait_that_is_over_answers_with_the_id(void **state)
     expect_end("wait-1", "ok");
 }
 
+static void expect_duplicate(const struct answer *a, bool code_differs)
+{
+    if (!cJSON_IsTrue(stage_at(a->json, "duplicate")) ||
+        cJSON_IsTrue(stage_at(a->json, "code_differs")) != code_differs)
+        fail_msg("%s", a->body);
+}
+
 static void the_same_id_is_run_once(void **state)
 {
     struct answer first, second;
 
     (void)state;
     expect_ok(API "execute", "{\"code\":\"print(1)\",\"id\":\"once\"}", &first);
-    expect_ok(API "execute", "{\"code\":\"print(2)\",\"id\":\"once\"}",
+    assert_null(stage_at(first.json, "duplicate"));
+    expect_ok(API "execute", "{\"code\":\"print(1)\",\"id\":\"once\"}",
               &second);
-    assert_string_equal(first.body, second.body);
+    expect_duplicate(&second, false);
+    cJSON_DeleteItemFromObject(second.json, "duplicate");
+    assert_true(cJSON_Compare(first.json, second.json, true));
     answer_free(&first);
     answer_free(&second);
     ask(&second, API "execute",
-        "{\"code\":\"print(2)\",\"id\":\"once\",\"async\":true}");
+        "{\"code\":\"print(1)\",\"id\":\"once\",\"async\":true}");
     web_expect(&second, 202);
     stage_expect(second.json, "status", "succeeded");
+    expect_duplicate(&second, false);
     answer_free(&second);
+}
+
+static void an_id_used_again_for_other_code_is_told(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_ok(API "execute", "{\"code\":\"print(1)\",\"id\":\"reused\"}", &a);
+    answer_free(&a);
+    expect_ok(API "execute", "{\"code\":\"print(2)\",\"id\":\"reused\"}", &a);
+    stage_expect(a.json, "logs.stdout.0", "1\n");
+    expect_duplicate(&a, true);
+    answer_free(&a);
+    ask(&a, API "execute",
+        "{\"code\":\"print(2)\",\"id\":\"reused\",\"async\":true}");
+    web_expect(&a, 202);
+    expect_duplicate(&a, true);
+    answer_free(&a);
+    /* One that was pushed has left no code behind. */
+    cJSON_Delete(stage_job(&rig, "{\"id\":\"pushed-first\",\"code\":\"1\"}"));
+    expect_ok(API "execute", "{\"code\":\"2\",\"id\":\"pushed-first\"}", &a);
+    expect_duplicate(&a, false);
+    answer_free(&a);
 }
 
 static void a_batch_counts_up_to_its_end(void **state)
@@ -1122,6 +1156,26 @@ static void keys_are_replaced_without_a_restart(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+static void a_key_that_two_names_have_is_not_taken(void **state)
+{
+    AUTO_FREE char *said = NULL;
+    struct web keyed = {0};
+
+    (void)state;
+    write_keys("alice:" ALICE "\n");
+    start_keyed(&keyed, NULL);
+    write_keys("bob:" BOB "\nalice:" BOB "\n");
+    proc_signal(&keyed.proc, SIGHUP);
+    assert_true(
+        proc_says(&keyed.proc, "alice has the same key as bob", RIG_WAIT_MS));
+    assert_int_equal(status_with(&keyed, "X-API-Key: " BOB, API "stats"), 401);
+    assert_int_equal(status_with(&keyed, "X-API-Key: " ALICE, API "stats"),
+                     200);
+    said = proc_err(&keyed.proc);
+    assert_null(strstr(said, BOB));
+    assert_int_equal(web_stop(&keyed), 0);
+}
+
 static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
 {
     static const char A[] = "X-API-Key: " ALICE;
@@ -1491,6 +1545,8 @@ static void a_wrong_setting_is_named_in_one_line(void **state)
         {"CAPIBOX_API_KEYS=/no/such/file", "CAPIBOX_API_KEYS"},
         {"CAPIBOX_API_KEYS=/dev/null", "CAPIBOX_API_KEYS"},
         {"CAPIBOX_API_RATE=fast", "CAPIBOX_API_RATE"},
+        {"CAPIBOX_API_ORIGINS=foo", "\"foo\" is no origin"},
+        {"CAPIBOX_API_ORIGINS=https://a.test,https://a.test/", "a.test/\""},
         {"CAPIBOX_API_CERT=/no/such/file", "CAPIBOX_API_CERT"},
         {"CAPIBOX_TEMPLATES=/no/such/folder", "CAPIBOX_TEMPLATES"},
     };
@@ -1509,6 +1565,25 @@ static void a_wrong_setting_is_named_in_one_line(void **state)
             fail_msg("%s: %d, %s", settings[i][0], code, err);
         assert_string_equal(out, "");
     }
+}
+
+static void a_port_that_is_taken_comes_with_advice(void **state)
+{
+    const char *argv[] = {proc_program("capibox-api"), NULL};
+    char listen[64];
+    const char *env[] = {listen, NULL};
+    AUTO_FREE char *err = NULL;
+
+    (void)state;
+    snprintf(listen, sizeof(listen), "CAPIBOX_API_LISTEN=127.0.0.1:%d",
+             web.port);
+    assert_int_equal(proc_run(&(struct proc_start){.argv = argv, .env = env},
+                              RIG_WAIT_MS, NULL, &err),
+                     2);
+    if (!strstr(err, "CAPIBOX_API_LISTEN: ") ||
+        !strstr(err, "is another gateway running?") ||
+        !strstr(err, "another port"))
+        fail_msg("%s", err);
 }
 
 static void it_speaks_tls_with_a_certificate(void **state)
@@ -1549,6 +1624,7 @@ int main(void)
         cmocka_unit_test(the_code_is_kept_with_its_job),
         cmocka_unit_test(a_wait_that_is_over_answers_with_the_id),
         cmocka_unit_test(the_same_id_is_run_once),
+        cmocka_unit_test(an_id_used_again_for_other_code_is_told),
         cmocka_unit_test(a_batch_counts_up_to_its_end),
         cmocka_unit_test(what_is_wrong_with_a_job_is_named),
         cmocka_unit_test(a_full_queue_turns_jobs_away),
@@ -1574,6 +1650,7 @@ int main(void)
         cmocka_unit_test(a_key_sees_its_own_jobs_only),
         cmocka_unit_test(figures_name_no_job_of_somebody_elses),
         cmocka_unit_test(keys_are_replaced_without_a_restart),
+        cmocka_unit_test(a_key_that_two_names_have_is_not_taken),
         cmocka_unit_test(a_key_has_its_rate_and_its_number_of_jobs),
         cmocka_unit_test(a_pushed_job_is_the_tenants_it_names),
         cmocka_unit_test(a_kept_result_is_for_its_tenant),
@@ -1586,6 +1663,7 @@ int main(void)
         cmocka_unit_test(an_id_asked_for_by_many_at_once_is_answered_to_each),
         cmocka_unit_test(a_job_that_nobody_runs_does_not_outlive_its_gateway),
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),
+        cmocka_unit_test(a_port_that_is_taken_comes_with_advice),
         cmocka_unit_test(it_speaks_tls_with_a_certificate),
     };
 

@@ -196,6 +196,54 @@ static void a_redis_that_hangs_is_given_up(void **state)
     expect_healthy();
 }
 
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+
+    for (; (text = strstr(text, part)); text += strlen(part))
+        n++;
+    return n;
+}
+
+static void a_redis_that_was_never_there_is_told_once(void **state)
+{
+    char wrong[400];
+    const struct {
+        const char *url, *why, *kind;
+    } tried[] = {
+        {"CAPIBOX_REDIS_URL=redis://127.0.0.1:1/0", "Connection refused",
+         "refused"},
+        {"CAPIBOX_REDIS_URL=redis://nobody.invalid:6379/0", "nobody.invalid",
+         "host is not found"},
+        {wrong, "password is refused", "password"},
+    };
+
+    (void)state;
+    snprintf(wrong, sizeof(wrong),
+             "CAPIBOX_REDIS_URL=unix://me:se-cret@%s/redis.sock",
+             rig.server.dir);
+    for (size_t i = 0; i < sizeof(tried) / sizeof(*tried); i++) {
+        AUTO_FREE char *said = NULL;
+        struct web lost = {0};
+        struct answer a;
+
+        /* It waits for a line about each of the two links. */
+        web_start(&rig, &lost, (const char *[]){tried[i].url, NULL});
+        usleep(1000000); /* for some more tries, that say nothing */
+        web_ask(&lost, &a, "POST", API "execute", "{\"code\":\"1\"}", NULL);
+        web_expect_error(&a, 503, "redis_unavailable", NULL);
+        stage_expect_part(a.json, "error.message", tried[i].kind);
+        assert_null(strstr(a.body, "127.0.0.1"));
+        assert_null(strstr(a.body, "nobody"));
+        answer_free(&a);
+        said = proc_err(&lost.proc);
+        if (count_of(said, "Redis is away") != 2 ||
+            !strstr(said, tried[i].why) || strstr(said, "se-cret"))
+            fail_msg("%s", said);
+        assert_int_equal(web_stop(&lost), 0);
+    }
+}
+
 /* ---- the gateway goes away ---------------------------------------------- */
 
 static void a_killed_gateway_leaves_its_jobs_to_be_found(void **state)
@@ -469,6 +517,197 @@ static void many_wait_at_once_and_each_gets_its_own(void **state)
     }
 }
 
+/* ---- at the end nobody is left asleep ------------------------------------ */
+
+struct kind {
+    const char *method, *path, *body;
+};
+
+/* Sends it over a connection of its own. */
+static int send_kind(struct web *to, const struct kind *k)
+{
+    const char *body = k->body ? k->body : "";
+    char text[600];
+    int fd = web_connect(to);
+
+    assert_true(fd >= 0);
+    snprintf(text, sizeof(text),
+             "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+             "application/json\r\nContent-Length: %zu\r\n\r\n%s",
+             k->method, k->path, strlen(body), body);
+    send_text(fd, text);
+    return fd;
+}
+
+/* Connections are taken in turn: once a later one is answered, they are asked.
+ */
+static void send_kinds(struct web *to, const struct kind *kinds, int *fds,
+                       size_t count)
+{
+    struct answer a;
+
+    for (size_t i = 0; i < count; i++)
+        fds[i] = send_kind(to, &kinds[i]);
+    for (int i = 0; i < 2; i++) {
+        web_ask(to, &a, "GET", "/", NULL, NULL);
+        web_expect(&a, 200);
+        answer_free(&a);
+    }
+}
+
+static char *read_all(int fd, int timeout_ms)
+{
+    int64_t until = clock_ms() + timeout_ms;
+    char *text = calloc(1, 65536);
+    size_t n = 0;
+
+    MUST(text);
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        ssize_t got;
+
+        if (n == 65535 || poll(&p, 1, clock_left_ms(until)) <= 0)
+            break;
+        got = read(fd, text + n, 65535 - n);
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+    }
+    return text;
+}
+
+static void expect_sent_home(const struct kind *k, int fd)
+{
+    AUTO_FREE char *said = read_all(fd, RIG_WAIT_MS);
+    bool streams = strstr(k->path, "/events") && strstr(said, "200 OK");
+
+    close(fd);
+    if (streams && strstr(said, "\r\n0\r\n\r\n"))
+        return;
+    if (strncmp(said, "HTTP/1.1 503 ", 13) != 0 ||
+        !strstr(said, "\r\nRetry-After: 1\r\n") ||
+        (!strstr(said, "shutting_down") && !strstr(said, "redis_unavailable")))
+        fail_msg("%s %s: %s", k->method, k->path, said);
+}
+
+static void expect_all_sent_home(struct web *from, const struct kind *kinds,
+                                 int *fds, size_t count)
+{
+    int64_t began = clock_ms();
+
+    proc_signal(&from->proc, SIGTERM);
+    for (size_t i = 0; i < count; i++)
+        expect_sent_home(&kinds[i], fds[i]);
+    assert_true(clock_ms() - began < 4000);
+    if (proc_wait(&from->proc, RIG_WAIT_MS) != 0) {
+        AUTO_FREE char *said = proc_err(&from->proc);
+
+        fail_msg("ended with %d: %s", from->proc.ending, said);
+    }
+    proc_stop(&from->proc);
+}
+
+/* A gateway whose only queue no worker serves. */
+static void start_unserved(struct web *out)
+{
+    web_start(&rig, out,
+              (const char *[]){"CAPIBOX_SHUTDOWN_GRACE=1",
+                               "CAPIBOX_QUEUES=nobodys",
+                               "CAPIBOX_API_PER_ADDRESS=100", NULL});
+}
+
+#define UNSERVED(id) "{\"id\":\"" id "\",\"code\":\"1\",\"queue\":\"nobodys\"}"
+
+/* What waits for a worker. */
+static const struct kind waiting[] = {
+    {"GET", API "health", NULL},
+    {"GET", API "health", NULL},
+    {"POST", API "execute", UNSERVED("unserved")},
+    {"POST", API "execute", UNSERVED("unserved")},
+    {"GET", API "jobs/unserved/events", NULL},
+};
+#define WAITING (sizeof waiting / sizeof *waiting)
+
+static void send_waiting(struct web *to, int fds[WAITING])
+{
+    send_kinds(to, waiting, fds, WAITING - 1);
+    assert_true(rig_wait_job(&rig, "unserved", "status", "queued"));
+    send_kinds(to, waiting + WAITING - 1, fds + WAITING - 1, 1);
+}
+
+static void all_who_wait_are_sent_home_after_the_grace(void **state)
+{
+    struct web ending = {0};
+    int fds[WAITING];
+
+    (void)state;
+    start_unserved(&ending);
+    send_waiting(&ending, fds);
+    expect_all_sent_home(&ending, waiting, fds, WAITING);
+}
+
+static void they_are_when_redis_is_away(void **state)
+{
+    struct web ending = {0};
+    int fds[WAITING];
+
+    (void)state;
+    start_unserved(&ending);
+    send_waiting(&ending, fds);
+    redis_server_kill(&rig.server);
+    expect_all_sent_home(&ending, waiting, fds, WAITING);
+    redis_server_restart(&rig.server);
+    expect_healthy();
+}
+
+/* All that asks Redis, however it does. */
+static void all_are_when_redis_hangs(void **state)
+{
+    static const struct kind asking[] = {
+        {"POST", API "execute", UNSERVED("unheard")},
+        {"POST", API "execute", "{\"code\":\"1\",\"async\":true}"},
+        {"POST", API "dynamic", "{\"code\":\"1\"}"},
+        {"POST", API "batch", "{\"jobs\":[{\"code\":\"1\"},{\"code\":\"2\"}]}"},
+        {"GET", API "batch/some", NULL},
+        {"GET", API "jobs", NULL},
+        {"GET", API "jobs?limit=3", NULL},
+        {"GET", API "jobs/some", NULL},
+        {"DELETE", API "jobs/some", NULL},
+        {"GET", API "jobs/some/files/a.txt", NULL},
+        {"GET", API "jobs/some/events", NULL},
+        {"GET", API "dead", NULL},
+        {"GET", API "dead/some", NULL},
+        {"POST", API "dead/some/retry", NULL},
+        {"DELETE", API "dead/some", NULL},
+        {"GET", API "stats", NULL},
+        {"GET", API "health", NULL},
+        {"GET", API "health", NULL},
+        {"GET", "/metrics", NULL},
+    };
+#define ASKING (sizeof asking / sizeof *asking)
+    struct web ending = {0};
+    struct kind kinds[WAITING + ASKING];
+    int fds[WAITING + ASKING];
+
+    (void)state;
+    memcpy(kinds, waiting, sizeof(waiting));
+    memcpy(kinds + WAITING, asking, sizeof(asking));
+    start_unserved(&ending);
+    send_waiting(&ending, fds);
+    assert_true(rig.server.pid > 0);
+    kill(rig.server.pid, SIGSTOP);
+    send_kinds(&ending, kinds + WAITING, fds + WAITING, ASKING);
+    expect_all_sent_home(&ending, kinds, fds, WAITING + ASKING);
+}
+
+static int let_redis_go_on(void **state)
+{
+    (void)state;
+    kill(rig.server.pid, SIGCONT);
+    expect_healthy();
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,9 +716,13 @@ int main(void)
         cmocka_unit_test(who_waits_survives_the_loss_of_the_news),
         cmocka_unit_test(a_long_absence_is_told_and_then_forgotten),
         cmocka_unit_test(a_redis_that_hangs_is_given_up),
+        cmocka_unit_test(a_redis_that_was_never_there_is_told_once),
         cmocka_unit_test(a_killed_gateway_leaves_its_jobs_to_be_found),
         cmocka_unit_test(a_sigterm_lets_who_waits_have_the_result),
         cmocka_unit_test(after_the_grace_they_are_told_where_to_look),
+        cmocka_unit_test(all_who_wait_are_sent_home_after_the_grace),
+        cmocka_unit_test(they_are_when_redis_is_away),
+        cmocka_unit_test_teardown(all_are_when_redis_hangs, let_redis_go_on),
         cmocka_unit_test(requests_that_are_none_do_no_harm),
         cmocka_unit_test(nothing_is_read_behind_a_body_of_doubtful_length),
         cmocka_unit_test(a_flood_of_headers_is_refused),

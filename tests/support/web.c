@@ -48,13 +48,14 @@ void web_start(struct rig *rig, struct web *web, const char *const *env)
     size_t n = 0;
 
     snprintf(url, sizeof(url), "CAPIBOX_REDIS_URL=%s", rig->server.url);
+    /* Of two with the same name the first one counts. */
+    for (size_t i = 0; env && env[i]; i++) {
+        MUST(n + 4 < ENV_MAX);
+        all[n++] = env[i];
+    }
     all[n++] = url;
     all[n++] = "CAPIBOX_API_LISTEN=127.0.0.1:0";
     all[n++] = "CAPIBOX_TEMPLATES=templates";
-    for (size_t i = 0; env && env[i]; i++) {
-        MUST(n + 1 < ENV_MAX);
-        all[n++] = env[i];
-    }
     all[n] = NULL;
     proc_start(&web->proc, &(struct proc_start){.argv = argv, .env = all});
     if (!proc_says(&web->proc, "for=\"news of ended jobs\"", RIG_WAIT_MS) ||

@@ -20,6 +20,7 @@
 #include "common/clock.h"
 #include "common/must.h"
 #include "common/scope.h"
+#include "producer/gateway/admit.h"
 #include "producer/gateway/errands.h"
 #include "producer/gateway/keys.h"
 #include "producer/gateway/link.h"
@@ -187,6 +188,30 @@ static void a_bad_line_changes_nothing_and_shows_no_key(void **state)
     keys_fini(&keys);
 }
 
+static void two_names_may_not_have_the_same_key(void **state)
+{
+    struct complaint why;
+    struct keys keys = {0};
+
+    (void)state;
+    assert_int_equal(load(&keys, "carol:carols-own-key-1\n", &why), 0);
+    assert_int_equal(load(&keys,
+                          "alice:0123456789abcdef\nbob:fedcba9876543210\n"
+                          "mallory:0123456789abcdef\n",
+                          &why),
+                     -EINVAL);
+    assert_non_null(strstr(why.text, "line 3"));
+    assert_non_null(strstr(why.text, "alice"));
+    assert_non_null(strstr(why.text, "mallory"));
+    assert_null(strstr(why.text, "0123456789"));
+    assert_non_null(find(&keys, "carols-own-key-1"));
+    /* Said twice it is still one. */
+    assert_int_equal(
+        load(&keys, "alice:0123456789abcdef\nalice:0123456789abcdef\n", &why),
+        0);
+    keys_fini(&keys);
+}
+
 static void a_bucket_fills_with_time(void **state)
 {
     struct bucket b = {0};
@@ -202,6 +227,57 @@ static void a_bucket_fills_with_time(void **state)
         assert_true(bucket_take(&b, 10, 999000) == 0);
     assert_true(bucket_take(&b, 10, 999000) > 0);
     assert_true(bucket_take(&b, 0, 999000) == 0);
+}
+
+/* ---- origins ------------------------------------------------------------ */
+
+static void an_origin_that_no_browser_sends_is_refused(void **state)
+{
+    static const char *const good[] = {
+        "",
+        "*",
+        "https://a.test",
+        "http://localhost:3000, https://B.test:8443",
+        "https://a.test,,*",
+        "http://[::1]:8080",
+        "http://10.0.0.1",
+        "chrome-extension://abcdef",
+        "http://a.test:443",
+    };
+    static const char *const bad[] = {
+        "foo",
+        "a.test",
+        "https://",
+        "://a.test",
+        "https://a.test/",
+        "https://a.test/app",
+        "https://a.test?x",
+        "https://a.test:",
+        "https://a.test:0",
+        "https://a.test:99999",
+        "https://a.test:x",
+        "https://a.test:443",
+        "http://a.test:80",
+        "https://me@a.test",
+        "https://*.a.test",
+        "http://[::1",
+        "http://[]",
+        "http://[::1]x",
+        "https://a.test https://b.test/",
+        "https://a.test;https://b.test",
+    };
+    struct complaint why = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+        if (admit_check_origins(good[i], &why) != 0)
+            fail_msg("%s: %s", good[i], why.text);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        why = (struct complaint){0};
+        if (admit_check_origins(bad[i], &why) != -EINVAL)
+            fail_msg("%s", bad[i]);
+        assert_string_equal(why.field, "CAPIBOX_API_ORIGINS");
+    }
 }
 
 /* ---- peers -------------------------------------------------------------- */
@@ -487,7 +563,9 @@ int main(void)
         cmocka_unit_test(a_malformed_encoding_is_noticed),
         cmocka_unit_test(a_key_belongs_to_its_name),
         cmocka_unit_test(a_bad_line_changes_nothing_and_shows_no_key),
+        cmocka_unit_test(two_names_may_not_have_the_same_key),
         cmocka_unit_test(a_bucket_fills_with_time),
+        cmocka_unit_test(an_origin_that_no_browser_sends_is_refused),
         cmocka_unit_test(an_address_has_so_many_connections),
         cmocka_unit_test(a_network_of_ipv6_is_one_address_and_loopback_none),
         cmocka_unit_test(who_had_their_time_is_shut_down),

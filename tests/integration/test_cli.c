@@ -620,6 +620,64 @@ static void ctrl_c_leaves_the_job_and_says_its_id(void **state)
     assert_int_equal(cli(NULL, "wait", "left", NULL), 0);
 }
 
+/* ---- queues without a worker -------------------------------------------- */
+
+/* The test's worker does not beat. */
+static void lease_until(const char *ms)
+{
+    char key[KEY_MAX];
+
+    say("ZADD", protocol_key(&protocol, key, "wk", NULL), ms, worker.wid);
+}
+
+static void a_queue_that_nobody_serves_is_named(void **state)
+{
+    struct proc p = {0};
+
+    (void)state;
+    lease_until("9999999999999");
+    cli_start(&p, "quiet", "run", "-", "--queue", "nosuchq", NULL);
+    assert_true(proc_says(&p,
+                          "no live worker serves queue nosuchq (served: "
+                          "default); the job waits",
+                          8000));
+    proc_signal(&p, SIGINT);
+    assert_int_equal(proc_wait(&p, CLI_MS), 130);
+    proc_stop(&p);
+    assert_int_equal(number("LLEN", "queue", "nosuchq"), 1);
+    assert_int_equal(cli("quiet", "submit", "-", "--queue", "nosuchq", NULL),
+                     0);
+    assert_said(err, "no live worker serves queue nosuchq");
+    assert_int_equal(cli("{\"code\":\"quiet\"}\n", "batch", "-", "--queue",
+                         "nosuchq", "--no-wait", NULL),
+                     0);
+    assert_said(err, "no live worker serves queue nosuchq");
+    cli_start(&p, "{\"code\":\"quiet\"}\n", "batch", "-", "--queue", "nosuchq",
+              NULL);
+    assert_true(proc_says(&p, "no live worker serves queue nosuchq", 8000));
+    proc_signal(&p, SIGINT);
+    assert_int_equal(proc_wait(&p, CLI_MS), 130);
+    proc_stop(&p);
+    assert_int_equal(number("LLEN", "queue", "nosuchq"), 4);
+    assert_int_equal(cli("quiet", "submit", "-", NULL), 0);
+    assert_string_equal(err, "");
+}
+
+static void a_worker_whose_lease_is_over_is_not_alive(void **state)
+{
+    struct proc p = {0};
+
+    (void)state;
+    atomic_store(&worker.held, true);
+    lease_until("1");
+    cli_start(&p, "quiet", "run", "-", "--json", NULL);
+    assert_true(proc_says(&p, "no worker is alive; the job waits", 8000));
+    lease_until("9999999999999");
+    atomic_store(&worker.held, false);
+    assert_int_equal(proc_wait(&p, CLI_MS), 0);
+    proc_stop(&p);
+}
+
 /* ---- submit, wait, result, status --------------------------------------- */
 
 static void submit_prints_the_id_alone_and_status_knows_it(void **state)
@@ -1083,6 +1141,8 @@ int main(void)
         cmocka_unit_test(text_from_jobs_cannot_steer_the_terminal),
         cmocka_unit_test(the_same_id_is_not_run_again),
         cmocka_unit_test(ctrl_c_leaves_the_job_and_says_its_id),
+        cmocka_unit_test(a_queue_that_nobody_serves_is_named),
+        cmocka_unit_test(a_worker_whose_lease_is_over_is_not_alive),
         cmocka_unit_test(submit_prints_the_id_alone_and_status_knows_it),
         cmocka_unit_test(jobs_that_are_not_there_exit_5),
         cmocka_unit_test(wait_with_a_timeout_lets_a_bare_push_appear),

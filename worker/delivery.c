@@ -404,13 +404,38 @@ int delivery_retry(struct delivery *d, const struct outcome *o,
     return make_entry(d, &e);
 }
 
+/* What a hash says that an enqueue did not write. */
+static int add_waiting_fields(struct delivery *d)
+{
+    struct field_list fields = {.d = d};
+
+    strbuf_clear(&d->text);
+    field_text(&fields, "queue", d->queue);
+    field_time(&fields, "enqueued_at", enqueued_at(d));
+    field_text(&fields, "task_type", d->job->task_type);
+    field_text(&fields, "language", language_name(d->spec.language));
+    field_text(&fields, "batch_id", d->job->batch_id);
+    field_text(&fields, "tenant", d->job->tenant);
+    return fields_done(&fields);
+}
+
 int delivery_delay(struct delivery *d, int64_t due_ms)
 {
     struct envelope e = d->envelope;
+    int rc;
 
     begin_finish(d, FINISH_DELAY);
     e.due_ms = due_ms;
     d->finish.due_ms = due_ms;
+    if (!d->started) {
+        if (!e.parent[0])
+            protocol_token(e.parent, d->wid, d->number);
+        strcpy(d->parent, e.parent);
+        d->finish.parent = d->parent;
+        rc = add_waiting_fields(d);
+        if (rc < 0)
+            return rc;
+    }
     return make_entry(d, &e);
 }
 

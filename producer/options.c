@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "producer/suggest.h"
+#include "common/suggest.h"
 
 enum kind { KIND_TEXT, KIND_NUMBER, KIND_LIST, KIND_CLAIM };
 

@@ -57,6 +57,8 @@ int verb_wait(const struct settings *s, const struct options *o)
     int rc = begin_ids(o, 0);
 
     if (rc == EXITS_OK)
+        rc = begin_save(o);
+    if (rc == EXITS_OK)
         rc = begin_client(&c, s);
     if (rc != EXITS_OK)
         return rc;
@@ -95,6 +97,8 @@ int verb_result(const struct settings *s, const struct options *o)
     struct client c;
     int rc = begin_ids(o, 0);
 
+    if (rc == EXITS_OK)
+        rc = begin_save(o);
     if (rc == EXITS_OK)
         rc = begin_client(&c, s);
     if (rc != EXITS_OK)

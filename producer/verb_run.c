@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "producer/begin.h"
 #include "producer/client.h"
 #include "producer/exits.h"
 #include "producer/follow.h"
@@ -31,7 +32,7 @@ static int build(struct jobjson *j, const struct options *o, bool stream)
         return EXITS_USAGE;
     }
     if (jobjson_build(j, o, o->words[0], stream, &why) == 0)
-        return EXITS_OK;
+        return begin_save(o);
     complaint_print(&why, text, sizeof(text));
     text_say("%s", *text ? text : "out of memory");
     return EXITS_USAGE;

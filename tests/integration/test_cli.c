@@ -5,6 +5,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -558,6 +559,24 @@ static void run_saves_files_and_pictures_below_the_folder_only(void **state)
     assert_int_not_equal(access(target_path, F_OK), 0);
     assert_said(err, "result 1: text, html");
     assert_said(err, "a  b");
+}
+
+static void a_folder_that_cannot_be_is_named_before_the_job_runs(void **state)
+{
+    int before = atomic_load(&worker.started);
+    char path[400];
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/no-folder", folder);
+    close(creat(path, 0600));
+    assert_int_equal(cli("files", "run", "-", "--save", path, NULL), 2);
+    assert_said(err, "no-folder: Not a directory");
+    assert_int_equal(atomic_load(&worker.started), before);
+    assert_int_equal(number("LLEN", "queue", "default"), 0);
+    assert_int_equal(cli(NULL, "result", "any", "--save", path, NULL), 2);
+    snprintf(path, sizeof(path), "%s/slash/", folder);
+    assert_int_equal(cli("files", "run", "-", "--save", path, NULL), 0);
+    assert_said(err, "/slash/sub/a.txt");
 }
 
 static void run_saves_nothing_through_a_linked_folder(void **state)
@@ -1137,6 +1156,7 @@ int main(void)
         cmocka_unit_test(run_as_json_prints_the_result_alone),
         cmocka_unit_test(every_verdict_has_its_exit_code),
         cmocka_unit_test(run_saves_files_and_pictures_below_the_folder_only),
+        cmocka_unit_test(a_folder_that_cannot_be_is_named_before_the_job_runs),
         cmocka_unit_test(run_saves_nothing_through_a_linked_folder),
         cmocka_unit_test(text_from_jobs_cannot_steer_the_terminal),
         cmocka_unit_test(the_same_id_is_not_run_again),

@@ -1,9 +1,15 @@
 /* text.h, follow.h, save.h: what reaches terminals and folders. */
 #include "tests/support/cmocka_all.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include "common/io.h"
+#include "common/must.h"
 #include "producer/follow.h"
 #include "producer/save.h"
 #include "producer/text.h"
@@ -249,6 +255,48 @@ static void saved_names_stay_below_the_folder(void **state)
     assert_name("caf\xc3\xa9", "caf\xc3\xa9");
 }
 
+/* A limit of the process stands for a full disk. */
+static int save_with_room(rlim_t bytes, const char *dir)
+{
+    struct rlimit before, less;
+    cJSON *result = cJSON_Parse(
+        "{\"files\":[{\"path\":\"a\",\"content_base64\":\"aGVsbG8=\"}]}");
+    FILE *say = fopen("/dev/null", "w");
+    int rc;
+
+    MUST(result && say);
+    MUST0(getrlimit(RLIMIT_FSIZE, &before));
+    less = before;
+    less.rlim_cur = bytes;
+    signal(SIGXFSZ, SIG_IGN);
+    MUST0(setrlimit(RLIMIT_FSIZE, &less));
+    rc = save_all(result, dir, say);
+    MUST0(setrlimit(RLIMIT_FSIZE, &before));
+    fclose(say);
+    cJSON_Delete(result);
+    return rc;
+}
+
+static void a_file_that_does_not_fit_leaves_what_was_there(void **state)
+{
+    char dir[] = "/tmp/capibox-save-XXXXXX", path[64];
+    char *kept = NULL;
+    size_t size;
+
+    (void)state;
+    MUST(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/a", dir);
+    assert_int_equal(save_with_room(2, dir), -EFBIG);
+    assert_int_equal(rmdir(dir), 0); /* nothing is left in it */
+    assert_int_equal(save_with_room(100, dir), 0);
+    assert_int_equal(save_with_room(2, dir), -EFBIG);
+    assert_int_equal(io_read_file(path, 100, &kept, &size), 0);
+    assert_string_equal(kept, "hello");
+    free(kept);
+    MUST0(unlink(path));
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void saved_names_have_a_bound(void **state)
 {
     char path[2000], name[SAVE_NAME_MAX + 1];
@@ -286,6 +334,7 @@ int main(void)
         ON_SCREEN(odd_results_do_no_harm),
         cmocka_unit_test(saved_names_stay_below_the_folder),
         cmocka_unit_test(saved_names_have_a_bound),
+        cmocka_unit_test(a_file_that_does_not_fit_leaves_what_was_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

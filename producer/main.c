@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/redis.h"
 #include "common/settings.h"
 #include "producer/exits.h"
 #include "producer/text.h"
@@ -18,6 +19,17 @@ static int wrong(const struct complaint *why)
     complaint_print(why, text, sizeof(text));
     text_say("%s", text);
     return EXITS_USAGE;
+}
+
+/* A verb would find that only when it connects. */
+static int check_url(const struct settings *s, struct complaint *why)
+{
+    struct redis_target target;
+    int rc = redis_target_parse(s->redis_url, s, &target, why);
+
+    if (rc == 0)
+        redis_target_fini(&target);
+    return rc;
 }
 
 /* Settings, then help and version, which must come out whatever else is wrong.
@@ -43,7 +55,10 @@ static int prepare(struct settings *s, int *argc, char **argv)
         return wrong(&why);
     if (env_rc < 0)
         return wrong(&env_why);
-    if (settings_check(s, FOR_CLI, &why) < 0)
+    rc = settings_check(s, FOR_CLI, &why);
+    if (rc == 0)
+        rc = check_url(s, &why);
+    if (rc == -EINVAL)
         return wrong(&why);
     return -1;
 }

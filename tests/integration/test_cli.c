@@ -408,6 +408,12 @@ static void wrong_usage_is_named_and_exits_2(void **state)
     assert_int_equal(cli("1", "run", "-", "--language", "perl", NULL), 2);
     assert_int_equal(cli("", "run", "-", NULL), 2);
     assert_int_equal(cli("1", "run", "-", "--redis", "http://x", NULL), 2);
+    assert_int_equal(
+        cli(NULL, "status", "x", "--redis", "redis://h:99999/0", NULL), 2);
+    assert_said(err, "the port must be 1 to 65535");
+    assert_int_equal(cli(NULL, "stats", "--redis", "redis://h/nine", NULL), 2);
+    assert_int_equal(cli("1", "run", "-", "--memory", "1GB", NULL), 2);
+    assert_said(err, "give 16 to 1048576");
     assert_string_equal(out, "");
     assert_int_equal(number("LLEN", "queue", "default"), 0);
 }

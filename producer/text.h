@@ -2,7 +2,8 @@
  *
  * What users control (ids, names, metadata, messages) passes text_escape()
  * before it meets a terminal, so that a job cannot move the cursor or forge a
- * line. A job's own stdout and stderr are passed through as they are.
+ * line. A job's own stdout and stderr pass text_tame() on their way to a
+ * terminal; into a file or a pipe they go as they are.
  *
  * Memory:   a struct grid is the caller's, zeroed; grid_print() empties it.
  * Errors:   none: what does not fit in memory is left out.
@@ -18,6 +19,22 @@
 /* Appends text with control characters (also C1 and those that turn the
  * direction of text) and bytes that are no UTF-8 as \xNN. */
 void text_escape(struct strbuf *out, const char *text, size_t len);
+
+/* A stream of output on its way to a terminal, zeroed at first. */
+#define TEXT_HELD_MAX 32
+struct text_tamer {
+    char held[TEXT_HELD_MAX]; /* what the next piece may complete */
+    size_t nheld;
+    bool coloured; /* the last colour was not a reset */
+};
+
+/* Appends the next piece, control characters (but newline, tab, carriage return
+ * and colours, ESC [ ... m) and bytes that are no UTF-8 as \xNN. An unfinished
+ * colour or character at its end waits for the next piece. */
+void text_tame(struct text_tamer *t, struct strbuf *out, const char *data,
+               size_t size);
+/* Appends what waits, and takes a colour back that is left on. */
+void text_tame_end(struct text_tamer *t, struct strbuf *out);
 
 /* Prints it escaped. With indent >= 0, newlines and tabs are kept and every
  * line starts that far in; else they are escaped, too. */

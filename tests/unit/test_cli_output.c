@@ -35,6 +35,41 @@ static void control_characters_and_broken_bytes_are_escaped(void **state)
     assert_escaped("a\xff\xc3", "a\\xff\\xc3");
 }
 
+static void assert_tamed(const char *text, const char *want)
+{
+    /* In pieces of every size, as the pieces of a stream may end anywhere. */
+    for (size_t step = 1; step <= strlen(text); step++) {
+        AUTO_STRBUF struct strbuf out = STRBUF_INIT;
+        struct text_tamer t = {.nheld = 0};
+
+        for (size_t at = 0; at < strlen(text); at += step)
+            text_tame(&t, &out, text + at, strnlen(text + at, step));
+        text_tame_end(&t, &out);
+        assert_string_equal(out.text, want);
+    }
+}
+
+static void output_keeps_its_colours_and_nothing_else(void **state)
+{
+    (void)state;
+    assert_tamed("a\tb\r\nc", "a\tb\r\nc");
+    assert_tamed("\033[1;31mred\033[0m", "\033[1;31mred\033[0m");
+    assert_tamed("\033[mx", "\033[mx");
+    assert_tamed("\033[8mhidden", "\033[8mhidden\033[0m");
+    assert_tamed("\033]0;title\x07", "\\x1b]0;title\\x07");
+    assert_tamed("\033[2J\033[H", "\\x1b[2J\\x1b[H");
+    assert_tamed("\033", "\\x1b");
+    assert_tamed("\033[1", "\\x1b[1");
+    assert_tamed("\033[0000000000000000000000000000000000000000m",
+                 "\\x1b[0000000000000000000000000000000000000000m");
+    assert_tamed("caf\xc3\xa9 \xf0\x9f\x98\x80 \xe2\x82\xac",
+                 "caf\xc3\xa9 \xf0\x9f\x98\x80 \xe2\x82\xac");
+    assert_tamed("\xed\x9f\xbf\xe0\xa0\x80\xf4\x8f\xbf\xbf",
+                 "\xed\x9f\xbf\xe0\xa0\x80\xf4\x8f\xbf\xbf");
+    assert_tamed("\xc2\x9b\x7f\x08", "\\xc2\\x9b\\x7f\\x08");
+    assert_tamed("\xff\xe2\x82", "\\xff\\xe2\\x82");
+}
+
 static void times_and_sizes_are_in_human_units(void **state)
 {
     char out[TEXT_SHORT];
@@ -128,6 +163,17 @@ static void pieces_that_overlap_are_shown_once(void **state)
     piece(s, "bcde", 1);
     piece(s, "abc", 0);
     assert_string_equal(seen(s, 0), "abcde");
+}
+
+static void output_is_tame_on_a_terminal_only(void **state)
+{
+    struct screen *s = *state;
+
+    s->f.tame[0] = true;
+    piece(s, "a\033]0;t\x07\n", 0);
+    follow_event(&s->f, "stderr", "\x07", 1, 0);
+    assert_string_equal(seen(s, 0), "a\\x1b]0;t\\x07\n");
+    assert_string_equal(seen(s, 1), "\x07");
 }
 
 static void a_gap_is_said(void **state)
@@ -320,9 +366,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(control_characters_and_broken_bytes_are_escaped),
+        cmocka_unit_test(output_keeps_its_colours_and_nothing_else),
         cmocka_unit_test(times_and_sizes_are_in_human_units),
         cmocka_unit_test(columns_line_up_whatever_the_alphabet),
         ON_SCREEN(pieces_that_overlap_are_shown_once),
+        ON_SCREEN(output_is_tame_on_a_terminal_only),
         ON_SCREEN(a_gap_is_said),
         ON_SCREEN(what_was_seen_elsewhere_is_no_gap),
         ON_SCREEN(a_second_start_shows_the_output_anew),

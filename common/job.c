@@ -2,6 +2,7 @@
 #include "common/job.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -988,6 +989,21 @@ int job_parse(const char *text, size_t size, struct job **job_out, char *id_out,
     }
     *job_out = job;
     return 0;
+}
+
+void job_warn(struct job *job, const char *fmt, ...)
+{
+    char *text = NULL;
+    va_list args;
+    int len;
+
+    if (job->nwarnings == JOB_WARNINGS_MAX)
+        return;
+    va_start(args, fmt);
+    len = vasprintf(&text, fmt, args);
+    va_end(args);
+    if (len >= 0)
+        job->warnings[job->nwarnings++] = text;
 }
 
 void job_destroy(struct job *job)

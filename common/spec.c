@@ -97,6 +97,29 @@ static const struct template *find_task_type(const struct template_set *set,
     return template_find(set, "default");
 }
 
+bool template_list_task_types(const struct template_set *set,
+                              const char *task_type, char *out, size_t size)
+{
+    static const char more[] = ", …";
+    size_t len = 0;
+
+    for (size_t i = 0; i < set->count; i++)
+        for (char **type = set->items[i]->task_types; type && *type; type++)
+            if (strcmp(*type, task_type) == 0)
+                return false;
+    out[0] = '\0';
+    for (size_t i = 0; i < set->count; i++)
+        for (char **type = set->items[i]->task_types; type && *type; type++) {
+            if (len + strlen(*type) + 2 + sizeof more > size) {
+                snprintf(out + len, size - len, "%s", more);
+                return true;
+            }
+            len += (size_t)snprintf(out + len, size - len, "%s%s",
+                                    len ? ", " : "", *type);
+        }
+    return true;
+}
+
 static int choose_template(const struct template_set *set,
                            const struct job *job, const struct template **out,
                            struct complaint *why)

@@ -234,7 +234,7 @@ static const struct row rows[] = {
     {.flag = "--help",
      .who = FOR_ALL, .kind = KIND_SWITCH, .offset = AT(help),
      .fallback = "0",
-     .help = "print this and exit"},
+     .help = "print this and exit; the same as -h"},
     {.flag = "--version",
      .who = FOR_ALL, .kind = KIND_SWITCH, .offset = AT(version),
      .fallback = "0",
@@ -658,8 +658,11 @@ bool settings_unknown_env(size_t *at_io, struct complaint *why)
 /* The row whose flag is the word up to '=', or NULL. */
 static const struct row *find_flag(const char *word, enum settings_for who)
 {
-    size_t len = strcspn(word, "=");
+    size_t len;
 
+    if (strcmp(word, "-h") == 0)
+        word = "--help";
+    len = strcspn(word, "=");
     for (size_t i = 0; i < ROWS; i++)
         if ((rows[i].who & who) && rows[i].flag &&
             strlen(rows[i].flag) == len && memcmp(rows[i].flag, word, len) == 0)

@@ -136,7 +136,8 @@ static int dispatch(const struct settings *s, int argc, char **argv)
     if (verb)
         return act(s, verb, argc - 2, argv + 2);
     if (argv[1][0] == '-') {
-        text_say("%.60s: unknown flag before the verb", argv[1]);
+        text_say("%.60s: flags of a verb go behind it: %s VERB ... [FLAGS]",
+                 argv[1], argv[0]);
         return EXITS_USAGE;
     }
     return unknown_verb(argv[1]);

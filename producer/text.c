@@ -190,6 +190,21 @@ void text_say(const char *fmt, ...)
     fputc('\n', stderr);
 }
 
+void text_cut(char *out, size_t size, const char *text)
+{
+    static const char more[] = "…";
+    size_t len = strlen(text), end = size - sizeof(more);
+
+    if (len < size) {
+        memcpy(out, text, len + 1);
+        return;
+    }
+    while (end > 0 && ((unsigned char)text[end] >> 6) == 2)
+        end--;
+    memcpy(out, text, end);
+    memcpy(out + end, more, sizeof(more));
+}
+
 const char *text_seconds(char out[TEXT_SHORT], double s)
 {
     if (!isfinite(s) || s < 0)

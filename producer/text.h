@@ -43,6 +43,9 @@ void text_put(FILE *out, const char *text, int indent);
 /* "capibox: ..." on stderr, one escaped line. */
 __attribute__((format(printf, 1, 2))) void text_say(const char *fmt, ...);
 
+/* text into out; what does not fit ends with "…", never inside a character. */
+void text_cut(char *out, size_t size, const char *text);
+
 /* 0.0042 -> "4.2 ms", 12.3 -> "12.3 s", 4000 -> "1 h 6 min". */
 #define TEXT_SHORT 32
 const char *text_seconds(char out[TEXT_SHORT], double seconds);

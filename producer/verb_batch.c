@@ -321,6 +321,23 @@ static int await(struct batch *b)
     return rc;
 }
 
+/* The reader left, as head does, or the disk is full. */
+static void say_unread(const struct batch *b)
+{
+    size_t left = b->file.count - b->nended;
+
+    if (b->bar)
+        fputs("\r\033[K", stderr);
+    if (left > 0)
+        text_say("batch %s: the results can no longer be written; %zu of %zu "
+                 "jobs have not ended and go on",
+                 b->id, left, b->file.count);
+    else
+        text_say("batch %s: not all results could be written; all %zu jobs "
+                 "have ended",
+                 b->id, b->file.count);
+}
+
 static int follow(struct batch *b)
 {
     int rc;
@@ -337,8 +354,10 @@ static int follow(struct batch *b)
         print_ready(b, true);
         return EXITS_CAPIBOX;
     }
-    if (rc == -EPIPE)
+    if (rc == -EPIPE) {
+        say_unread(b);
         return EXITS_CAPIBOX;
+    }
     if (rc < 0) {
         text_say("batch %s: %s", b->id, b->client->why);
         return EXITS_CAPIBOX;

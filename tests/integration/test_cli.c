@@ -423,6 +423,11 @@ static void help_and_version_exit_0_whatever_else_is_wrong(void **state)
     (void)state;
     assert_int_equal(cli(NULL, "run", "--help", NULL), 0);
     assert_said(out, "--memory MB");
+    assert_int_equal(cli(NULL, "run", "-h", NULL), 0);
+    assert_said(out, "--memory MB");
+    assert_int_equal(cli(NULL, "-h", NULL), 0);
+    assert_int_equal(cli(NULL, "--memory", "64", "run", "-", NULL), 2);
+    assert_said(err, "flags of a verb go behind it");
     assert_int_equal(cli(NULL, "--help", "--queues", "no good", NULL), 0);
     assert_int_equal(cli(NULL, "help", "batch", NULL), 0);
     assert_said(out, "--no-wait");
@@ -989,6 +994,22 @@ static void batch_answers_in_the_order_of_the_input(void **state)
     assert_string_equal(at, "");
 }
 
+static void batch_says_that_its_jobs_go_on_without_a_reader(void **state)
+{
+    const char *argv[] = {"/bin/sh", "-c",
+                          "printf '{\"code\":\"quiet\"}\\n{\"code\":"
+                          "\"slowly\"}\\n' | \"$0\" batch - | true",
+                          proc_program("capibox"), NULL};
+    const struct proc_start start_how = {.argv = argv, .env = environment()};
+
+    (void)state;
+    atomic_store(&worker.go, true);
+    free(out);
+    free(err);
+    proc_run(&start_how, CLI_MS, &out, &err);
+    assert_said(err, "jobs have");
+}
+
 static void batch_exits_with_the_worst_of_its_jobs(void **state)
 {
     (void)state;
@@ -1006,7 +1027,11 @@ static void a_bad_line_submits_nothing(void **state)
     (void)state;
     assert_int_equal(
         cli("{\"code\":\"quiet\"}\n\n{\"code\":\n", "batch", "-", NULL), 2);
-    assert_said(err, "line 3");
+    assert_said(err, "line 3: the JSON ends too early at column 9: expected");
+    assert_int_equal(cli("{\"code\" 1}\n", "batch", "-", NULL), 2);
+    assert_said(err, "line 1: not JSON at column 9: expected");
+    assert_int_equal(cli("[1]\n", "batch", "-", NULL), 2);
+    assert_said(err, "line 1: a JSON object is wanted, not ");
     assert_int_equal(cli("{\"id\":\"t\",\"code\":\"quiet\"}\n"
                          "{\"id\":\"t\",\"code\":\"quiet\"}",
                          "batch", "-", NULL),
@@ -1183,6 +1208,7 @@ int main(void)
         cmocka_unit_test(the_dead_are_run_again),
         cmocka_unit_test(the_dead_list_knows_four_acts),
         cmocka_unit_test(batch_answers_in_the_order_of_the_input),
+        cmocka_unit_test(batch_says_that_its_jobs_go_on_without_a_reader),
         cmocka_unit_test(batch_exits_with_the_worst_of_its_jobs),
         cmocka_unit_test(a_bad_line_submits_nothing),
         cmocka_unit_test(batch_without_waiting_prints_its_id_and_is_counted),

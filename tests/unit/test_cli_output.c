@@ -70,6 +70,19 @@ static void output_keeps_its_colours_and_nothing_else(void **state)
     assert_tamed("\xff\xe2\x82", "\\xff\\xe2\\x82");
 }
 
+static void what_is_cut_says_so(void **state)
+{
+    char out[8];
+
+    (void)state;
+    text_cut(out, sizeof(out), "1234567");
+    assert_string_equal(out, "1234567");
+    text_cut(out, sizeof(out), "12345678");
+    assert_string_equal(out, "1234…");
+    text_cut(out, sizeof(out), "123\xc3\xa9 678");
+    assert_string_equal(out, "123…");
+}
+
 static void times_and_sizes_are_in_human_units(void **state)
 {
     char out[TEXT_SHORT];
@@ -367,6 +380,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(control_characters_and_broken_bytes_are_escaped),
         cmocka_unit_test(output_keeps_its_colours_and_nothing_else),
+        cmocka_unit_test(what_is_cut_says_so),
         cmocka_unit_test(times_and_sizes_are_in_human_units),
         cmocka_unit_test(columns_line_up_whatever_the_alphabet),
         ON_SCREEN(pieces_that_overlap_are_shown_once),

@@ -749,6 +749,28 @@ static void jobs_that_are_not_there_exit_5(void **state)
     assert_int_equal(cli(NULL, "wait", "nobody", "--timeout", "0.2", NULL), 5);
 }
 
+static void a_delayed_job_says_until_when(void **state)
+{
+    char key[KEY_MAX];
+
+    (void)state;
+    /* As a worker writes it that put the job off. */
+    protocol_key(&protocol, key, "job", "tomorrow");
+    say("HSET", key, "status", "delayed");
+    say("HSET", key, "due_at", "4000000000.000");
+    assert_int_equal(cli(NULL, "status", "tomorrow", NULL), 0);
+    assert_said(out, "(4000000000.000)");
+    assert_int_equal(cli(NULL, "wait", "tomorrow", "--timeout", "0.1", NULL),
+                     4);
+    assert_said(err, "tomorrow is delayed until 20");
+    assert_int_equal(cli(NULL, "result", "tomorrow", NULL), 4);
+    assert_said(err, "tomorrow is delayed until 20");
+    say("HSET", key, "status", "queued");
+    assert_int_equal(cli(NULL, "result", "tomorrow", NULL), 4);
+    assert_said(err, "still queued");
+    say("HDEL", key, "status", "due_at");
+}
+
 static void wait_with_a_timeout_lets_a_bare_push_appear(void **state)
 {
     struct proc p = {0};
@@ -1196,6 +1218,7 @@ int main(void)
         cmocka_unit_test(a_worker_whose_lease_is_over_is_not_alive),
         cmocka_unit_test(submit_prints_the_id_alone_and_status_knows_it),
         cmocka_unit_test(jobs_that_are_not_there_exit_5),
+        cmocka_unit_test(a_delayed_job_says_until_when),
         cmocka_unit_test(wait_with_a_timeout_lets_a_bare_push_appear),
         cmocka_unit_test(events_come_on_their_own_streams),
         cmocka_unit_test(events_as_json_go_on_from_any_of_them),

@@ -2,6 +2,7 @@
 #include "common/job.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "common/clock.h"
 #include "common/scope.h"
 #include "common/strbuf.h"
+#include "common/suggest.h"
 
 #define HOME_PREFIX "/home/user/"
 #define DELAY_S_MIN 0.001
@@ -177,8 +179,9 @@ struct row {
     const struct json_range *range;
 };
 
-/* The list is ours to bound, whatever the job holds. */
-static void note_unknown(struct reading *r, const char *field)
+/* The list is ours to bound, whatever the job holds. near: "" or what the
+ * field's name may have meant. */
+static void note_unknown(struct reading *r, const char *field, const char *near)
 {
     struct job *job = r->job;
     char shown[JSON_SHOW_MAX], *text = NULL;
@@ -190,8 +193,9 @@ static void note_unknown(struct reading *r, const char *field)
         len = asprintf(&text, "…and %zu more unknown fields were ignored",
                        r->unknown - JOB_WARNINGS_MAX + 1);
     } else {
-        len = asprintf(&text, "unknown field %s was ignored",
-                       json_show_text(field, shown));
+        len = asprintf(&text, "unknown field %s was ignored%s%s%s",
+                       json_show_text(field, shown),
+                       *near ? "; did you mean " : "", near, *near ? "?" : "");
     }
     if (len >= 0)
         job->warnings[job->nwarnings++] = text;
@@ -360,10 +364,28 @@ static int take_e2b_template(struct reading *r, cJSON *item, const char *field)
     return 0;
 }
 
+static const char *const other_requirements[] = {"network", "packages",
+                                                 "template_name"};
+
+/* "requirements.<the nearest>" in out, or "". */
+static const char *near_requirement(const char *word, char out[JSON_FIELD_MAX])
+{
+    const char *best = NULL;
+
+    for (size_t i = 0; i < JOB_LIMITS; i++)
+        suggest_offer(word, job_limits[i].name, &best);
+    for (size_t i = 0;
+         i < sizeof other_requirements / sizeof *other_requirements; i++)
+        suggest_offer(word, other_requirements[i], &best);
+    snprintf(out, JSON_FIELD_MAX, "%s%s", best ? "requirements." : "",
+             best ? best : "");
+    return out;
+}
+
 static int take_requirement(struct reading *r, cJSON *item)
 {
     struct job_wants *wants = &r->job->wants;
-    char field[JSON_FIELD_MAX];
+    char field[JSON_FIELD_MAX], near[JSON_FIELD_MAX];
     int rc;
 
     snprintf(field, sizeof field, "requirements.%s", item->string);
@@ -376,7 +398,7 @@ static int take_requirement(struct reading *r, cJSON *item)
                           &wants->packages, r->why);
     if (strcmp(item->string, "template_name") == 0)
         return take_e2b_template(r, item, field);
-    note_unknown(r, field);
+    note_unknown(r, field, near_requirement(item->string, near));
     return 0;
 }
 
@@ -484,6 +506,22 @@ static int take_path(cJSON *item, const char *field, struct job_file *file,
     return file->path ? 0 : -ENOMEM;
 }
 
+static bool is_content(const char *member)
+{
+    return strcmp(member, "content") == 0 ||
+           strcmp(member, "content_base64") == 0;
+}
+
+static const char *near_member(const char *word)
+{
+    const char *best = NULL;
+
+    suggest_offer(word, "path", &best);
+    suggest_offer(word, "content", &best);
+    suggest_offer(word, "content_base64", &best);
+    return best ? best : "";
+}
+
 static int take_file_member(struct reading *r, cJSON *item, const char *prefix,
                             struct job_file *file)
 {
@@ -497,14 +535,14 @@ static int take_file_member(struct reading *r, cJSON *item, const char *prefix,
         return 0;
     if (strcmp(item->string, "path") == 0)
         return take_path(item, field, file, r->why);
-    if (strncmp(item->string, "content", 7) == 0 && file->data)
+    if (file->data && is_content(item->string))
         return complain(r->why, prefix,
                         "has content and content_base64; give one of them");
     if (strcmp(item->string, "content") == 0)
         return take_content(item, field, file, r->why);
     if (strcmp(item->string, "content_base64") == 0)
         return decode_file(item, field, file, r->why);
-    note_unknown(r, field);
+    note_unknown(r, field, near_member(item->string));
     return 0;
 }
 
@@ -793,6 +831,21 @@ static const struct row rows[] = {
 #define ROWS (sizeof rows / sizeof *rows)
 _Static_assert(ROWS <= 32, "a bit of `seen` for each");
 
+/* A requirement's name beside `requirements` is another slip. */
+static void note_unknown_field(struct reading *r, const char *name)
+{
+    char near[JSON_FIELD_MAX];
+    const char *best = NULL;
+
+    for (size_t i = 0; i < ROWS; i++)
+        suggest_offer(name, rows[i].name, &best);
+    near_requirement(name, near);
+    if (*near && (!best || suggest_distance(name, strchr(near, '.') + 1) <
+                               suggest_distance(name, best)))
+        best = near;
+    note_unknown(r, name, best ? best : "");
+}
+
 static int take_field(struct reading *r, cJSON *item)
 {
     for (size_t i = 0; i < ROWS; i++) {
@@ -804,7 +857,7 @@ static int take_field(struct reading *r, cJSON *item)
         r->seen |= 1u << i;
         return cJSON_IsNull(item) ? 0 : rows[i].take(r, item, &rows[i]);
     }
-    note_unknown(r, item->string);
+    note_unknown_field(r, item->string);
     return 0;
 }
 
@@ -936,6 +989,21 @@ int job_parse(const char *text, size_t size, struct job **job_out, char *id_out,
     }
     *job_out = job;
     return 0;
+}
+
+void job_warn(struct job *job, const char *fmt, ...)
+{
+    char *text = NULL;
+    va_list args;
+    int len;
+
+    if (job->nwarnings == JOB_WARNINGS_MAX)
+        return;
+    va_start(args, fmt);
+    len = vasprintf(&text, fmt, args);
+    va_end(args);
+    if (len >= 0)
+        job->warnings[job->nwarnings++] = text;
 }
 
 void job_destroy(struct job *job)

@@ -108,6 +108,10 @@ int job_parse(const char *text, size_t size, struct job **job_out, char *id_out,
 
 void job_destroy(struct job *job);
 
+/* One more of its warnings; dropped if it has JOB_WARNINGS_MAX already. */
+__attribute__((format(printf, 2, 3))) void job_warn(struct job *job,
+                                                    const char *fmt, ...);
+
 /* What can be told of any text, also one that is refused: its id and its batch
  * ("" if there is no usable one), whether it asks for live output. */
 void job_glean(const char *text, size_t size, char id_out[JOB_ID_MAX + 1],

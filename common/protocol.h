@@ -224,10 +224,16 @@ struct finish {
 
     /* FINISH_RETRY, DELAY, RELEASE: the whole entry with its envelope. Its p
      * must be this claim's token if `started`, else what it was before (the
-     * hash still belongs to that ancestor). */
+     * hash still belongs to that ancestor), but for `parent` below. */
     const char *entry;
     size_t entry_len;
     int64_t due_ms; /* Redis' clock: RETRY, DELAY */
+
+    /* DELAY of a claim that is not `started`: the entry's p, which is this
+     * claim's token if the entry came without. The hash is written as for a
+     * started one if it is free (it then has this token) or that ancestor's.
+     * NULL: the hash is left alone, and p is what it was. */
+    const char *parent;
 };
 
 enum ack {

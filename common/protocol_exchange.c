@@ -38,9 +38,16 @@ static bool gives_back(enum finish_kind kind)
            kind == FINISH_RELEASE;
 }
 
+/* Not started, and yet its hash may say where it is. */
+static bool shows_delay(const struct finish *f)
+{
+    return f->kind == FINISH_DELAY && !f->started && f->parent;
+}
+
 static bool writes_hash(const struct finish *f)
 {
-    return f->kind == FINISH_END || (gives_back(f->kind) && f->started);
+    return f->kind == FINISH_END || (gives_back(f->kind) && f->started) ||
+           shows_delay(f);
 }
 
 static bool has_events(const struct finish *f)
@@ -103,6 +110,7 @@ static int print_class(char out[CLASS_MAX], const struct finish *f)
         {has_batch(f), 'b'},
         {has_events(f), 'e'},
         {f->kind == FINISH_RELEASE, 'q'},
+        {shows_delay(f), 'w'},
         {has_entry(f), 'y'},
     };
     char letters[sizeof(flags) / sizeof(flags[0]) + 1], *at = letters;
@@ -133,7 +141,7 @@ static int large_field(const struct finish *f)
 {
     int large = -1;
 
-    if (!writes_hash(f))
+    if (!writes_hash(f) || shows_delay(f))
         return -1;
     for (int i = 0; i < f->nfields; i++)
         if (f->value_lens[i] > LARGE_BYTES &&
@@ -164,7 +172,7 @@ static void add_head(struct words *w, const char *token, const struct finish *f,
     words_pack_end(w);
 }
 
-#define KIND_WORDS_MAX 4
+#define KIND_WORDS_MAX 6
 
 /* What the kind of a finish adds to the job hash's words. */
 static int kind_words(const char *token, const struct finish *f,
@@ -181,7 +189,10 @@ static int kind_words(const char *token, const struct finish *f,
              (int)(f->due_ms % 1000));
     words[1] = "delayed";
     words[2] = "due_at", words[3] = due_at;
-    return 4;
+    if (!shows_delay(f))
+        return 4;
+    words[4] = "token", words[5] = f->parent; /* the script wants it last */
+    return 6;
 }
 
 static void add_hash(struct words *w, const char *token, const struct finish *f,

@@ -13,6 +13,7 @@
 
 #include "common/must.h"
 #include "common/scope.h"
+#include "common/suggest.h"
 
 #define TEXT_BYTES_MAX       4096
 #define PREFIX_BYTES_MAX     63
@@ -233,7 +234,7 @@ static const struct row rows[] = {
     {.flag = "--help",
      .who = FOR_ALL, .kind = KIND_SWITCH, .offset = AT(help),
      .fallback = "0",
-     .help = "print this and exit"},
+     .help = "print this and exit; the same as -h"},
     {.flag = "--version",
      .who = FOR_ALL, .kind = KIND_SWITCH, .offset = AT(version),
      .fallback = "0",
@@ -585,11 +586,83 @@ int settings_from_env(struct settings *s, enum settings_for who,
     return 0;
 }
 
+/* Read elsewhere, by us or by what we come with. */
+static const char *const other_variables[] = {
+    "CAPIBOX_SANDBOXD",    /* worker/local/link.c */
+    "CAPIBOX_RESULT_FD",   /* a sandbox's; another worker may run in one */
+    "CAPIBOX_E2B_SPEC",    /* tests/e2b */
+    "CAPIBOX_BIN_DIR",     /* tests/browser */
+    "CAPIBOX_TEST_SECRET", /* tests/unit */
+};
+
+/* Kubernetes and Docker links tell every container of a service's address:
+ * CAPIBOX_API_SERVICE_HOST, CAPIBOX_REDIS_PORT_6379_TCP_ADDR, … */
+static bool is_of_a_service(const char *name, size_t len)
+{
+    const char *port = memmem(name, len, "_PORT", 5);
+
+    if (memmem(name, len, "_SERVICE_HOST", 13) ||
+        memmem(name, len, "_SERVICE_PORT", 13))
+        return true;
+    return port && (port + 5 == name + len ||
+                    (port[5] == '_' && port[6] >= '0' && port[6] <= '9'));
+}
+
+static bool is_variable(const char *known, const char *name, size_t len)
+{
+    return known && strlen(known) == len && memcmp(known, name, len) == 0;
+}
+
+static bool is_known_variable(const char *name, size_t len)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (is_variable(rows[i].env, name, len))
+            return true;
+    for (size_t i = 0; i < sizeof other_variables / sizeof *other_variables;
+         i++)
+        if (is_variable(other_variables[i], name, len))
+            return true;
+    return is_of_a_service(name, len);
+}
+
+bool settings_unknown_env(size_t *at_io, struct complaint *why)
+{
+    static const char ours[] = "CAPIBOX_";
+
+    for (; environ && environ[*at_io]; ++*at_io) {
+        const char *name = environ[*at_io], *best = NULL;
+        size_t len = strcspn(name, "=");
+        char word[SUGGEST_WORD_MAX + 1];
+
+        if (strncmp(name, ours, strlen(ours)) != 0 ||
+            is_known_variable(name, len))
+            continue;
+        ++*at_io;
+        snprintf(word, sizeof word, "%.*s", (int)len, name);
+        for (size_t i = 0; i < ROWS; i++)
+            if (rows[i].env)
+                suggest_offer(word, rows[i].env, &best);
+        if (best)
+            complain(why, NULL, "unknown setting %.*s; did you mean %s?",
+                     (int)len, name, best);
+        else
+            complain(why, NULL,
+                     "unknown setting %.*s; --help lists those "
+                     "there are",
+                     (int)len, name);
+        return true;
+    }
+    return false;
+}
+
 /* The row whose flag is the word up to '=', or NULL. */
 static const struct row *find_flag(const char *word, enum settings_for who)
 {
-    size_t len = strcspn(word, "=");
+    size_t len;
 
+    if (strcmp(word, "-h") == 0)
+        word = "--help";
+    len = strcspn(word, "=");
     for (size_t i = 0; i < ROWS; i++)
         if ((rows[i].who & who) && rows[i].flag &&
             strlen(rows[i].flag) == len && memcmp(rows[i].flag, word, len) == 0)

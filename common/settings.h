@@ -98,6 +98,11 @@ void settings_fini(struct settings *s);
 int settings_from_env(struct settings *s, enum settings_for who,
                       struct complaint *why);
 
+/* The next variable of the environment that begins with CAPIBOX_ and is no
+ * setting of any program. *at_io: 0 at first. False: no more. *why then says
+ * its name (never its value) and the nearest setting's. */
+bool settings_unknown_env(size_t *at_io, struct complaint *why);
+
 /* Takes `--flag value`, `--flag=value` and boolean `--flag` rows of `who` out
  * of argv (compacting it; argv[0] and everything that is not a row stays, in
  * order; everything from "--" on stays). *argc_io is updated. A flag given

@@ -97,6 +97,29 @@ static const struct template *find_task_type(const struct template_set *set,
     return template_find(set, "default");
 }
 
+bool template_list_task_types(const struct template_set *set,
+                              const char *task_type, char *out, size_t size)
+{
+    static const char more[] = ", …";
+    size_t len = 0;
+
+    for (size_t i = 0; i < set->count; i++)
+        for (char **type = set->items[i]->task_types; type && *type; type++)
+            if (strcmp(*type, task_type) == 0)
+                return false;
+    out[0] = '\0';
+    for (size_t i = 0; i < set->count; i++)
+        for (char **type = set->items[i]->task_types; type && *type; type++) {
+            if (len + strlen(*type) + 2 + sizeof more > size) {
+                snprintf(out + len, size - len, "%s", more);
+                return true;
+            }
+            len += (size_t)snprintf(out + len, size - len, "%s%s",
+                                    len ? ", " : "", *type);
+        }
+    return true;
+}
+
 static int choose_template(const struct template_set *set,
                            const struct job *job, const struct template **out,
                            struct complaint *why)
@@ -113,24 +136,54 @@ static int choose_template(const struct template_set *set,
 
 /* ---- language and limits ---------------------------------------------- */
 
-static int choose_language(const struct job *job, struct spec *spec,
+/* The templates that have it, "a, b"; what has no room is left out. */
+static void list_speakers(const struct template_set *set,
+                          enum language language, char *list, size_t size)
+{
+    size_t len = 0;
+
+    list[0] = '\0';
+    for (size_t i = 0; i < set->count; i++) {
+        const struct template *tpl = set->items[i];
+
+        if (has_language(tpl, language) && len + strlen(tpl->id) + 3 < size)
+            len += (size_t)snprintf(list + len, size - len, "%s%s",
+                                    len ? ", " : "", tpl->id);
+    }
+}
+
+static int complain_language(const struct template_set *set,
+                             const struct spec *spec, struct complaint *why)
+{
+    const struct template *tpl = spec->tpl;
+    char own[64] = "", speakers[256];
+    size_t len = 0;
+
+    for (size_t i = 0; i < tpl->nlanguages; i++)
+        len +=
+            (size_t)snprintf(own + len, sizeof own - len, "%s%s", i ? ", " : "",
+                             language_name(tpl->languages[i]));
+    list_speakers(set, spec->language, speakers, sizeof speakers);
+    if (!speakers[0])
+        return complain(why, "language",
+                        "\"%s\" is not of template %s, nor of another one; "
+                        "give %s",
+                        language_name(spec->language), tpl->id, own);
+    return complain(why, "language",
+                    "\"%s\" is not of template %s; give %s or a template that "
+                    "has it: %s",
+                    language_name(spec->language), tpl->id, own, speakers);
+}
+
+static int choose_language(const struct template_set *set,
+                           const struct job *job, struct spec *spec,
                            struct complaint *why)
 {
     const struct template *tpl = spec->tpl;
-    char list[64] = "";
-    size_t len = 0;
 
     spec->language = job->language ? job->language : tpl->languages[0];
-    if (!has_language(tpl, spec->language)) {
-        for (size_t i = 0; i < tpl->nlanguages; i++)
-            len += (size_t)snprintf(list + len, sizeof list - len, "%s%s",
-                                    i ? ", " : "",
-                                    language_name(tpl->languages[i]));
-        return complain(why, "language",
-                        "\"%s\" is not of template %s; give %s or another "
-                        "template",
-                        language_name(spec->language), tpl->id, list);
-    }
+    if (!has_language(tpl, spec->language))
+        return complain_language(set, spec, why);
     spec->interpreter = template_interpreter(tpl, spec->language);
     return 0;
 }
@@ -193,10 +246,11 @@ static int check_ceilings(const struct settings *settings,
         /* The timeout has two names; its short one is part of both. */
         snprintf(field, sizeof field, "%s%s", i == 0 ? "" : "requirements.",
                  limit->name);
-        return complain(why, field,
-                        "%g is over this worker's ceiling; give at most %g %s "
-                        "(%s)",
-                        wanted(wants, i), most, limit->range.unit, c->setting);
+        return complain(
+            why, field,
+            "%.10g is over this worker's ceiling; give at most %.10g %s "
+            "(%s)",
+            wanted(wants, i), most, limit->range.unit, c->setting);
     }
     return 0;
 }
@@ -223,7 +277,7 @@ int spec_resolve(const struct template_set *set,
     int rc = choose_template(set, job, &spec.tpl, why);
 
     if (rc == 0)
-        rc = choose_language(job, &spec, why);
+        rc = choose_language(set, job, &spec, why);
     if (rc < 0)
         return rc;
     strcpy(spec.template_used, spec.tpl->id);

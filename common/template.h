@@ -106,6 +106,11 @@ template_variant(const struct template *tpl,
 const struct template *template_find(const struct template_set *set,
                                      const char *id);
 
+/* "a, b" of all templates' task types, with "…" if not all have room. False if
+ * task_type is among them: then nothing was written. */
+bool template_list_task_types(const struct template_set *set,
+                              const char *task_type, char *out, size_t size);
+
 /* What one job gets. */
 struct spec {
     const struct template *tpl;

@@ -186,7 +186,8 @@ static int start_tls(struct transport *t, const struct transport_peer *peer,
         rc = wait_for(t->fd, needs, deadline_ms);
     }
     if (rc == -ETIMEDOUT)
-        set_why(t, "the TLS handshake was not finished in time");
+        set_why(t, "the TLS handshake was not finished in time; does this "
+                   "server speak TLS?");
     else if (rc < 0)
         set_why(t, tls_why(t->tls));
     return rc;

@@ -9,6 +9,7 @@
 
 #include "common/io.h"
 #include "common/job.h"
+#include "common/json.h"
 #include "common/protocol.h"
 #include "common/scope.h"
 
@@ -66,6 +67,28 @@ static int take_id(struct batchfile_line *line, const cJSON *json,
     return 0;
 }
 
+/* As a worker would say it, without the line within the line. */
+static int complain_json(struct complaint *why,
+                         const struct batchfile_line *line, const cJSON *json)
+{
+    static const char first[] = "at line 1, column";
+    struct complaint fault = {0};
+    char text[sizeof(fault.text) + 40], *at;
+    char shown[JSON_SHOW_MAX];
+
+    if (json_check(line->text, line->size, NULL, 0, &fault, NULL) < 0) {
+        at = strstr(fault.text, first);
+        if (at)
+            memmove(at + 3, at + strlen("at line 1, "),
+                    strlen(at + strlen("at line 1, ")) + 1);
+    } else {
+        snprintf(fault.text, sizeof(fault.text),
+                 "a JSON object is wanted, not %s", json_show(json, shown));
+    }
+    snprintf(text, sizeof(text), "%s; nothing was submitted", fault.text);
+    return complain_line(why, line, text);
+}
+
 static int check_line(struct batchfile_line *line, struct complaint *why)
 {
     const char *end = NULL;
@@ -81,8 +104,7 @@ static int check_line(struct batchfile_line *line, struct complaint *why)
            isspace((unsigned char)*end))
         end++;
     if (!cJSON_IsObject(json) || end != line->text + line->size)
-        rc = complain_line(why, line,
-                           "not a JSON object; nothing was submitted");
+        rc = complain_json(why, line, json);
     else
         rc = take_id(line, json, why);
     cJSON_Delete(json);

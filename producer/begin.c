@@ -1,8 +1,11 @@
 #include "producer/begin.h"
 
+#include <string.h>
+
 #include "common/clock.h"
 #include "common/job.h"
 #include "producer/exits.h"
+#include "producer/save.h"
 #include "producer/text.h"
 
 int begin_ids(const struct options *o, int first)
@@ -14,6 +17,17 @@ int begin_ids(const struct options *o, int first)
             return EXITS_USAGE;
         }
     return EXITS_OK;
+}
+
+int begin_save(const struct options *o)
+{
+    int rc = o->save ? save_check(o->save) : 0;
+
+    if (rc == 0)
+        return EXITS_OK;
+    text_say("--save: cannot write into %s: %s; give a folder", o->save,
+             strerror(-rc));
+    return EXITS_USAGE;
 }
 
 int begin_client(struct client *c, const struct settings *s)

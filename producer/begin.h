@@ -10,6 +10,9 @@
 /* Are the words from the first-th on job ids? */
 int begin_ids(const struct options *o, int first);
 
+/* Can --save's folder be written to? What a job made would be lost else. */
+int begin_save(const struct options *o);
+
 /* Connects. After a failure *c is closed. */
 int begin_client(struct client *c, const struct settings *s);
 

@@ -293,17 +293,20 @@ bool client_ended(const char *status)
 
 static int take_job(const redisReply *reply, struct client_job *job)
 {
-    const redisReply *status, *result;
+    const redisReply *status, *due, *result;
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 1)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2)
         return -EPROTO;
     status = reply->element[0];
+    due = reply->element[1];
     if (status->type != REDIS_REPLY_STRING)
         return 0;
     job->found = true;
     snprintf(job->status, sizeof(job->status), "%s", status->str);
     job->ended = client_ended(job->status);
-    result = reply->elements > 1 ? reply->element[1] : NULL;
+    if (due->type == REDIS_REPLY_STRING && !strcmp(job->status, "delayed"))
+        job->due_at = strtod(due->str, NULL);
+    result = reply->elements > 2 ? reply->element[2] : NULL;
     if (!job->ended || !result || result->type != REDIS_REPLY_STRING)
         return 0;
     job->result = strndup(result->str, (size_t)result->len);
@@ -315,9 +318,9 @@ int client_job(struct client *c, const char *id, bool with_result,
 {
     char key[KEY_MAX];
     const char *argv[] = {"HMGET", protocol_key(&c->protocol, key, "job", id),
-                          "status", "result"};
+                          "status", "due_at", "result"};
     redisReply *reply = NULL;
-    int rc = client_ask(c, &reply, with_result ? 4 : 3, argv);
+    int rc = client_ask(c, &reply, with_result ? 5 : 4, argv);
 
     *job_out = (struct client_job){0};
     if (rc < 0)

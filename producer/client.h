@@ -28,7 +28,8 @@ struct client {
 struct client_job {
     bool found, ended;
     char status[24];
-    char *result; /* JSON text or NULL; free with client_job_fini() */
+    double due_at; /* unix s, of one that is delayed; else 0 */
+    char *result;  /* JSON text or NULL; free with client_job_fini() */
 };
 
 /* Parses the address and connects. */

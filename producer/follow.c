@@ -14,7 +14,11 @@
 
 void follow_init(struct follow *f, FILE *out, FILE *err)
 {
-    *f = (struct follow){.streams = {out, err}, .last = "0"};
+    *f = (struct follow){
+        .streams = {out, err},
+        .tame = {isatty(fileno(out)) == 1, isatty(fileno(err)) == 1},
+        .last = "0",
+    };
 }
 
 void follow_resume(struct follow *f)
@@ -22,11 +26,24 @@ void follow_resume(struct follow *f)
     f->resumed[0] = f->resumed[1] = true;
 }
 
+static void put(struct follow *f, int which, const struct strbuf *text)
+{
+    if (text->len > 0)
+        fwrite(text->text, 1, text->len, f->streams[which]);
+}
+
 static void show(struct follow *f, int which, const char *data, size_t size)
 {
+    AUTO_STRBUF struct strbuf tame = STRBUF_INIT;
+
     if (size == 0)
         return;
-    fwrite(data, 1, size, f->streams[which]);
+    if (f->tame[which]) {
+        text_tame(&f->tamers[which], &tame, data, size);
+        put(f, which, &tame);
+    } else {
+        fwrite(data, 1, size, f->streams[which]);
+    }
     fflush(f->streams[which]);
     f->open_line[which] = data[size - 1] != '\n';
 }
@@ -109,6 +126,13 @@ int follow_read(struct follow *f, struct client *c, struct redis *redis,
 
 void follow_end_lines(struct follow *f)
 {
+    for (int i = 0; i < 2; i++) {
+        AUTO_STRBUF struct strbuf rest = STRBUF_INIT;
+
+        text_tame_end(&f->tamers[i], &rest);
+        put(f, i, &rest);
+        fflush(f->streams[i]);
+    }
     if (f->open_line[1] ||
         (f->open_line[0] && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)))
         fputc('\n', f->streams[1]);

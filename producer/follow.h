@@ -15,13 +15,16 @@
 #include <stdio.h>
 
 #include "producer/client.h"
+#include "producer/text.h"
 
 struct follow {
     FILE *streams[2];  /* where stdout and stderr go */
     uint64_t seen[2];  /* bytes of each that were shown */
     bool open_line[2]; /* the last byte shown was no newline */
-    bool resumed[2];   /* the next piece says where it goes on */
-    int starts;        /* "running" seen: over 1 means it was run again */
+    bool tame[2];      /* goes to a terminal: see text_tame() */
+    struct text_tamer tamers[2];
+    bool resumed[2]; /* the next piece says where it goes on */
+    int starts;      /* "running" seen: over 1 means it was run again */
     bool ended;
     char last[EVENT_ID_MAX + 1]; /* id of the last entry read */
 };

@@ -10,6 +10,7 @@
 #include "common/io.h"
 #include "common/protocol.h"
 #include "common/scope.h"
+#include "common/utf8.h"
 
 static void drop_json(cJSON **json)
 {
@@ -68,6 +69,42 @@ static int read_source(const char *file, const char *field, size_t max,
     return 0;
 }
 
+/* Here, as what is wrong in the job's JSON would be told by its place there. */
+static int check_utf8(const char *text, const char *name, const char *field,
+                      struct complaint *why)
+{
+    const char *line = text, *end = text + strlen(text);
+    int number = 1;
+
+    for (const char *at = text; at < end;) {
+        uint32_t point = 0;
+        size_t len = utf8_decode(at, (size_t)(end - at), &point);
+
+        if (len == 0)
+            return complain(why, field,
+                            "%.100s is not UTF-8 (byte 0x%02x at line %d, "
+                            "column %zu); encode it as UTF-8",
+                            name, (unsigned char)*at, number,
+                            (size_t)(at - line) + 1);
+        at += len;
+        if (point == '\n') {
+            number++;
+            line = at;
+        }
+    }
+    return 0;
+}
+
+static int check_all_utf8(const char *const *texts, int count,
+                          const char *field, struct complaint *why)
+{
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < count; i++)
+        rc = check_utf8(texts[i], "the text", field, why);
+    return rc;
+}
+
 /* Text for a JSON string: cJSON's strings end at a NUL. */
 static int read_text(const char *file, const char *field, size_t max,
                      char **text_out, struct complaint *why)
@@ -81,6 +118,9 @@ static int read_text(const char *file, const char *field, size_t max,
     if (memchr(text, '\0', size))
         return complain(why, field, "%.100s holds a NUL byte; text is wanted",
                         file);
+    rc = check_utf8(text, file, field, why);
+    if (rc < 0)
+        return rc;
     *text_out = TAKE(text);
     return 0;
 }
@@ -249,6 +289,8 @@ static int add_env(cJSON *job, const struct options *o, struct complaint *why)
 
     if (o->env.count == 0)
         return 0;
+    if (check_all_utf8(o->env.items, o->env.count, "--env", why) < 0)
+        return -EINVAL;
     env = cJSON_AddObjectToObject(job, "env");
     for (int i = 0; env && i < o->env.count; i++) {
         char key[256];
@@ -282,13 +324,15 @@ static int add_strings(cJSON *job, const char *name, const char *const *items,
 static int add_outputs(cJSON *job, const struct options *o,
                        struct complaint *why)
 {
-    (void)why;
+    if (check_all_utf8(o->outputs.items, o->outputs.count, "--output", why) < 0)
+        return -EINVAL;
     return add_strings(job, "output_files", o->outputs.items, o->outputs.count);
 }
 
 static int add_args(cJSON *job, const struct options *o, struct complaint *why)
 {
-    (void)why;
+    if (check_all_utf8(o->rest, o->nrest, "args", why) < 0)
+        return -EINVAL;
     return add_strings(job, "args", o->rest, o->nrest);
 }
 
@@ -300,6 +344,8 @@ static int add_metadata(cJSON *job, const struct options *o,
 
     if (!o->metadata)
         return 0;
+    if (check_all_utf8(&o->metadata, 1, "--metadata", why) < 0)
+        return -EINVAL;
     read = cJSON_ParseWithOpts(o->metadata, NULL, 1);
     if (!cJSON_IsObject(read))
         return complain(why, "--metadata",

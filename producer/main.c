@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/io.h"
+#include "common/redis.h"
 #include "common/settings.h"
 #include "producer/exits.h"
 #include "producer/text.h"
@@ -19,6 +20,17 @@ static int wrong(const struct complaint *why)
     complaint_print(why, text, sizeof(text));
     text_say("%s", text);
     return EXITS_USAGE;
+}
+
+/* A verb would find that only when it connects. */
+static int check_url(const struct settings *s, struct complaint *why)
+{
+    struct redis_target target;
+    int rc = redis_target_parse(s->redis_url, s, &target, why);
+
+    if (rc == 0)
+        redis_target_fini(&target);
+    return rc;
 }
 
 /* Settings, then help and version, which must come out whatever else is wrong.
@@ -44,7 +56,10 @@ static int prepare(struct settings *s, int *argc, char **argv)
         return wrong(&why);
     if (env_rc < 0)
         return wrong(&env_why);
-    if (settings_check(s, FOR_CLI, &why) < 0)
+    rc = settings_check(s, FOR_CLI, &why);
+    if (rc == 0)
+        rc = check_url(s, &why);
+    if (rc == -EINVAL)
         return wrong(&why);
     return -1;
 }
@@ -122,7 +137,8 @@ static int dispatch(const struct settings *s, int argc, char **argv)
     if (verb)
         return act(s, verb, argc - 2, argv + 2);
     if (argv[1][0] == '-') {
-        text_say("%.60s: unknown flag before the verb", argv[1]);
+        text_say("%.60s: flags of a verb go behind it: %s VERB ... [FLAGS]",
+                 argv[1], argv[0]);
         return EXITS_USAGE;
     }
     return unknown_verb(argv[1]);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "producer/suggest.h"
+#include "common/suggest.h"
 
 enum kind { KIND_TEXT, KIND_NUMBER, KIND_LIST, KIND_CLAIM };
 
@@ -34,7 +34,7 @@ static const struct row rows[] = {
      "python, javascript or bash (default: by the file's ending)"},
     {"--timeout", "S", NEW_JOB, KIND_NUMBER, AT(timeout_s), 0.1, 86400,
      "seconds the code may run"},
-    {"--memory", "MB", NEW_JOB, KIND_NUMBER, AT(memory_mb), 1, 1048576,
+    {"--memory", "MB", NEW_JOB, KIND_NUMBER, AT(memory_mb), 16, 1048576,
      "memory limit"},
     {"--cpu", "PERCENT", NEW_JOB, KIND_NUMBER, AT(cpu_percent), 1, 12800,
      "CPU limit, per cent of one core"},
@@ -122,8 +122,9 @@ static int set_number(const struct row *row, double *field, const char *value,
 
     if (end == value || *end || !isfinite(number) || number < row->least ||
         number > row->most)
-        return complain(why, row->flag, "\"%.40s\" will not do; give %g to %g",
-                        value, row->least, row->most);
+        return complain(why, row->flag,
+                        "\"%.40s\" will not do; give %.10g to %.10g", value,
+                        row->least, row->most);
     *field = number;
     return 0;
 }

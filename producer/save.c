@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base64.h"
 #include "common/io.h"
@@ -98,23 +99,45 @@ static int open_parent(int dir_fd, const char *name, const char **base_out)
     return TAKE_FD(at);
 }
 
-/* What is there under the name is replaced, never written through. */
+/* A file of that name is new, whole and ours. */
+static int write_new(int parent, const char *name, const void *data,
+                     size_t size)
+{
+    AUTO_FD int fd =
+        openat(parent, name,
+               O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    int rc;
+
+    if (fd < 0)
+        return -errno;
+    rc = io_write_full(fd, data, size);
+    /* A full disk may show only now. */
+    if (close(TAKE_FD(fd)) < 0 && rc == 0)
+        rc = -errno;
+    return rc;
+}
+
+/* What is there under the name is replaced, never written through, and only by
+ * what is written to its end. */
 static int write_file(int dir_fd, const char *name, const void *data,
                       size_t size)
 {
     const char *base = name;
     AUTO_FD int parent = open_parent(dir_fd, name, &base);
+    char temporary[48];
+    int rc;
 
     if (parent < 0)
         return parent;
-    if (unlinkat(parent, base, 0) < 0 && errno != ENOENT)
+    snprintf(temporary, sizeof(temporary), ".capibox-%ld.part", (long)getpid());
+    if (unlinkat(parent, temporary, 0) < 0 && errno != ENOENT)
         return -errno;
-    AUTO_FD int fd =
-        openat(parent, base,
-               O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return -errno;
-    return io_write_full(fd, data, size);
+    rc = write_new(parent, temporary, data, size);
+    if (rc == 0 && renameat(parent, temporary, parent, base) < 0)
+        rc = -errno;
+    if (rc < 0)
+        unlinkat(parent, temporary, 0);
+    return rc;
 }
 
 static bool written(const struct saving *s, const char *name)
@@ -135,6 +158,11 @@ static void free_name(const struct saving *s, char name[SAVE_NAME_MAX + 1])
         snprintf(name, SAVE_NAME_MAX + 1, "%.*s-%d", JOB_PATH_MAX, stem, i);
 }
 
+static const char *slash_behind(const char *dir)
+{
+    return *dir && dir[strlen(dir) - 1] == '/' ? "" : "/";
+}
+
 static void save_one(struct saving *s, const char *path, const void *data,
                      size_t size)
 {
@@ -147,7 +175,8 @@ static void save_one(struct saving *s, const char *path, const void *data,
     free_name(s, name);
     rc = write_file(s->dir_fd, name, data, size);
     if (rc < 0) {
-        text_say("cannot write %s/%s: %s", s->dir, name, strerror(-rc));
+        text_say("cannot write %s%s%s: %s", s->dir, slash_behind(s->dir), name,
+                 strerror(-rc));
         s->rc = s->rc ? s->rc : rc;
         return;
     }
@@ -156,7 +185,7 @@ static void save_one(struct saving *s, const char *path, const void *data,
         s->count++;
     fputs("saved ", s->say);
     text_put(s->say, s->dir, -1);
-    fputc('/', s->say);
+    fputs(slash_behind(s->dir), s->say);
     text_put(s->say, name, -1);
     fprintf(s->say, " (%s)\n", text_bytes(shown, (double)size));
 }
@@ -215,17 +244,35 @@ static void save_item(struct saving *s, const cJSON *item, int number)
     }
 }
 
+/* Makes the folder if it is missing and opens it. */
+static int open_folder(const char *dir)
+{
+    int fd;
+
+    if (mkdir(dir, 0777) < 0 && errno != EEXIST)
+        return -errno;
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int save_check(const char *dir)
+{
+    AUTO_FD int dir_fd = open_folder(dir);
+
+    if (dir_fd < 0)
+        return dir_fd;
+    return faccessat(dir_fd, ".", W_OK | X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
 int save_all(const cJSON *result, const char *dir, FILE *say)
 {
     struct saving s = {.dir = dir, .say = say};
     const cJSON *item;
     int number = 0;
 
-    if (mkdir(dir, 0777) < 0 && errno != EEXIST)
-        return -errno;
-    AUTO_FD int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO_FD int dir_fd = open_folder(dir);
     if (dir_fd < 0)
-        return -errno;
+        return dir_fd;
     s.dir_fd = dir_fd;
     s.names = calloc(SAVED_MAX, sizeof(char *));
     if (!s.names)

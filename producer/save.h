@@ -17,6 +17,10 @@
 #define SAVE_NAME_MAX (JOB_PATH_MAX + 16)
 void save_name(const char *path, char out[SAVE_NAME_MAX + 1]);
 
+/* Can there be files in it? Makes dir if it is missing. 0 or a negated errno.
+ */
+int save_check(const char *dir);
+
 /* Writes all, making dir if it is missing, and says each name on `say`.
  * Pictures and HTML become result-1.png, result-2.html … (the number is the
  * result's place). 0, or the first negated errno; the others are still written.

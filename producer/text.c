@@ -41,6 +41,116 @@ void text_escape(struct strbuf *out, const char *text, size_t len)
     escape(out, text, len, "");
 }
 
+/* ---- a job's output on a terminal --------------------------------------- */
+
+enum tame { TAME_RAW, TAME_ESCAPED, TAME_UNFINISHED };
+
+/* ESC [ 1;31 m: colours and the like, which stay where they are. */
+static enum tame judge_escape(const char *text, size_t size, size_t *len_out)
+{
+    size_t len = 1;
+
+    *len_out = 1;
+    if (len < size && text[len] != '[')
+        return TAME_ESCAPED;
+    if (len < size)
+        len++;
+    while (len < size && len < TEXT_HELD_MAX && text[len] &&
+           strchr("0123456789;:", text[len]))
+        len++;
+    if (len == TEXT_HELD_MAX)
+        return TAME_ESCAPED;
+    if (len == size)
+        return TAME_UNFINISHED;
+    if (text[len] != 'm')
+        return TAME_ESCAPED;
+    *len_out = len + 1;
+    return TAME_RAW;
+}
+
+/* Do these bytes, fewer than a character has, begin one? */
+static bool begins_character(const char *text, size_t size)
+{
+    char whole[4];
+    uint32_t point;
+
+    if (size >= sizeof(whole))
+        return false;
+    for (int low = 0x80; low <= 0xbf; low += 0x10) { /* of the second byte */
+        memset(whole, 0x80, sizeof(whole));
+        memcpy(whole, text, size);
+        if (size == 1)
+            whole[1] = (char)low;
+        if (utf8_decode(whole, sizeof(whole), &point) > size)
+            return true;
+    }
+    return false;
+}
+
+static enum tame judge(const char *text, size_t size, size_t *len_out)
+{
+    uint32_t point = 0;
+    size_t len = utf8_decode(text, size, &point);
+
+    *len_out = len ? len : 1;
+    if (len == 0)
+        return begins_character(text, size) ? TAME_UNFINISHED : TAME_ESCAPED;
+    if (point == 0x1b)
+        return judge_escape(text, size, len_out);
+    if (point == '\n' || point == '\t' || point == '\r')
+        return TAME_RAW;
+    return point < 0x20 || (point >= 0x7f && point < 0xa0) ? TAME_ESCAPED
+                                                           : TAME_RAW;
+}
+
+static void note_colour(struct text_tamer *t, const char *text, size_t len)
+{
+    if (*text == 0x1b)
+        t->coloured = len != 3 && !(len == 4 && text[2] == '0');
+}
+
+static void tame(struct text_tamer *t, struct strbuf *out, const char *text,
+                 size_t size, bool last)
+{
+    for (size_t i = 0, len; i < size; i += len) {
+        enum tame is = judge(text + i, size - i, &len);
+
+        if (is == TAME_UNFINISHED && !last) {
+            t->nheld = size - i;
+            memcpy(t->held, text + i, t->nheld);
+            return;
+        }
+        if (is == TAME_RAW) {
+            strbuf_add(out, text + i, len);
+            note_colour(t, text + i, len);
+            continue;
+        }
+        for (size_t j = 0; j < len; j++)
+            strbuf_addf(out, "\\x%02x", (unsigned char)text[i + j]);
+    }
+}
+
+void text_tame(struct text_tamer *t, struct strbuf *out, const char *data,
+               size_t size)
+{
+    AUTO_STRBUF struct strbuf all = STRBUF_INIT;
+
+    strbuf_add(&all, t->held, t->nheld);
+    strbuf_add(&all, data, size);
+    t->nheld = 0;
+    if (!all.failed && all.len > 0)
+        tame(t, out, all.text, all.len, false);
+}
+
+void text_tame_end(struct text_tamer *t, struct strbuf *out)
+{
+    tame(t, out, t->held, t->nheld, true);
+    t->nheld = 0;
+    if (t->coloured)
+        strbuf_adds(out, "\033[0m");
+    t->coloured = false;
+}
+
 static void put_indented(FILE *out, const char *text, int indent)
 {
     while (*text) {
@@ -78,6 +188,21 @@ void text_say(const char *fmt, ...)
     fputs("capibox: ", stderr);
     text_put(stderr, line.text ? line.text : "out of memory", -1);
     fputc('\n', stderr);
+}
+
+void text_cut(char *out, size_t size, const char *text)
+{
+    static const char more[] = "…";
+    size_t len = strlen(text), end = size - sizeof(more);
+
+    if (len < size) {
+        memcpy(out, text, len + 1);
+        return;
+    }
+    while (end > 0 && ((unsigned char)text[end] >> 6) == 2)
+        end--;
+    memcpy(out, text, end);
+    memcpy(out + end, more, sizeof(more));
 }
 
 const char *text_seconds(char out[TEXT_SHORT], double s)

@@ -11,11 +11,13 @@
 #include "producer/done.h"
 #include "producer/exits.h"
 #include "producer/interrupt.h"
+#include "producer/served.h"
 #include "producer/text.h"
 #include "producer/verbs.h"
 
 #define PROGRESS_MS  100
-#define PRINT_MAX    16 /* results read at a time: each may have many MB */
+#define LONELY_MS    3000 /* without an end, before asking for workers */
+#define PRINT_MAX    16   /* results read at a time: each may have many MB */
 #define LOOK_MAX     4096
 #define SUBMIT_MAX   128        /* jobs in one pipeline, */
 #define SUBMIT_BYTES (1u << 20) /* or until they have this many bytes */
@@ -33,9 +35,15 @@ struct batch {
     size_t look[LOOK_MAX];
     size_t nlook;
     int64_t sweep_at_ms, progress_at_ms, deadline_ms;
+    int64_t lonely_at_ms; /* then one look for workers; 0: had it */
     bool bar;
     enum exits worst;
 };
+
+static const char *queue_of(const struct batch *b)
+{
+    return b->options->queue ? b->options->queue : "default";
+}
 
 /* The batch's id is the nonce: a job of this batch that a lost reply hid is
  * known again when it is sent again. */
@@ -45,7 +53,7 @@ static struct enqueue enqueue_of(const struct batch *b,
 {
     batchfile_body(line, b->id, body);
     return (struct enqueue){
-        .queue = b->options->queue ? b->options->queue : "default",
+        .queue = queue_of(b),
         .job_id = line->id,
         .body = body->text,
         .body_len = body->len,
@@ -273,6 +281,23 @@ static int print_ready(struct batch *b, bool all)
     }
 }
 
+/* Says once that nobody is there to run them. */
+static void note_lonely(struct batch *b)
+{
+    char hint[SERVED_HINT_MAX];
+
+    if (b->nended > 0 || b->lonely_at_ms == 0 || clock_ms() < b->lonely_at_ms)
+        return;
+    b->lonely_at_ms = 0;
+    if (served_ask(b->client, queue_of(b), hint) == SERVED)
+        return;
+    if (b->bar)
+        fputs("\r\033[K", stderr);
+    text_say("%s; the jobs wait in the queue (start capibox-worker, or press "
+             "Ctrl-C)",
+             hint);
+}
+
 static int await(struct batch *b)
 {
     struct done done;
@@ -289,10 +314,28 @@ static int await(struct batch *b)
             rc = -ETIMEDOUT;
             break;
         }
+        note_lonely(b);
         rc = listen_once(b, &done);
     }
     done_close(&done);
     return rc;
+}
+
+/* The reader left, as head does, or the disk is full. */
+static void say_unread(const struct batch *b)
+{
+    size_t left = b->file.count - b->nended;
+
+    if (b->bar)
+        fputs("\r\033[K", stderr);
+    if (left > 0)
+        text_say("batch %s: the results can no longer be written; %zu of %zu "
+                 "jobs have not ended and go on",
+                 b->id, left, b->file.count);
+    else
+        text_say("batch %s: not all results could be written; all %zu jobs "
+                 "have ended",
+                 b->id, b->file.count);
 }
 
 static int follow(struct batch *b)
@@ -301,6 +344,7 @@ static int follow(struct batch *b)
 
     interrupt_says("interrupted; batch %s goes on", b->id);
     b->bar = isatty(STDERR_FILENO);
+    b->lonely_at_ms = clock_ms() + LONELY_MS;
     if (b->options->wait_s > 0)
         b->deadline_ms = clock_ms() + (int64_t)(b->options->wait_s * 1000);
     rc = await(b);
@@ -310,8 +354,10 @@ static int follow(struct batch *b)
         print_ready(b, true);
         return EXITS_CAPIBOX;
     }
-    if (rc == -EPIPE)
+    if (rc == -EPIPE) {
+        say_unread(b);
         return EXITS_CAPIBOX;
+    }
     if (rc < 0) {
         text_say("batch %s: %s", b->id, b->client->why);
         return EXITS_CAPIBOX;
@@ -321,6 +367,10 @@ static int follow(struct batch *b)
 
 static void print_id(const struct batch *b)
 {
+    char hint[SERVED_HINT_MAX];
+
+    if (served_ask(b->client, queue_of(b), hint) == SERVED_OTHERS)
+        text_say("%s; the jobs wait in the queue", hint);
     if (!b->settings->json) {
         puts(b->id);
         return;

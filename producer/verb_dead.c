@@ -13,6 +13,8 @@
 #include "producer/text.h"
 #include "producer/verbs.h"
 
+#define ERROR_BYTES 124 /* of a row, its "…" and NUL with it */
+
 struct dead {
     struct client *client;
     const struct settings *settings;
@@ -76,13 +78,14 @@ static void list_row(void *ctx, const struct dead_entry *entry)
     struct dead *d = ctx;
     cJSON *about = cJSON_ParseWithLength(entry->about, entry->about_len);
     double age = clock_unix_s() - number_of(about, "at");
-    char ago[TEXT_SHORT];
+    char ago[TEXT_SHORT], error[ERROR_BYTES];
 
     grid_cell(&d->grid, "%s", text_of(about, "job_id"));
     grid_cell(&d->grid, "%s", text_of(about, "verdict"));
     grid_cell(&d->grid, "%s", text_of(about, "queue"));
     grid_cell(&d->grid, "%s", text_seconds(ago, age > 0 ? age : 0));
-    grid_cell(&d->grid, "%.120s", text_of(about, "error"));
+    text_cut(error, sizeof(error), text_of(about, "error"));
+    grid_cell(&d->grid, "%s", error);
     cJSON_Delete(about);
 }
 

@@ -29,6 +29,26 @@ static char *save_folder(const struct options *o, const char *id)
     return folder;
 }
 
+/* "2026-01-31 12:00:00" by the clock on the wall; false: no such time. */
+static bool wall_time(char out[64], double unix_s)
+{
+    time_t at = (time_t)unix_s;
+    struct tm parts;
+
+    return at > 0 && localtime_r(&at, &parts) &&
+           strftime(out, 64, "%Y-%m-%d %H:%M:%S", &parts) > 0;
+}
+
+/* A wait may be a long one: says until when at least. */
+static void note_delay(struct client *c, const char *id)
+{
+    struct client_job job;
+    char when[64];
+
+    if (client_job(c, id, false, &job) == 0 && wall_time(when, job.due_at))
+        text_say("%s is delayed until %s", id, when);
+}
+
 static int wait_one(struct client *c, const struct settings *s,
                     const struct options *o, const char *id, int64_t deadline,
                     bool logs)
@@ -36,8 +56,10 @@ static int wait_one(struct client *c, const struct settings *s,
     struct client_job job = {0};
     struct follow f;
     char *folder;
-    int rc = client_wait(c, id, deadline, &job);
+    int rc;
 
+    note_delay(c, id);
+    rc = client_wait(c, id, deadline, &job);
     if (rc < 0) {
         text_say("%s", c->why);
         return rc == -ENOENT ? EXITS_NO_JOB : EXITS_CAPIBOX;
@@ -57,6 +79,8 @@ int verb_wait(const struct settings *s, const struct options *o)
     int rc = begin_ids(o, 0);
 
     if (rc == EXITS_OK)
+        rc = begin_save(o);
+    if (rc == EXITS_OK)
         rc = begin_client(&c, s);
     if (rc != EXITS_OK)
         return rc;
@@ -73,6 +97,7 @@ int verb_wait(const struct settings *s, const struct options *o)
 static int result_now(struct client *c, const char *id)
 {
     struct client_job job;
+    char when[64];
     int rc = client_job(c, id, false, &job);
 
     if (rc < 0) {
@@ -85,8 +110,12 @@ static int result_now(struct client *c, const char *id)
     }
     if (job.ended)
         return EXITS_OK;
-    text_say("%s is still %s; capibox wait %s waits for its end", id,
-             job.status, id);
+    if (wall_time(when, job.due_at))
+        text_say("%s is delayed until %s; capibox wait %s waits for its end",
+                 id, when, id);
+    else
+        text_say("%s is still %s; capibox wait %s waits for its end", id,
+                 job.status, id);
     return EXITS_CAPIBOX;
 }
 
@@ -95,6 +124,8 @@ int verb_result(const struct settings *s, const struct options *o)
     struct client c;
     int rc = begin_ids(o, 0);
 
+    if (rc == EXITS_OK)
+        rc = begin_save(o);
     if (rc == EXITS_OK)
         rc = begin_client(&c, s);
     if (rc != EXITS_OK)
@@ -140,14 +171,11 @@ static bool is_hidden(const char *name)
 static void status_cell(struct grid *g, const char *name, const char *value)
 {
     char when[64];
-    time_t at = (time_t)strtod(value, NULL);
     size_t len = strlen(name);
-    struct tm parts;
 
     grid_cell(g, "%s", name);
-    if (len > 3 && !strcmp(name + len - 3, "_at") && at > 0 &&
-        localtime_r(&at, &parts) &&
-        strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &parts) > 0)
+    if (len > 3 && !strcmp(name + len - 3, "_at") &&
+        wall_time(when, strtod(value, NULL)))
         grid_cell(g, "%s (%s)", when, value);
     else
         grid_cell(g, "%.400s", value);

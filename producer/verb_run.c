@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "producer/begin.h"
 #include "producer/client.h"
 #include "producer/exits.h"
 #include "producer/follow.h"
 #include "producer/interrupt.h"
 #include "producer/jobjson.h"
+#include "producer/served.h"
 #include "producer/show.h"
 #include "producer/text.h"
 #include "producer/verbs.h"
@@ -30,10 +32,15 @@ static int build(struct jobjson *j, const struct options *o, bool stream)
         return EXITS_USAGE;
     }
     if (jobjson_build(j, o, o->words[0], stream, &why) == 0)
-        return EXITS_OK;
+        return begin_save(o);
     complaint_print(&why, text, sizeof(text));
     text_say("%s", *text ? text : "out of memory");
     return EXITS_USAGE;
+}
+
+static const char *queue_of(const struct options *o)
+{
+    return o->queue ? o->queue : "default";
 }
 
 static int enqueue(struct client *c, const struct jobjson *j,
@@ -43,7 +50,7 @@ static int enqueue(struct client *c, const struct jobjson *j,
     char nonce[JOB_ID_MAX + 1];
     enum enqueue_answer answer;
     struct enqueue e = {
-        .queue = o->queue ? o->queue : "default",
+        .queue = queue_of(o),
         .job_id = j->id,
         .body = j->text.text,
         .body_len = j->text.len,
@@ -76,18 +83,23 @@ static int enqueue(struct client *c, const struct jobjson *j,
 }
 
 /* Says once that nobody is there to start the job. */
-static void note_lonely(struct client *c, int64_t since_ms, bool *noted)
+static void note_lonely(struct client *c, const char *queue, int64_t since_ms,
+                        bool *noted)
 {
+    char hint[SERVED_HINT_MAX];
+
     if (*noted || clock_ms() - since_ms < LONELY_MS)
         return;
     *noted = true;
-    if (client_workers(c) == 0)
-        text_say("no worker is alive; the job waits in the queue (start "
-                 "capibox-worker, or press Ctrl-C)");
+    if (served_ask(c, queue, hint) != SERVED)
+        text_say("%s; the job waits in the queue (start capibox-worker, or "
+                 "press Ctrl-C)",
+                 hint);
 }
 
 /* Shows the stream until it ends, the hash says so, or it fails. */
-static void follow(struct client *c, const char *id, struct follow *f)
+static void follow(struct client *c, const char *queue, const char *id,
+                   struct follow *f)
 {
     struct redis *events = NULL;
     int64_t since = clock_ms();
@@ -104,7 +116,7 @@ static void follow(struct client *c, const char *id, struct follow *f)
         if (got > 0)
             continue;
         if (f->starts == 0)
-            note_lonely(c, since, &noted);
+            note_lonely(c, queue, since, &noted);
         if (client_job(c, id, false, &job) < 0 || !job.found || job.ended)
             break;
     }
@@ -114,7 +126,8 @@ static void follow(struct client *c, const char *id, struct follow *f)
 }
 
 /* Until the result is there; asks for workers once on the way. */
-static int await(struct client *c, const char *id, struct client_job *job)
+static int await(struct client *c, const char *queue, const char *id,
+                 struct client_job *job)
 {
     int rc = client_wait(c, id, clock_ms() + LONELY_MS, job);
 
@@ -123,7 +136,7 @@ static int await(struct client *c, const char *id, struct client_job *job)
 
         if (client_job(c, id, false, job) == 0 &&
             !strcmp(job->status, "queued"))
-            note_lonely(c, 0, &noted);
+            note_lonely(c, queue, 0, &noted);
         rc = client_wait(c, id, 0, job);
     }
     return rc;
@@ -145,8 +158,9 @@ static int run(struct client *c, const struct settings *s,
                    j->id, j->id, j->id);
     follow_init(&f, stdout, stderr);
     if (!s->json)
-        follow(c, j->id, &f);
-    rc = f.ended ? client_wait(c, j->id, 0, &job) : await(c, j->id, &job);
+        follow(c, queue_of(o), j->id, &f);
+    rc = f.ended ? client_wait(c, j->id, 0, &job)
+                 : await(c, queue_of(o), j->id, &job);
     if (rc < 0) {
         text_say("%s", c->why);
         rc = rc == -ENOENT ? EXITS_NO_JOB : EXITS_CAPIBOX;
@@ -160,6 +174,7 @@ static int run(struct client *c, const struct settings *s,
 static int submit(struct client *c, const struct settings *s,
                   const struct options *o, const struct jobjson *j)
 {
+    char hint[SERVED_HINT_MAX];
     int rc = enqueue(c, j, o);
 
     if (rc != EXITS_OK)
@@ -168,6 +183,9 @@ static int submit(struct client *c, const struct settings *s,
         printf("{\"job_id\":\"%s\",\"status\":\"queued\"}\n", j->id);
     else
         printf("%s\n", j->id);
+    /* Without a worker one is awaited; a queue of none is a slip. */
+    if (served_ask(c, queue_of(o), hint) == SERVED_OTHERS)
+        text_say("%s; the job waits in the queue", hint);
     return EXITS_OK;
 }
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "producer/suggest.h"
+#include "common/suggest.h"
 
 static const struct verb verbs[] = {
     {"run",

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/result.h"
 
 struct delivery *delivery_create(struct claim *claim, const char *wid,
@@ -95,6 +96,21 @@ static enum verdict decide_early(const struct delivery *d)
     return VERDICT_NONE;
 }
 
+/* It runs all the same, as the contract says; but it may be a slip. */
+static void note_task_type(struct delivery *d)
+{
+    char known[384], shown[JSON_SHOW_MAX];
+
+    if (d->job->task_type && !d->job->template_id &&
+        template_list_task_types(d->templates, d->job->task_type, known,
+                                 sizeof(known)))
+        job_warn(d->job,
+                 "task_type %s is unknown, so template %s was used; known are "
+                 "%s",
+                 json_show_text(d->job->task_type, shown), d->spec.tpl->id,
+                 known);
+}
+
 int delivery_check(struct delivery *d, struct template_set *templates,
                    const struct settings *settings)
 {
@@ -107,6 +123,8 @@ int delivery_check(struct delivery *d, struct template_set *templates,
         d->templates = template_set_ref(templates);
         rc = spec_resolve(templates, settings, d->job, &d->spec, &d->why);
         snprintf(own_id, sizeof(own_id), "%s", d->job->id);
+        if (rc == 0)
+            note_task_type(d);
     }
     if (rc == -ENOMEM)
         return rc;
@@ -404,13 +422,38 @@ int delivery_retry(struct delivery *d, const struct outcome *o,
     return make_entry(d, &e);
 }
 
+/* What a hash says that an enqueue did not write. */
+static int add_waiting_fields(struct delivery *d)
+{
+    struct field_list fields = {.d = d};
+
+    strbuf_clear(&d->text);
+    field_text(&fields, "queue", d->queue);
+    field_time(&fields, "enqueued_at", enqueued_at(d));
+    field_text(&fields, "task_type", d->job->task_type);
+    field_text(&fields, "language", language_name(d->spec.language));
+    field_text(&fields, "batch_id", d->job->batch_id);
+    field_text(&fields, "tenant", d->job->tenant);
+    return fields_done(&fields);
+}
+
 int delivery_delay(struct delivery *d, int64_t due_ms)
 {
     struct envelope e = d->envelope;
+    int rc;
 
     begin_finish(d, FINISH_DELAY);
     e.due_ms = due_ms;
     d->finish.due_ms = due_ms;
+    if (!d->started) {
+        if (!e.parent[0])
+            protocol_token(e.parent, d->wid, d->number);
+        strcpy(d->parent, e.parent);
+        d->finish.parent = d->parent;
+        rc = add_waiting_fields(d);
+        if (rc < 0)
+            return rc;
+    }
     return make_entry(d, &e);
 }
 

@@ -81,7 +81,8 @@ struct delivery {
 
     /* Filled by delivery_end() and its kin. */
     struct finish finish;
-    struct strbuf text; /* values, one after the other */
+    char parent[TOKEN_MAX + 1]; /* of a delay without a start mark */
+    struct strbuf text;         /* values, one after the other */
     const char *names[DELIVERY_FIELDS_MAX], *values[DELIVERY_FIELDS_MAX];
     size_t lens[DELIVERY_FIELDS_MAX];
     struct strbuf dead;

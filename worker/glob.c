@@ -14,7 +14,7 @@ int glob_init(struct glob *g, const char *text)
 {
     char *save = NULL;
 
-    *g = (struct glob){.text = strdup(text)};
+    *g = (struct glob){.whole = text, .text = strdup(text)};
     if (!g->text)
         return -ENOMEM;
     for (char *part = strtok_r(g->text, "/", &save);

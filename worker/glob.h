@@ -5,8 +5,9 @@
  * can be matched component by component, so that a walk need not enter what no
  * glob leads into.
  *
- * Memory:   glob_init() copies the text, glob_fini() frees it.
- * Threads:  a made glob is const.
+ * Memory:   glob_init() copies the text, glob_fini() frees it; the text itself
+ *           must outlive the glob, too, as it can be shown.
+ * Threads:  a made glob is const but for `used`.
  * Errors:   -ENOMEM.
  */
 #ifndef WORKER_GLOB_H
@@ -24,7 +25,9 @@
 /* A glob cut into components. While walking, a set of positions says how far
  * the path so far can have come in it; nparts is behind the last. */
 struct glob {
-    char *text; /* NULs for slashes */
+    const char *whole; /* as it was given; the caller's */
+    bool used;         /* it named a file: whoever walks notes that */
+    char *text;        /* NULs for slashes */
     const char *parts[GLOB_PARTS_MAX];
     size_t nparts;
 };

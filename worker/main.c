@@ -246,6 +246,14 @@ static int run_attacks(const struct settings *settings, char *const *words)
     return code;
 }
 
+static void name_unknown_settings(void)
+{
+    struct complaint why;
+
+    for (size_t at = 0; settings_unknown_env(&at, &why);)
+        log_warn(why.text, LOG_END);
+}
+
 /* ---- main -------------------------------------------------------------- */
 
 static int configure(struct settings *settings, struct redis_target *target,
@@ -295,6 +303,7 @@ int main(int argc, char **argv)
         return code;
     }
     log_setup(settings.log_json, (enum log_level)settings.log_level);
+    name_unknown_settings();
 #ifndef __SANITIZE_ADDRESS__
     prctl(PR_SET_DUMPABLE, 0); /* secrets: no core, no ptrace by others */
 #endif

@@ -6,6 +6,8 @@
 
 #define SNIFF_BYTES_MAX 512
 
+_Static_assert(RESULT_FILES_BYTES_MAX == 16u << 20, "what OUTFILE_ROOM says");
+
 static const struct magic {
     const char *bytes;
     size_t size;
@@ -113,6 +115,14 @@ void outfile_skipped(struct strbuf *out, const char *path, int64_t size,
     strbuf_adds(out, ",\"skipped\":");
     strbuf_add_json(out, why, strlen(why));
     strbuf_addc(out, '}');
+}
+
+void outfile_unmatched(struct strbuf *out, const struct glob *globs,
+                       size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!globs[i].used)
+            outfile_skipped(out, globs[i].whole, 0, OUTFILE_MISSING);
 }
 
 void outfile_add(struct strbuf *out, const char *path, const char *data,

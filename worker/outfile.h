@@ -13,11 +13,24 @@
 
 #include <stdint.h>
 
+#include "common/limits.h"
 #include "common/strbuf.h"
+#include "worker/glob.h"
+
+/* Why a file is not handed over; the same words whoever runs the job. */
+#define OUTFILE_ROOM      "16 MB" /* RESULT_FILES_BYTES_MAX */
+#define OUTFILE_MISSING   "no such file"
+#define OUTFILE_TOO_LARGE "too large: over " OUTFILE_ROOM
+#define OUTFILE_NO_ROOM \
+    "limit reached: all files together are too large, over " OUTFILE_ROOM
 
 void outfile_add(struct strbuf *out, const char *path, const char *data,
                  size_t size);
 void outfile_skipped(struct strbuf *out, const char *path, int64_t size,
                      const char *why);
+
+/* An entry for each glob that named no file: OUTFILE_MISSING, as for a name. */
+void outfile_unmatched(struct strbuf *out, const struct glob *globs,
+                       size_t count);
 
 #endif

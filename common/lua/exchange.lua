@@ -13,7 +13,7 @@
 --      every byte of every string it is handed.
 --      Flags: m start-marked, s suspect, c sandbox created, d destroyed,
 --      x code started, h from the cache, o success, D dead, t template key, b batch key,
---      e events key, q queue key, y entry
+--      e events key, q queue key, y entry, w a delay that shows in the hash
 -- Answer: last claim number before this call (-1: fenced), acks as digits,
 --      trouble, then queue index and entries, as often as a queue gave some.
 local c = redis.call
@@ -103,8 +103,25 @@ local function end_extras(class, batch, events, dead)
   if batch then finish_batch(batch, class) end
 end
 
-local function give_back(class, queue_key, events, field, token, id, due, entry)
-  if events then
+local OPEN = {queued = true, delayed = true, running = true}
+
+-- A delay without a start mark shows in the hash if that is free or waits for
+-- this entry. The packed words end with the entry's parent.
+local function show_delay(job, packed)
+  local words = {cmsgpack.unpack(packed)}
+  local now = redis.pcall('HMGET', job, 'status', 'token')
+  if now.err then return false end
+  if now[1] and not (OPEN[now[1]] and now[2] == words[#words]) then
+    return false
+  end
+  write_job(job, packed)
+  return true
+end
+
+-- hashed: the job's hash says that it goes back.
+local function give_back(class, hashed, queue_key, events, field, token, id, due,
+                         entry)
+  if events and hashed then
     c('XADD', events, '*', 'type', 'state',
       'data', class.kind == 'L' and 'queued' or 'delayed')
   end
@@ -114,13 +131,12 @@ local function give_back(class, queue_key, events, field, token, id, due, entry)
   end
   -- The token makes the member unique, whatever the entry says.
   local queue = field:match('@(.*)$')
-  local owner = class.m and id or '-'
+  local owner = hashed and id or '-'
   c('ZADD', KEYS[3], due,
     queue .. ' ' .. token .. ' ' .. owner .. ' ' .. entry)
 end
 
 -- A start mark carries the token too: only a terminal status is an end.
-local OPEN = {queued = true, delayed = true, running = true}
 local function was_ended_by(job, token)
   local now = c('HMGET', job, 'token', 'status')
   return now[1] == token and not OPEN[now[2]]
@@ -167,8 +183,9 @@ for i = 1, nf do
       if class.extra then end_extras(class, batch, events, entry) end
       if class.verdict == 'cancelled' then c('ZREM', KEYS[7], id) end
     elseif class.kind ~= 'U' then
-      give_back(class, queue, events, field, token, id, number, entry)
       if class.m then write_job(job, packed, name, value) end
+      give_back(class, class.m or class.w and show_delay(job, packed), queue,
+                events, field, token, id, number, entry)
     end
   elseif class.kind == 'E' and was_ended_by(job, token) then
     acks[i] = '2'

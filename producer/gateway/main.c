@@ -435,6 +435,7 @@ static int run(struct program *p)
 int main(int argc, char **argv)
 {
     static struct program p;
+    struct complaint why;
     int rc;
 
     io_hold_stdio();
@@ -447,6 +448,8 @@ int main(int argc, char **argv)
     rc = prepare(&p.settings, argc, argv);
     if (rc < 0) {
         log_setup(p.settings.log_json, (enum log_level)p.settings.log_level);
+        for (size_t at = 0; settings_unknown_env(&at, &why);)
+            log_warn(why.text, LOG_END);
         pthread_sigmask(SIG_BLOCK, &p.blocked, NULL);
         p.gateway.settings = &p.settings;
         p.gateway.http = &p.http;

@@ -79,6 +79,22 @@ static void a_wrong_setting_is_named_in_one_line(void **state)
     }
 }
 
+static void a_misspelt_setting_is_warned_of_at_the_start(void **state)
+{
+    const char *argv[] = {proc_program("capibox-worker"), NULL};
+    const char *env[] = {"CAPIBOX_REDIS_URL=unix:///nowhere",
+                         "CAPIBOX_CONCURENCY=3", NULL};
+    struct proc p = {0};
+
+    (void)state;
+    proc_start(&p, &(struct proc_start){.argv = argv, .env = env});
+    assert_true(proc_says(&p,
+                          "unknown setting CAPIBOX_CONCURENCY; did you mean "
+                          "CAPIBOX_CONCURRENCY?",
+                          START_MS));
+    proc_stop(&p);
+}
+
 static void an_unknown_flag_is_named_in_one_line(void **state)
 {
     static const char *const worker_flag[] = {"--concurency=3", NULL};
@@ -449,6 +465,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wrong_setting_is_named_in_one_line),
+        cmocka_unit_test(a_misspelt_setting_is_warned_of_at_the_start),
         cmocka_unit_test(an_unknown_flag_is_named_in_one_line),
         cmocka_unit_test(help_and_version_need_no_redis),
         ON_A_STAGE(a_worker_waits_for_redis_and_says_so_once),

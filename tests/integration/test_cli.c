@@ -5,6 +5,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -407,6 +408,12 @@ static void wrong_usage_is_named_and_exits_2(void **state)
     assert_int_equal(cli("1", "run", "-", "--language", "perl", NULL), 2);
     assert_int_equal(cli("", "run", "-", NULL), 2);
     assert_int_equal(cli("1", "run", "-", "--redis", "http://x", NULL), 2);
+    assert_int_equal(
+        cli(NULL, "status", "x", "--redis", "redis://h:99999/0", NULL), 2);
+    assert_said(err, "the port must be 1 to 65535");
+    assert_int_equal(cli(NULL, "stats", "--redis", "redis://h/nine", NULL), 2);
+    assert_int_equal(cli("1", "run", "-", "--memory", "1GB", NULL), 2);
+    assert_said(err, "give 16 to 1048576");
     assert_string_equal(out, "");
     assert_int_equal(number("LLEN", "queue", "default"), 0);
 }
@@ -416,6 +423,11 @@ static void help_and_version_exit_0_whatever_else_is_wrong(void **state)
     (void)state;
     assert_int_equal(cli(NULL, "run", "--help", NULL), 0);
     assert_said(out, "--memory MB");
+    assert_int_equal(cli(NULL, "run", "-h", NULL), 0);
+    assert_said(out, "--memory MB");
+    assert_int_equal(cli(NULL, "-h", NULL), 0);
+    assert_int_equal(cli(NULL, "--memory", "64", "run", "-", NULL), 2);
+    assert_said(err, "flags of a verb go behind it");
     assert_int_equal(cli(NULL, "--help", "--queues", "no good", NULL), 0);
     assert_int_equal(cli(NULL, "help", "batch", NULL), 0);
     assert_said(out, "--no-wait");
@@ -560,6 +572,24 @@ static void run_saves_files_and_pictures_below_the_folder_only(void **state)
     assert_said(err, "a  b");
 }
 
+static void a_folder_that_cannot_be_is_named_before_the_job_runs(void **state)
+{
+    int before = atomic_load(&worker.started);
+    char path[400];
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/no-folder", folder);
+    close(creat(path, 0600));
+    assert_int_equal(cli("files", "run", "-", "--save", path, NULL), 2);
+    assert_said(err, "no-folder: Not a directory");
+    assert_int_equal(atomic_load(&worker.started), before);
+    assert_int_equal(number("LLEN", "queue", "default"), 0);
+    assert_int_equal(cli(NULL, "result", "any", "--save", path, NULL), 2);
+    snprintf(path, sizeof(path), "%s/slash/", folder);
+    assert_int_equal(cli("files", "run", "-", "--save", path, NULL), 0);
+    assert_said(err, "/slash/sub/a.txt");
+}
+
 static void run_saves_nothing_through_a_linked_folder(void **state)
 {
     char dir[400], outside[400], link_path[420], leaked[420];
@@ -620,6 +650,64 @@ static void ctrl_c_leaves_the_job_and_says_its_id(void **state)
     assert_int_equal(cli(NULL, "wait", "left", NULL), 0);
 }
 
+/* ---- queues without a worker -------------------------------------------- */
+
+/* The test's worker does not beat. */
+static void lease_until(const char *ms)
+{
+    char key[KEY_MAX];
+
+    say("ZADD", protocol_key(&protocol, key, "wk", NULL), ms, worker.wid);
+}
+
+static void a_queue_that_nobody_serves_is_named(void **state)
+{
+    struct proc p = {0};
+
+    (void)state;
+    lease_until("9999999999999");
+    cli_start(&p, "quiet", "run", "-", "--queue", "nosuchq", NULL);
+    assert_true(proc_says(&p,
+                          "no live worker serves queue nosuchq (served: "
+                          "default); the job waits",
+                          8000));
+    proc_signal(&p, SIGINT);
+    assert_int_equal(proc_wait(&p, CLI_MS), 130);
+    proc_stop(&p);
+    assert_int_equal(number("LLEN", "queue", "nosuchq"), 1);
+    assert_int_equal(cli("quiet", "submit", "-", "--queue", "nosuchq", NULL),
+                     0);
+    assert_said(err, "no live worker serves queue nosuchq");
+    assert_int_equal(cli("{\"code\":\"quiet\"}\n", "batch", "-", "--queue",
+                         "nosuchq", "--no-wait", NULL),
+                     0);
+    assert_said(err, "no live worker serves queue nosuchq");
+    cli_start(&p, "{\"code\":\"quiet\"}\n", "batch", "-", "--queue", "nosuchq",
+              NULL);
+    assert_true(proc_says(&p, "no live worker serves queue nosuchq", 8000));
+    proc_signal(&p, SIGINT);
+    assert_int_equal(proc_wait(&p, CLI_MS), 130);
+    proc_stop(&p);
+    assert_int_equal(number("LLEN", "queue", "nosuchq"), 4);
+    assert_int_equal(cli("quiet", "submit", "-", NULL), 0);
+    assert_string_equal(err, "");
+}
+
+static void a_worker_whose_lease_is_over_is_not_alive(void **state)
+{
+    struct proc p = {0};
+
+    (void)state;
+    atomic_store(&worker.held, true);
+    lease_until("1");
+    cli_start(&p, "quiet", "run", "-", "--json", NULL);
+    assert_true(proc_says(&p, "no worker is alive; the job waits", 8000));
+    lease_until("9999999999999");
+    atomic_store(&worker.held, false);
+    assert_int_equal(proc_wait(&p, CLI_MS), 0);
+    proc_stop(&p);
+}
+
 /* ---- submit, wait, result, status --------------------------------------- */
 
 static void submit_prints_the_id_alone_and_status_knows_it(void **state)
@@ -659,6 +747,28 @@ static void jobs_that_are_not_there_exit_5(void **state)
     assert_int_equal(cli(NULL, "result", "nobody", NULL), 5);
     assert_int_equal(cli(NULL, "wait", "nobody", NULL), 5);
     assert_int_equal(cli(NULL, "wait", "nobody", "--timeout", "0.2", NULL), 5);
+}
+
+static void a_delayed_job_says_until_when(void **state)
+{
+    char key[KEY_MAX];
+
+    (void)state;
+    /* As a worker writes it that put the job off. */
+    protocol_key(&protocol, key, "job", "tomorrow");
+    say("HSET", key, "status", "delayed");
+    say("HSET", key, "due_at", "4000000000.000");
+    assert_int_equal(cli(NULL, "status", "tomorrow", NULL), 0);
+    assert_said(out, "(4000000000.000)");
+    assert_int_equal(cli(NULL, "wait", "tomorrow", "--timeout", "0.1", NULL),
+                     4);
+    assert_said(err, "tomorrow is delayed until 20");
+    assert_int_equal(cli(NULL, "result", "tomorrow", NULL), 4);
+    assert_said(err, "tomorrow is delayed until 20");
+    say("HSET", key, "status", "queued");
+    assert_int_equal(cli(NULL, "result", "tomorrow", NULL), 4);
+    assert_said(err, "still queued");
+    say("HDEL", key, "status", "due_at");
 }
 
 static void wait_with_a_timeout_lets_a_bare_push_appear(void **state)
@@ -906,6 +1016,22 @@ static void batch_answers_in_the_order_of_the_input(void **state)
     assert_string_equal(at, "");
 }
 
+static void batch_says_that_its_jobs_go_on_without_a_reader(void **state)
+{
+    const char *argv[] = {"/bin/sh", "-c",
+                          "printf '{\"code\":\"quiet\"}\\n{\"code\":"
+                          "\"slowly\"}\\n' | \"$0\" batch - | true",
+                          proc_program("capibox"), NULL};
+    const struct proc_start start_how = {.argv = argv, .env = environment()};
+
+    (void)state;
+    atomic_store(&worker.go, true);
+    free(out);
+    free(err);
+    proc_run(&start_how, CLI_MS, &out, &err);
+    assert_said(err, "jobs have");
+}
+
 static void batch_exits_with_the_worst_of_its_jobs(void **state)
 {
     (void)state;
@@ -923,7 +1049,11 @@ static void a_bad_line_submits_nothing(void **state)
     (void)state;
     assert_int_equal(
         cli("{\"code\":\"quiet\"}\n\n{\"code\":\n", "batch", "-", NULL), 2);
-    assert_said(err, "line 3");
+    assert_said(err, "line 3: the JSON ends too early at column 9: expected");
+    assert_int_equal(cli("{\"code\" 1}\n", "batch", "-", NULL), 2);
+    assert_said(err, "line 1: not JSON at column 9: expected");
+    assert_int_equal(cli("[1]\n", "batch", "-", NULL), 2);
+    assert_said(err, "line 1: a JSON object is wanted, not ");
     assert_int_equal(cli("{\"id\":\"t\",\"code\":\"quiet\"}\n"
                          "{\"id\":\"t\",\"code\":\"quiet\"}",
                          "batch", "-", NULL),
@@ -1079,12 +1209,16 @@ int main(void)
         cmocka_unit_test(run_as_json_prints_the_result_alone),
         cmocka_unit_test(every_verdict_has_its_exit_code),
         cmocka_unit_test(run_saves_files_and_pictures_below_the_folder_only),
+        cmocka_unit_test(a_folder_that_cannot_be_is_named_before_the_job_runs),
         cmocka_unit_test(run_saves_nothing_through_a_linked_folder),
         cmocka_unit_test(text_from_jobs_cannot_steer_the_terminal),
         cmocka_unit_test(the_same_id_is_not_run_again),
         cmocka_unit_test(ctrl_c_leaves_the_job_and_says_its_id),
+        cmocka_unit_test(a_queue_that_nobody_serves_is_named),
+        cmocka_unit_test(a_worker_whose_lease_is_over_is_not_alive),
         cmocka_unit_test(submit_prints_the_id_alone_and_status_knows_it),
         cmocka_unit_test(jobs_that_are_not_there_exit_5),
+        cmocka_unit_test(a_delayed_job_says_until_when),
         cmocka_unit_test(wait_with_a_timeout_lets_a_bare_push_appear),
         cmocka_unit_test(events_come_on_their_own_streams),
         cmocka_unit_test(events_as_json_go_on_from_any_of_them),
@@ -1097,6 +1231,7 @@ int main(void)
         cmocka_unit_test(the_dead_are_run_again),
         cmocka_unit_test(the_dead_list_knows_four_acts),
         cmocka_unit_test(batch_answers_in_the_order_of_the_input),
+        cmocka_unit_test(batch_says_that_its_jobs_go_on_without_a_reader),
         cmocka_unit_test(batch_exits_with_the_worst_of_its_jobs),
         cmocka_unit_test(a_bad_line_submits_nothing),
         cmocka_unit_test(batch_without_waiting_prints_its_id_and_is_counted),

@@ -520,6 +520,51 @@ static void a_retry_waits_for_its_time_and_comes_back(void **state)
     assert_true(audit().balanced);
 }
 
+static void a_delay_shows_in_the_hash_without_a_start(void **state)
+{
+    struct worker w;
+    int64_t moved, due;
+    struct finish delay = {.kind = FINISH_DELAY,
+                           .number = 1,
+                           .queue = "default",
+                           .job_id = "j",
+                           .parent = "w1.1",
+                           .events = true,
+                           .entry = "!pw1.1|x",
+                           .entry_len = 8,
+                           .due_ms = 7000};
+
+    (void)state;
+    worker_begin(&w, "w1");
+    say("LPUSH {t}:queue:default x y z");
+    claim(&w, 3);
+    assert_int_equal(exchange(&w, &delay, 1, 0), 0);
+    assert_string_equal(text("HGET {t}:job:j status"), "delayed");
+    assert_string_equal(text("HGET {t}:job:j due_at"), "7.000");
+    assert_string_equal(text("HGET {t}:job:j token"), "w1.1");
+    assert_int_equal(number("XLEN {t}:events:j"), 1);
+
+    /* Another entry with its id must not say anything there. */
+    delay.number = 2;
+    delay.parent = "w1.2";
+    delay.due_ms = 9000;
+    assert_int_equal(exchange(&w, &delay, 1, 0), 0);
+    assert_string_equal(text("HGET {t}:job:j due_at"), "7.000");
+    assert_int_equal(number("XLEN {t}:events:j"), 1);
+
+    /* Its time has come: it is queued, and nobody but its heir starts it. */
+    assert_int_equal(protocol_promote(&protocol, redis, soon(), &moved, &due),
+                     0);
+    assert_int_equal(moved, 2);
+    assert_string_equal(text("HGET {t}:job:j status"), "queued");
+    claim(&w, 2);
+    struct start s = {
+        .number = 4, .queue = "default", .job_id = "j", .parent = "w1.2"};
+    assert_int_equal(start(&w, &s), START_DUPLICATE);
+    s.parent = "w1.1";
+    assert_int_equal(start(&w, &s), START_OK);
+}
+
 static void two_equal_entries_may_wait_together(void **state)
 {
     struct worker w;
@@ -2188,6 +2233,7 @@ int main(void)
         TEST(a_redis_that_went_back_in_time_fences),
         TEST(a_finish_without_the_claim_is_late),
         TEST(a_retry_waits_for_its_time_and_comes_back),
+        TEST(a_delay_shows_in_the_hash_without_a_start),
         TEST(two_equal_entries_may_wait_together),
         TEST(a_released_entry_is_first_in_line),
         TEST(a_dead_job_is_listed_and_counted),

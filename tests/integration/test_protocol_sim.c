@@ -70,6 +70,7 @@ struct claimed {
     int queue, serial;
     struct envelope e;
     char id[JOB_ID_MAX + 1];
+    char parent[TOKEN_MAX + 1]; /* of a delay that shows in the hash */
     bool started, suspect, running, duplicate;
     bool cancelled, never_ran; /* told to end; told so by the start mark */
 };
@@ -353,19 +354,21 @@ static bool runs_any(const struct worker *w)
 }
 
 static char *give_back_text(const struct sim *s, const struct worker *w,
-                            const struct claimed *c, enum finish_kind kind,
+                            const struct claimed *c, const struct finish *f,
                             size_t *len_out)
 {
     char body[BODY_MAX];
     AUTO_STRBUF struct strbuf sb = STRBUF_INIT;
     struct envelope e = c->e;
 
-    if (kind == FINISH_RETRY)
+    if (f->kind == FINISH_RETRY)
         e.attempts++;
-    if (!e.id[0] && c->started)
+    if (!e.id[0] && (c->started || f->parent))
         strcpy(e.id, c->id);
     if (c->started)
         protocol_token(e.parent, w->wid, c->number);
+    else if (f->parent)
+        strcpy(e.parent, f->parent);
     envelope_print(&e, &sb);
     print_body(s, c->serial, body);
     strbuf_adds(&sb, body);
@@ -456,6 +459,16 @@ static void fill_end(struct sim *s, struct worker *w, int at,
     }
 }
 
+/* The hash is to say that it waits; it may be somebody else's. */
+static void show_delay(const struct worker *w, struct claimed *c,
+                       struct finish *f)
+{
+    strcpy(c->parent, c->e.parent);
+    if (!c->parent[0])
+        protocol_token(c->parent, w->wid, c->number);
+    f->parent = c->parent;
+}
+
 static void add_finish(struct sim *s, struct worker *w, const struct claimed *c)
 {
     int at = w->request.nfinishes++;
@@ -475,7 +488,9 @@ static void add_finish(struct sim *s, struct worker *w, const struct claimed *c)
         fill_end(s, w, at, c);
     } else if (kind != FINISH_DUPLICATE) {
         f->due_ms = 9999999999999;
-        w->texts[at] = give_back_text(s, w, c, kind, &f->entry_len);
+        if (kind == FINISH_DELAY && !c->started && chance(s, 70))
+            show_delay(w, &w->finishing[at], f);
+        w->texts[at] = give_back_text(s, w, c, f, &f->entry_len);
         f->entry = w->texts[at];
     }
 }
@@ -1806,6 +1821,12 @@ static const struct control CONTROLS[] = {
      false,
      {{SCRIPT_EXCHANGE, "now[1] == token and not OPEN[now[2]]",
        "now[1] == token"}}},
+    {"a delay shows in its own hash only",
+     false,
+     {{SCRIPT_EXCHANGE,
+       "  if now[1] and not (OPEN[now[1]] and now[2] == words[#words]) then\n"
+       "    return false\n  end\n",
+       ""}}},
     {"a start heeds tombstones",
      false,
      {{SCRIPT_START, " or c('ZSCORE', KEYS[5], ARGV[4])", ""}}},

@@ -281,6 +281,7 @@ static void a_handshake_that_never_comes_costs_the_deadline(void **state)
     assert_int_equal(redis_connect(c.r, in_ms(150)), -ETIMEDOUT);
     assert_in_range(clock_ms() - begin_ms, 145, 5000);
     assert_non_null(strstr(redis_error(c.r), "TLS handshake"));
+    assert_non_null(strstr(redis_error(c.r), "does this server speak TLS?"));
     discard(&c);
 }
 

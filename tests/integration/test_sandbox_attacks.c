@@ -384,7 +384,7 @@ static void only_honest_files_come_back(void **state)
         "{\"path\":\"fifo.t\",\"size\":0,\"skipped\":\"not a regular file\"}",
         "{\"path\":\"sock.t\",\"size\":0,\"skipped\":\"not a regular file\"}",
         "{\"path\":\"e/in.t\",\"size\":0,\"skipped\":\"symlink\"}",
-        ",\"skipped\":\"too large\"}",
+        ",\"skipped\":\"too large: over 16 MB\"}",
         "\"path\":\"hard.t\",\"size\":2",
         "\"path\":\"d/in.t\",\"size\":2",
     };

@@ -199,6 +199,11 @@ static void a_delayed_job_waits_and_an_expired_one_never_starts(void **state)
              "{\"id\":\"later\",\"code\":\"x\",\"delay\":0.7}");
     assert_true(rig_wait_job(&rig, "later", "status", "succeeded"));
     assert_in_range(clock_ms() - start, 650, 1500);
+    rig_push(&rig, "default",
+             "{\"id\":\"tomorrow\",\"code\":\"x\",\"delay\":86400,"
+             "\"tenant\":\"t1\"}");
+    assert_true(rig_wait_job(&rig, "tomorrow", "status", "delayed"));
+    assert_true(rig_wait_job(&rig, "tomorrow", "tenant", "t1"));
     rig_end(pid, SIGTERM);
     rig_number(&rig, "LPUSH", "{capibox}:queue:default",
                "!t1|{\"id\":\"old\",\"code\":\"x\",\"expires_in\":5}", NULL);

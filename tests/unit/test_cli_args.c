@@ -3,9 +3,9 @@
 
 #include <string.h>
 
+#include "common/suggest.h"
 #include "producer/exits.h"
 #include "producer/options.h"
-#include "producer/suggest.h"
 
 static struct options o;
 static struct complaint why;

@@ -1,9 +1,15 @@
 /* text.h, follow.h, save.h: what reaches terminals and folders. */
 #include "tests/support/cmocka_all.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include "common/io.h"
+#include "common/must.h"
 #include "producer/follow.h"
 #include "producer/save.h"
 #include "producer/text.h"
@@ -27,6 +33,54 @@ static void control_characters_and_broken_bytes_are_escaped(void **state)
     assert_escaped("\xe2\x80\xae", "\\xe2\\x80\\xae"); /* turns text round */
     assert_escaped("\xd8\x9c", "\\xd8\\x9c");          /* so does U+061C */
     assert_escaped("a\xff\xc3", "a\\xff\\xc3");
+}
+
+static void assert_tamed(const char *text, const char *want)
+{
+    /* In pieces of every size, as the pieces of a stream may end anywhere. */
+    for (size_t step = 1; step <= strlen(text); step++) {
+        AUTO_STRBUF struct strbuf out = STRBUF_INIT;
+        struct text_tamer t = {.nheld = 0};
+
+        for (size_t at = 0; at < strlen(text); at += step)
+            text_tame(&t, &out, text + at, strnlen(text + at, step));
+        text_tame_end(&t, &out);
+        assert_string_equal(out.text, want);
+    }
+}
+
+static void output_keeps_its_colours_and_nothing_else(void **state)
+{
+    (void)state;
+    assert_tamed("a\tb\r\nc", "a\tb\r\nc");
+    assert_tamed("\033[1;31mred\033[0m", "\033[1;31mred\033[0m");
+    assert_tamed("\033[mx", "\033[mx");
+    assert_tamed("\033[8mhidden", "\033[8mhidden\033[0m");
+    assert_tamed("\033]0;title\x07", "\\x1b]0;title\\x07");
+    assert_tamed("\033[2J\033[H", "\\x1b[2J\\x1b[H");
+    assert_tamed("\033", "\\x1b");
+    assert_tamed("\033[1", "\\x1b[1");
+    assert_tamed("\033[0000000000000000000000000000000000000000m",
+                 "\\x1b[0000000000000000000000000000000000000000m");
+    assert_tamed("caf\xc3\xa9 \xf0\x9f\x98\x80 \xe2\x82\xac",
+                 "caf\xc3\xa9 \xf0\x9f\x98\x80 \xe2\x82\xac");
+    assert_tamed("\xed\x9f\xbf\xe0\xa0\x80\xf4\x8f\xbf\xbf",
+                 "\xed\x9f\xbf\xe0\xa0\x80\xf4\x8f\xbf\xbf");
+    assert_tamed("\xc2\x9b\x7f\x08", "\\xc2\\x9b\\x7f\\x08");
+    assert_tamed("\xff\xe2\x82", "\\xff\\xe2\\x82");
+}
+
+static void what_is_cut_says_so(void **state)
+{
+    char out[8];
+
+    (void)state;
+    text_cut(out, sizeof(out), "1234567");
+    assert_string_equal(out, "1234567");
+    text_cut(out, sizeof(out), "12345678");
+    assert_string_equal(out, "1234…");
+    text_cut(out, sizeof(out), "123\xc3\xa9 678");
+    assert_string_equal(out, "123…");
 }
 
 static void times_and_sizes_are_in_human_units(void **state)
@@ -122,6 +176,17 @@ static void pieces_that_overlap_are_shown_once(void **state)
     piece(s, "bcde", 1);
     piece(s, "abc", 0);
     assert_string_equal(seen(s, 0), "abcde");
+}
+
+static void output_is_tame_on_a_terminal_only(void **state)
+{
+    struct screen *s = *state;
+
+    s->f.tame[0] = true;
+    piece(s, "a\033]0;t\x07\n", 0);
+    follow_event(&s->f, "stderr", "\x07", 1, 0);
+    assert_string_equal(seen(s, 0), "a\\x1b]0;t\\x07\n");
+    assert_string_equal(seen(s, 1), "\x07");
 }
 
 static void a_gap_is_said(void **state)
@@ -249,6 +314,48 @@ static void saved_names_stay_below_the_folder(void **state)
     assert_name("caf\xc3\xa9", "caf\xc3\xa9");
 }
 
+/* A limit of the process stands for a full disk. */
+static int save_with_room(rlim_t bytes, const char *dir)
+{
+    struct rlimit before, less;
+    cJSON *result = cJSON_Parse(
+        "{\"files\":[{\"path\":\"a\",\"content_base64\":\"aGVsbG8=\"}]}");
+    FILE *say = fopen("/dev/null", "w");
+    int rc;
+
+    MUST(result && say);
+    MUST0(getrlimit(RLIMIT_FSIZE, &before));
+    less = before;
+    less.rlim_cur = bytes;
+    signal(SIGXFSZ, SIG_IGN);
+    MUST0(setrlimit(RLIMIT_FSIZE, &less));
+    rc = save_all(result, dir, say);
+    MUST0(setrlimit(RLIMIT_FSIZE, &before));
+    fclose(say);
+    cJSON_Delete(result);
+    return rc;
+}
+
+static void a_file_that_does_not_fit_leaves_what_was_there(void **state)
+{
+    char dir[] = "/tmp/capibox-save-XXXXXX", path[64];
+    char *kept = NULL;
+    size_t size;
+
+    (void)state;
+    MUST(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/a", dir);
+    assert_int_equal(save_with_room(2, dir), -EFBIG);
+    assert_int_equal(rmdir(dir), 0); /* nothing is left in it */
+    assert_int_equal(save_with_room(100, dir), 0);
+    assert_int_equal(save_with_room(2, dir), -EFBIG);
+    assert_int_equal(io_read_file(path, 100, &kept, &size), 0);
+    assert_string_equal(kept, "hello");
+    free(kept);
+    MUST0(unlink(path));
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void saved_names_have_a_bound(void **state)
 {
     char path[2000], name[SAVE_NAME_MAX + 1];
@@ -272,9 +379,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(control_characters_and_broken_bytes_are_escaped),
+        cmocka_unit_test(output_keeps_its_colours_and_nothing_else),
+        cmocka_unit_test(what_is_cut_says_so),
         cmocka_unit_test(times_and_sizes_are_in_human_units),
         cmocka_unit_test(columns_line_up_whatever_the_alphabet),
         ON_SCREEN(pieces_that_overlap_are_shown_once),
+        ON_SCREEN(output_is_tame_on_a_terminal_only),
         ON_SCREEN(a_gap_is_said),
         ON_SCREEN(what_was_seen_elsewhere_is_no_gap),
         ON_SCREEN(a_second_start_shows_the_output_anew),
@@ -286,6 +396,7 @@ int main(void)
         ON_SCREEN(odd_results_do_no_harm),
         cmocka_unit_test(saved_names_stay_below_the_folder),
         cmocka_unit_test(saved_names_have_a_bound),
+        cmocka_unit_test(a_file_that_does_not_fit_leaves_what_was_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

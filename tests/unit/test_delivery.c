@@ -56,6 +56,26 @@ static struct delivery *checked(const char *entry)
     return d;
 }
 
+static void an_unknown_task_type_is_warned_of(void **state)
+{
+    struct delivery *d = checked("{\"code\":\"x\",\"task_type\":\"nosuch\"}");
+
+    (void)state;
+    assert_false(d->rejected);
+    assert_int_equal(d->job->nwarnings, 1);
+    assert_non_null(strstr(d->job->warnings[0],
+                           "task_type \"nosuch\" is unknown, so template "
+                           "default was used; known are data_analysis, "));
+    delivery_destroy(d);
+    d = checked("{\"code\":\"x\",\"task_type\":\"ml\"}");
+    assert_int_equal(d->job->nwarnings, 0);
+    delivery_destroy(d);
+    d = checked("{\"code\":\"x\",\"task_type\":\"mine\",\"template\":"
+                "\"default\"}");
+    assert_int_equal(d->job->nwarnings, 0);
+    delivery_destroy(d);
+}
+
 /* The entry a finish gives back, as its next claimer sees it. */
 static struct delivery *next_of(struct delivery *d)
 {
@@ -614,6 +634,7 @@ static void an_end_can_be_taken_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_unknown_task_type_is_warned_of),
         cmocka_unit_test(the_jobs_own_id_goes_before_the_enqueuers),
         cmocka_unit_test(the_enqueuers_id_goes_before_the_token),
         cmocka_unit_test(

@@ -146,9 +146,32 @@ static void unknown_fields_are_named_in_warnings(void **state)
     (void)state;
     assert_int_equal(job->nwarnings, 3);
     assert_string_equal(job->warnings[0],
-                        "unknown field \"tiemout\" was ignored");
+                        "unknown field \"tiemout\" was ignored; did you mean "
+                        "timeout?");
     assert_non_null(strstr(job->warnings[1], "\"requirements.gpu\""));
+    assert_null(strstr(job->warnings[1], "did you mean"));
     assert_non_null(strstr(job->warnings[2], "\"files[0].mode\""));
+    job_destroy(job);
+}
+
+static void near_requirements_are_named_where_they_belong(void **state)
+{
+    struct job *job =
+        parse("{\"code\":\"x\",\"memory_limit_mb\":64,"
+              "\"requirements\":{\"memory_limit\":1,\"pakages\":[]},"
+              "\"files\":[{\"path\":\"a\",\"content\":\"\","
+              "\"contents\":\"\"}]}");
+
+    (void)state;
+    assert_int_equal(job->nwarnings, 4);
+    assert_non_null(
+        strstr(job->warnings[0], "did you mean requirements.memory_limit_mb?"));
+    assert_non_null(strstr(job->warnings[1],
+                           "\"requirements.memory_limit\" was ignored; did you "
+                           "mean requirements.memory_limit_mb?"));
+    assert_non_null(
+        strstr(job->warnings[2], "did you mean requirements.packages?"));
+    assert_non_null(strstr(job->warnings[3], "did you mean content?"));
     job_destroy(job);
 }
 
@@ -624,6 +647,7 @@ int main(void)
         cmocka_unit_test(every_field_of_the_contract_is_read),
         cmocka_unit_test(null_counts_as_not_given),
         cmocka_unit_test(unknown_fields_are_named_in_warnings),
+        cmocka_unit_test(near_requirements_are_named_where_they_belong),
         cmocka_unit_test(
             a_flood_of_unknown_fields_is_counted_in_the_last_warning),
         cmocka_unit_test(what_is_no_job_is_refused_with_the_place),

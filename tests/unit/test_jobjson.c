@@ -11,7 +11,7 @@
 #include "producer/jobjson.h"
 
 static char dir[] = "/tmp/capibox-jobjson-XXXXXX";
-static char code_path[64], data_path[64], odd_path[64];
+static char code_path[64], data_path[64], odd_path[64], latin_path[64];
 static struct jobjson j;
 static struct complaint why;
 static cJSON *made;
@@ -176,6 +176,21 @@ static void text_with_a_nul_byte_is_refused(void **state)
     assert_string_equal(why.field, "--stdin");
 }
 
+static void
+bytes_that_are_no_utf8_are_told_by_their_place_in_the_code(void **state)
+{
+    (void)state;
+    assert_true(
+        jobjson_build(&j, &(struct options){0}, latin_path, false, &why) < 0);
+    assert_string_equal(why.field, "code");
+    assert_non_null(
+        strstr(why.text, "is not UTF-8 (byte 0xff at line 2, column 8)"));
+    forget(NULL);
+    assert_true(build(&(struct options){.env = {{"A=\xff"}, 1}}) < 0);
+    assert_string_equal(why.field, "--env");
+    assert_non_null(strstr(why.text, "column 3"));
+}
+
 static int begin(void **state)
 {
     static const char code[] = "print(\"\xc3\xa9\")\n";
@@ -188,6 +203,8 @@ static int begin(void **state)
     write_file(code_path, code, sizeof(code) - 1);
     write_file(data_path, "\0\xff", 2);
     write_file(odd_path, "x", 1);
+    snprintf(latin_path, sizeof(latin_path), "%s/latin.py", dir);
+    write_file(latin_path, "# \xc3\xa9\nprint(\"\xff\xfe\")", 16);
     return 0;
 }
 
@@ -197,6 +214,7 @@ static int end(void **state)
     unlink(code_path);
     unlink(data_path);
     unlink(odd_path);
+    unlink(latin_path);
     return rmdir(dir);
 }
 
@@ -219,6 +237,8 @@ int main(void)
         cmocka_unit_test_teardown(metadata_that_is_no_object_is_refused,
                                   forget),
         cmocka_unit_test_teardown(text_with_a_nul_byte_is_refused, forget),
+        cmocka_unit_test_teardown(
+            bytes_that_are_no_utf8_are_told_by_their_place_in_the_code, forget),
     };
 
     return cmocka_run_group_tests(tests, begin, end);

@@ -242,6 +242,30 @@ static void rows_of_other_programs_are_left_alone(void **state)
     assert_string_equal(line.left, "capibox --probe");
 }
 
+static void a_misspelt_variable_is_named_without_its_value(void **state)
+{
+    struct desk *desk = *state;
+    size_t at = 0;
+
+    setenv("CAPIBOX_CONCURENCY", "s3cret", 1);
+    setenv("CAPIBOX_CONCURRENCY", "3", 1);
+    setenv("CAPIBOX_XYZ_NOTHING_LIKE_IT", "1", 1);
+    setenv("CAPIBOX_E2B_SPEC", "/x", 1);
+    setenv("CAPIBOX_SANDBOXD", "/x", 1);
+    setenv("CAPIBOX_API_SERVICE_HOST", "10.0.0.1", 1);
+    setenv("CAPIBOX_REDIS_PORT_6379_TCP_ADDR", "10.0.0.1", 1);
+    setenv("CAPIBOX_API_PORT", "tcp://10.0.0.1:80", 1);
+    assert_true(settings_unknown_env(&at, &desk->why));
+    assert_string_equal(desk->why.text,
+                        "unknown setting CAPIBOX_CONCURENCY; did you mean "
+                        "CAPIBOX_CONCURRENCY?");
+    assert_true(settings_unknown_env(&at, &desk->why));
+    assert_string_equal(desk->why.text,
+                        "unknown setting CAPIBOX_XYZ_NOTHING_LIKE_IT; --help "
+                        "lists those there are");
+    assert_false(settings_unknown_env(&at, &desk->why));
+}
+
 static void numbers_out_of_place_say_what_would_be_right(void **state)
 {
     struct desk *desk = *state;
@@ -695,6 +719,7 @@ int main(void)
         WITH_DEFAULTS(empty_variables_count_as_unset),
         WITH_DEFAULTS(our_redis_variable_wins_over_the_common_one),
         WITH_DEFAULTS(rows_of_other_programs_are_left_alone),
+        WITH_DEFAULTS(a_misspelt_variable_is_named_without_its_value),
         WITH_DEFAULTS(numbers_out_of_place_say_what_would_be_right),
         WITH_DEFAULTS(unknown_choices_list_the_known),
         WITH_DEFAULTS(texts_are_bounded_and_plain),

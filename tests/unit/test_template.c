@@ -242,7 +242,7 @@ static void a_language_must_be_the_templates(void **state)
 {
     refuse(*state, "{\"code\":\"x\",\"language\":\"bash\"}", "language",
            "\"bash\" is not of template default; give python, javascript or "
-           "another template");
+           "a template that has it: quick_script");
 }
 
 static void a_template_is_shown_with_its_limits(void **state)

@@ -66,11 +66,12 @@ static int64_t size_of(const cJSON *entry)
     return cJSON_IsString(item) ? atoll(item->valuestring) : 0;
 }
 
-static int match_entry(struct search *s, const struct glob *globs,
-                       size_t nglobs, const cJSON *entry)
+static int match_entry(struct search *s, struct glob *globs, size_t nglobs,
+                       const cJSON *entry)
 {
     const char *path = text_of(entry, "path"), *type = text_of(entry, "type");
     const char *why = NULL;
+    bool match = false;
 
     if (strncmp(path, HOME, strlen(HOME)) != 0 ||
         strcmp(type, "FILE_TYPE_DIRECTORY") == 0)
@@ -78,14 +79,17 @@ static int match_entry(struct search *s, const struct glob *globs,
     if (strcmp(type, "FILE_TYPE_FILE") != 0)
         why = strcmp(type, "FILE_TYPE_SYMLINK") == 0 ? "symlink"
                                                      : "not a regular file";
-    for (size_t i = 0; i < nglobs; i++)
-        if (glob_takes(&globs[i], path + strlen(HOME)))
-            return add_match(s, path + strlen(HOME), size_of(entry), why);
-    return 0;
+    for (size_t i = 0; i < nglobs; i++) {
+        bool takes = glob_takes(&globs[i], path + strlen(HOME));
+
+        globs[i].used |= takes;
+        match |= takes;
+    }
+    return match ? add_match(s, path + strlen(HOME), size_of(entry), why) : 0;
 }
 
-static int match_listing(struct search *s, const struct glob *globs,
-                         size_t nglobs, const struct strbuf *listing)
+static int match_listing(struct search *s, struct glob *globs, size_t nglobs,
+                         const struct strbuf *listing)
 {
     cJSON *root = NULL;
     const cJSON *entry;
@@ -113,15 +117,26 @@ static int not_handed_over(struct search *s, const char *text)
     return -EIO;
 }
 
-static int find_globs(struct search *s, const struct glob *globs, size_t nglobs)
+/* What was not listed whole may hold what a glob names. */
+static int miss_globs(struct search *s, const struct glob *globs, size_t nglobs)
+{
+    if (s->too_many)
+        return 0;
+    outfile_unmatched(&s->o->files, globs, nglobs);
+    return s->o->files.failed ? -ENOMEM : 0;
+}
+
+static int find_globs(struct search *s, struct glob *globs, size_t nglobs)
 {
     AUTO_STRBUF struct strbuf listing = STRBUF_INIT;
     char text[CONTROL_TEXT_MAX];
+    int rc;
 
     switch (guest_list(s->guest, &listing, text)) {
     case FAULT_NONE:
-        return listing.failed ? -ENOMEM
-                              : match_listing(s, globs, nglobs, &listing);
+        rc = listing.failed ? -ENOMEM
+                            : match_listing(s, globs, nglobs, &listing);
+        return rc < 0 ? rc : miss_globs(s, globs, nglobs);
     case FAULT_NONSENSE:
         outcome_warn(s->o, "output_files: too many files to search; some may "
                            "be missing");
@@ -201,16 +216,15 @@ static int fetch(struct search *s, const struct match *m)
         return 0;
     case FAULT_FLOOD:
         skip(s, m,
-             most == RESULT_FILES_BYTES_MAX
-                 ? "too large"
-                 : "limit reached: all files together are too large");
+             most == RESULT_FILES_BYTES_MAX ? OUTFILE_TOO_LARGE
+                                            : OUTFILE_NO_ROOM);
         return 0;
     case FAULT_REFUSED:
         skip(s, m, "not a regular file");
         return 0;
     case FAULT_GONE:
         if (status == 404) {
-            skip(s, m, "no such file");
+            skip(s, m, OUTFILE_MISSING);
             return 0;
         } /* fall through */
     default:

@@ -67,7 +67,7 @@ static const char *why_not(int error)
     switch (error) {
     case ENOENT:
     case ENOTDIR:
-        return "no such file";
+        return OUTFILE_MISSING;
     case ELOOP:
         return "symlink";
     case EXDEV:
@@ -107,13 +107,14 @@ static int add_match(struct walk *w, const char *path)
 
 /* Names without wildcards, and names that exist although they look like a
  * glob. */
-static int add_exact(struct walk *w, const char *glob)
+static int add_exact(struct walk *w, const char *name, bool *there_out)
 {
-    AUTO_FD int fd = open_below(w->home_fd, glob, O_PATH);
+    AUTO_FD int fd = open_below(w->home_fd, name, O_PATH);
 
-    if (fd < 0 && strpbrk(glob, "*?["))
+    *there_out = fd >= 0;
+    if (fd < 0 && glob_is(name))
         return 0;
-    return add_match(w, glob);
+    return add_match(w, name);
 }
 
 static int by_text(const void *a, const void *b)
@@ -209,7 +210,7 @@ static int visit(struct walk *w, const struct dirent *entry)
 {
     const struct level *top = &w->levels[w->depth - 1];
     bool folder = type_of(top->dir, entry) == DT_DIR;
-    bool match = false, on = false;
+    bool match = false, on = false, here;
     size_t path_len = enter_path(w, entry->d_name);
 
     if (path_len == 0)
@@ -220,7 +221,9 @@ static int visit(struct walk *w, const struct dirent *entry)
         return -ENOMEM;
     for (size_t i = 0; i < w->nglobs; i++) {
         next[i] = glob_advance(&w->globs[i], &top->positions[i], entry->d_name);
-        match = match || glob_matches(&w->globs[i], &next[i]);
+        here = !folder && glob_matches(&w->globs[i], &next[i]);
+        w->globs[i].used |= here;
+        match = match || here;
         on = on || glob_leads_on(&w->globs[i], &next[i]);
     }
     if (folder)
@@ -278,9 +281,9 @@ static const char *refuse(const struct walk *w, const struct stat *st)
     if (!S_ISREG(st->st_mode))
         return "not a regular file";
     if (st->st_size > (int64_t)RESULT_FILES_BYTES_MAX)
-        return "too large";
+        return OUTFILE_TOO_LARGE;
     if ((size_t)st->st_size > RESULT_FILES_BYTES_MAX - w->bytes)
-        return "limit reached: all files together are too large";
+        return OUTFILE_NO_ROOM;
     if (clock_ms() > w->deadline_ms)
         return "limit reached: reading took too long";
     return NULL;
@@ -371,10 +374,15 @@ static size_t count_globs(char *const *globs)
 static int find_files(struct walk *w, char *const *globs, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        int rc = add_exact(w, globs[i]);
+        struct glob *glob = &w->globs[w->nglobs];
+        bool there;
+        int rc = add_exact(w, globs[i], &there);
 
-        if (rc == 0 && strpbrk(globs[i], "*?["))
-            rc = glob_init(&w->globs[w->nglobs++], globs[i]);
+        if (rc == 0 && glob_is(globs[i])) {
+            rc = glob_init(glob, globs[i]);
+            glob->used = there;
+            w->nglobs++;
+        }
         if (rc < 0)
             return rc;
     }
@@ -411,6 +419,8 @@ int collect_files(int home_fd, char *const *globs, struct outcome *o)
     if (w->globs && w->matches)
         rc = find_files(w, globs, count);
     if (rc == 0) {
+        if (!w->stopped)
+            outfile_unmatched(&o->files, w->globs, w->nglobs);
         sort_matches(w);
         rc = take_files(w);
     }

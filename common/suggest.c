@@ -1,4 +1,4 @@
-#include "producer/suggest.h"
+#include "common/suggest.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* producer/suggest.h -- "did you mean": the nearest of some known words. */
-#ifndef PRODUCER_SUGGEST_H
-#define PRODUCER_SUGGEST_H
+/* common/suggest.h -- "did you mean": the nearest of some known words. */
+#ifndef COMMON_SUGGEST_H
+#define COMMON_SUGGEST_H
 
 #include <stddef.h>
 

@@ -188,7 +188,8 @@ static bool kill_found(struct janitor *j, struct found *f, int *wait_s)
 /* When E2B wants the next try at the soonest; asked_s -1: it did not say. */
 static int64_t asked_ms(int asked_s)
 {
-    return asked_s < 0 ? 0 : asked_s * INT64_C(1000) + 1 + noise() % ASKED_MORE_MS;
+    return asked_s < 0 ? 0
+                       : asked_s * INT64_C(1000) + 1 + noise() % ASKED_MORE_MS;
 }
 
 static void wait_longer(struct task *t, int asked_s)

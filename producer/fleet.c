@@ -74,6 +74,22 @@ static int load_worker(struct fleet *f, struct client *c, const char *id,
     return rc;
 }
 
+int fleet_paused(struct client *c, bool *paused_out)
+{
+    char key[KEY_MAX];
+    const char *argv[] = {"HGET", protocol_key(&c->protocol, key, "conf", NULL),
+                          "paused"};
+    redisReply *reply = NULL;
+    int rc = client_ask(c, &reply, 3, argv);
+
+    if (rc < 0)
+        return rc;
+    *paused_out = reply->type == REDIS_REPLY_STRING && reply->len > 0 &&
+                  strcmp(reply->str, "0") != 0;
+    freeReplyObject(reply);
+    return 0;
+}
+
 int fleet_load_workers(struct fleet *f, struct client *c)
 {
     char key[KEY_MAX];
@@ -82,6 +98,8 @@ int fleet_load_workers(struct fleet *f, struct client *c)
     redisReply *reply = NULL;
     int rc = load_now(f, c);
 
+    if (rc == 0)
+        rc = fleet_paused(c, &f->paused);
     if (rc == 0)
         rc = client_ask(c, &reply, 5, argv);
     if (rc < 0)

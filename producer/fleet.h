@@ -32,10 +32,15 @@ struct fleet {
     struct fleet_queue queues[FLEET_QUEUES_MAX];
     int nqueues;
     int64_t delayed, dead;
-    double now; /* Redis' clock, unix s */
+    bool paused; /* by an operator: workers claim nothing */
+    double now;  /* Redis' clock, unix s */
 };
 
 int fleet_load_workers(struct fleet *f, struct client *c);
+/* Has an operator paused all workers (common/protocol.md, P:conf)? */
+int fleet_paused(struct client *c, bool *paused_out);
+#define FLEET_PAUSED \
+    "paused: no worker takes a job until redis-cli HSET '%s:conf' paused 0"
 /* After the workers. Names come from the settings, from the workers, and from a
  * look at the keys: a queue that nobody serves shows, too. */
 int fleet_load_queues(struct fleet *f, struct client *c);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "producer/fleet.h"
+
 /* Lives by the clock of Redis: a lease that is over is nobody's. -1: unknown.
  */
 static double redis_now_ms(struct client *c)
@@ -113,6 +115,7 @@ enum served served_ask(struct client *c, const char *queue,
 {
     redisReply *workers = live_workers(c), *queues = NULL;
     enum served answer = SERVED;
+    bool paused = false;
 
     hint_out[0] = '\0';
     if (workers && workers->elements > 0)
@@ -122,7 +125,12 @@ enum served served_ask(struct client *c, const char *queue,
     if (workers && workers->type == REDIS_REPLY_ARRAY &&
         workers->elements == 0) {
         answer = SERVED_NO_WORKER;
-        snprintf(hint_out, SERVED_HINT_MAX, "no worker is alive");
+        snprintf(hint_out, SERVED_HINT_MAX,
+                 "no worker is alive (start capibox-worker)");
+    }
+    if (answer == SERVED && fleet_paused(c, &paused) == 0 && paused) {
+        answer = SERVED_PAUSED;
+        snprintf(hint_out, SERVED_HINT_MAX, FLEET_PAUSED, c->protocol.prefix);
     }
     if (queues)
         freeReplyObject(queues);

@@ -15,6 +15,7 @@ enum served {
     SERVED,           /* or not known */
     SERVED_NO_WORKER, /* nobody is alive */
     SERVED_OTHERS,    /* live workers serve other queues only */
+    SERVED_PAUSED,    /* an operator has paused them */
 };
 
 /* hint_out: what to tell a person, "" for SERVED. */

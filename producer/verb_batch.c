@@ -293,8 +293,8 @@ static void note_lonely(struct batch *b)
         return;
     if (b->bar)
         fputs("\r\033[K", stderr);
-    text_say("%s; the jobs wait in the queue (start capibox-worker, or press "
-             "Ctrl-C)",
+    text_say("%s; the jobs wait in the queue (press Ctrl-C to "
+             "leave them there)",
              hint);
 }
 
@@ -369,7 +369,7 @@ static void print_id(const struct batch *b)
 {
     char hint[SERVED_HINT_MAX];
 
-    if (served_ask(b->client, queue_of(b), hint) == SERVED_OTHERS)
+    if (served_ask(b->client, queue_of(b), hint) >= SERVED_OTHERS)
         text_say("%s; the jobs wait in the queue", hint);
     if (!b->settings->json) {
         puts(b->id);

@@ -48,8 +48,9 @@ static void queues_json(const struct fleet *f)
         else
             printf("%.3f}", q->oldest_s);
     }
-    printf("],\"delayed\":%lld,\"dead\":%lld}\n", (long long)f->delayed,
-           (long long)f->dead);
+    printf("],\"delayed\":%lld,\"dead\":%lld,\"paused\":%s}\n",
+           (long long)f->delayed, (long long)f->dead,
+           f->paused ? "true" : "false");
 }
 
 /* Names only; the mark of a suspect is no job. */
@@ -176,7 +177,9 @@ static void workers_json(const struct fleet *f)
             strbuf_addc(&out, ',');
         worker_json(&out, &f->workers[i]);
     }
-    printf("{\"workers\":[%s]}\n", out.text && !out.failed ? out.text : "");
+    printf("{\"workers\":[%s],\"paused\":%s}\n",
+           out.text && !out.failed ? out.text : "",
+           f->paused ? "true" : "false");
 }
 
 static int with_fleet(const struct settings *s, bool queues,
@@ -192,7 +195,9 @@ static int with_fleet(const struct settings *s, bool queues,
         rc = fleet_load_queues(f, &c);
     if (rc == 0)
         show(f);
-    else
+    if (rc == 0 && f->paused && !s->json)
+        printf(FLEET_PAUSED "\n", s->prefix);
+    if (rc < 0)
         text_say("%s", f ? c.why : "out of memory");
     if (f)
         fleet_fini(f);

@@ -92,8 +92,8 @@ static void note_lonely(struct client *c, const char *queue, int64_t since_ms,
         return;
     *noted = true;
     if (served_ask(c, queue, hint) != SERVED)
-        text_say("%s; the job waits in the queue (start capibox-worker, or "
-                 "press Ctrl-C)",
+        text_say("%s; the job waits in the queue (press Ctrl-C "
+                 "to leave it there)",
                  hint);
 }
 
@@ -184,7 +184,7 @@ static int submit(struct client *c, const struct settings *s,
     else
         printf("%s\n", j->id);
     /* Without a worker one is awaited; a queue of none is a slip. */
-    if (served_ask(c, queue_of(o), hint) == SERVED_OTHERS)
+    if (served_ask(c, queue_of(o), hint) >= SERVED_OTHERS)
         text_say("%s; the job waits in the queue", hint);
     return EXITS_OK;
 }

@@ -189,13 +189,16 @@ static void print_troubles(struct client *c)
     struct fleet *f = calloc(1, sizeof(*f));
     char trouble[FLEET_TROUBLE_MAX];
 
-    if (f && fleet_load_workers(f, c) == 0)
+    if (f && fleet_load_workers(f, c) == 0) {
+        if (f->paused)
+            printf(FLEET_PAUSED "\n", c->protocol.prefix);
         for (int i = 0; i < f->nworkers; i++)
             if (*fleet_trouble(&f->workers[i], trouble)) {
                 printf("%s: ", f->workers[i].id);
                 text_put(stdout, trouble, -1);
                 putchar('\n');
             }
+    }
     if (f)
         fleet_fini(f);
     free(f);

@@ -693,6 +693,32 @@ static void a_queue_that_nobody_serves_is_named(void **state)
     assert_string_equal(err, "");
 }
 
+static void a_pause_is_shown_and_said(void **state)
+{
+    char key[KEY_MAX];
+    struct proc p = {0};
+
+    (void)state;
+    lease_until("9999999999999");
+    assert_int_equal(cli(NULL, "queues", NULL), 0);
+    assert_null(strstr(out, "paused"));
+    say("HSET", protocol_key(&protocol, key, "conf", NULL), "paused", "yes");
+    assert_int_equal(cli(NULL, "queues", NULL), 0);
+    assert_said(out, "paused: no worker takes a job until");
+    assert_int_equal(cli(NULL, "workers", NULL), 0);
+    assert_said(out, "paused: no worker takes a job until");
+    assert_int_equal(cli(NULL, "stats", NULL), 0);
+    assert_said(out, "paused: no worker takes a job until");
+    assert_int_equal(cli(NULL, "queues", "--json", NULL), 0);
+    assert_said(out, "\"paused\":true}");
+    cli_start(&p, "quiet", "run", "-", NULL);
+    assert_true(proc_says(&p, "paused 0; the job waits in the queue", 8000));
+    proc_signal(&p, SIGINT);
+    assert_int_equal(proc_wait(&p, CLI_MS), 130);
+    proc_stop(&p);
+    say("HDEL", protocol_key(&protocol, key, "conf", NULL), "paused", NULL);
+}
+
 static void a_worker_whose_lease_is_over_is_not_alive(void **state)
 {
     struct proc p = {0};
@@ -701,7 +727,8 @@ static void a_worker_whose_lease_is_over_is_not_alive(void **state)
     atomic_store(&worker.held, true);
     lease_until("1");
     cli_start(&p, "quiet", "run", "-", "--json", NULL);
-    assert_true(proc_says(&p, "no worker is alive; the job waits", 8000));
+    assert_true(proc_says(
+        &p, "no worker is alive (start capibox-worker); the job", 8000));
     lease_until("9999999999999");
     atomic_store(&worker.held, false);
     assert_int_equal(proc_wait(&p, CLI_MS), 0);
@@ -1215,6 +1242,7 @@ int main(void)
         cmocka_unit_test(the_same_id_is_not_run_again),
         cmocka_unit_test(ctrl_c_leaves_the_job_and_says_its_id),
         cmocka_unit_test(a_queue_that_nobody_serves_is_named),
+        cmocka_unit_test(a_pause_is_shown_and_said),
         cmocka_unit_test(a_worker_whose_lease_is_over_is_not_alive),
         cmocka_unit_test(submit_prints_the_id_alone_and_status_knows_it),
         cmocka_unit_test(jobs_that_are_not_there_exit_5),

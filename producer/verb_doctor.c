@@ -150,8 +150,8 @@ static cJSON *check_sandbox(struct doctor *d, const char *program)
     check(d, code == 0 ? STATE_OK : STATE_BAD, "sandbox",
           strcmp(program, "capibox-sandboxd")
               ? "mend what is BAD below"
-              : "mend what is BAD below; --allow-degraded runs code without "
-                "limits",
+              : "mend what is BAD below, or accept weaker limits: "
+                "capibox-worker --allow-degraded, CAPIBOX_ALLOW_DEGRADED=1",
           "%s (rung %s)", render_text(probe, "meaning"),
           render_text(probe, "rung"));
     take_probe(d, probe);

@@ -361,8 +361,11 @@ static int print_summary(const struct runner *r, const char *host_why)
     printf("\n%zu held, %zu did not, %zu not applicable here.\n",
            r->ends[ATTACK_HELD], r->ends[ATTACK_BROKE],
            r->ends[ATTACK_NOT_APPLICABLE]);
-    puts(held ? "Hostile code is confined on this host."
-              : "Hostile code is NOT confined on this host.");
+    puts(held && r->ends[ATTACK_NOT_APPLICABLE] > 0
+             ? "Hostile code is confined on this host, with weaker limits "
+               "where it says so."
+         : held ? "Hostile code is confined on this host."
+                : "Hostile code is NOT confined on this host.");
     return held ? EXIT_HELD : EXIT_NOT_HELD;
 }
 

@@ -95,6 +95,12 @@ static void assert_unstarted_end(const char *id)
 
 /* ---- running ----------------------------------------------------------- */
 
+static bool runs_one(void *ctx)
+{
+    (void)ctx;
+    return null_backend_running() == 1;
+}
+
 static void a_running_job_ends_at_once(void **state)
 {
     pid_t pid = start_worker();
@@ -103,6 +109,8 @@ static void a_running_job_ends_at_once(void **state)
     (void)state;
     wait_listening();
     push_running("j", "sleep 60000");
+    /* It says so before its sandbox is made. */
+    assert_true(wait_until(runs_one, NULL, RIG_WAIT_MS));
     start = clock_ms();
     assert_int_equal(cancel("j"), CANCEL_SENT);
     assert_true(rig_wait_job(&rig, "j", "status", "cancelled"));
@@ -157,6 +165,8 @@ static void two_plain_commands_cancel_at_once(void **state)
     (void)state;
     wait_listening();
     push_running("j", "sleep 60000");
+    /* It says so before its sandbox is made. */
+    assert_true(wait_until(runs_one, NULL, RIG_WAIT_MS));
     start = clock_ms();
     rig_number(&rig, "ZADD", "{capibox}:cx", "0", "j", NULL);
     assert_int_equal(
@@ -195,7 +205,8 @@ static void what_is_being_created_is_not_run(void **state)
     assert_unstarted_end("j");
     assert_int_equal(null_backend_runs(), 0);
     assert_int_equal(rig_stat(&rig, "total_executions"), 0);
-    assert_int_equal(rig_stat(&rig, "sandbox_destroyed"), 1);
+    assert_int_equal(rig_stat(&rig, "sandbox_destroyed"),
+                     rig_stat(&rig, "sandbox_created"));
     assert_int_equal(rig_stat(&rig, "released"), 0); /* no second look */
     end_worker(pid);
 }

@@ -586,13 +586,10 @@ int settings_from_env(struct settings *s, enum settings_for who,
     return 0;
 }
 
-/* Read elsewhere, by us or by what we come with. */
+/* Read elsewhere. */
 static const char *const other_variables[] = {
-    "CAPIBOX_SANDBOXD",    /* worker/local/link.c */
-    "CAPIBOX_RESULT_FD",   /* a sandbox's; another worker may run in one */
-    "CAPIBOX_E2B_SPEC",    /* tests/e2b */
-    "CAPIBOX_BIN_DIR",     /* tests/browser */
-    "CAPIBOX_TEST_SECRET", /* tests/unit */
+    "CAPIBOX_SANDBOXD",  /* worker/local/link.c */
+    "CAPIBOX_RESULT_FD", /* a sandbox's; another worker may run in one */
 };
 
 /* Kubernetes and Docker links tell every container of a service's address:

@@ -336,6 +336,21 @@ void client_job_fini(struct client_job *job)
     *job = (struct client_job){0};
 }
 
+double client_now(struct client *c)
+{
+    const char *argv[] = {"TIME"};
+    redisReply *reply = NULL;
+    double now = -1;
+
+    if (client_ask(c, &reply, 1, argv) < 0)
+        return -1;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
+        now = strtod(reply->element[0]->str, NULL) +
+              strtod(reply->element[1]->str, NULL) / 1e6;
+    freeReplyObject(reply);
+    return now;
+}
+
 int64_t client_workers(struct client *c)
 {
     char key[KEY_MAX];

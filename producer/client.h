@@ -73,6 +73,8 @@ bool client_ended(const char *status);
 
 /* How many workers hold a lease; negative: not known. */
 int64_t client_workers(struct client *c);
+/* Redis' clock, unix s; -1: not told. */
+double client_now(struct client *c);
 
 /* Waits until the job has ended. deadline_ms 0: for ever. -ETIMEDOUT; -ENOENT
  * if there is no such job (with a deadline, one may still appear until then).

@@ -44,21 +44,6 @@ static int ask_count(struct client *c, const char *command, const char *kind,
     return 0;
 }
 
-static int load_now(struct fleet *f, struct client *c)
-{
-    const char *argv[] = {"TIME"};
-    redisReply *reply = NULL;
-    int rc = client_ask(c, &reply, 1, argv);
-
-    if (rc < 0)
-        return rc;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
-        f->now = strtod(reply->element[0]->str, NULL) +
-                 strtod(reply->element[1]->str, NULL) / 1e6;
-    freeReplyObject(reply);
-    return 0;
-}
-
 static int load_worker(struct fleet *f, struct client *c, const char *id,
                        double lease_ms)
 {
@@ -96,10 +81,10 @@ int fleet_load_workers(struct fleet *f, struct client *c)
     const char *argv[] = {"ZRANGE", protocol_key(&c->protocol, key, "wk", NULL),
                           "0", "-1", "WITHSCORES"};
     redisReply *reply = NULL;
-    int rc = load_now(f, c);
+    int rc;
 
-    if (rc == 0)
-        rc = fleet_paused(c, &f->paused);
+    f->now = client_now(c);
+    rc = f->now < 0 ? -EIO : fleet_paused(c, &f->paused);
     if (rc == 0)
         rc = client_ask(c, &reply, 5, argv);
     if (rc < 0)
@@ -126,19 +111,28 @@ static struct fleet_queue *add_queue(struct fleet *f, const char *name)
     return &f->queues[f->nqueues++];
 }
 
-/* "high,default" or "high*3,default*1" of a worker's card. */
+const char *fleet_next_queue(const char **names_io, size_t *len_out)
+{
+    const char *name = *names_io + strspn(*names_io, ",");
+
+    *len_out = strcspn(name, ",*");
+    *names_io = name + strcspn(name, ",");
+    return *name ? name : NULL;
+}
+
 static void add_served(struct fleet *f, const char *names)
 {
-    while (*names) {
-        size_t len = strcspn(names, ",");
+    const char *one;
+    size_t len;
+
+    while ((one = fleet_next_queue(&names, &len))) {
         char name[JOB_NAME_MAX + 1];
         struct fleet_queue *queue;
 
-        snprintf(name, sizeof(name), "%.*s", (int)strcspn(names, ",*"), names);
+        snprintf(name, sizeof(name), "%.*s", (int)len, one);
         queue = add_queue(f, name);
         if (queue)
             queue->served++;
-        names += len + (names[len] == ',');
     }
 }
 

@@ -52,6 +52,10 @@ void fleet_fini(struct fleet *f);
 const char *fleet_trouble(const struct fleet_worker *w,
                           char out[FLEET_TROUBLE_MAX]);
 
+/* The next name of "high*3,default" (a card's `queues`), without its weight;
+ * goes on behind it. NULL: no more. */
+const char *fleet_next_queue(const char **names_io, size_t *len_out);
+
 /* A field of a HGETALL reply, or "". */
 const char *fleet_field(const redisReply *hash, const char *name);
 

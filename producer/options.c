@@ -212,6 +212,11 @@ int options_parse(struct options *o, unsigned verb, int argc, const char **argv,
     return 0;
 }
 
+const char *options_queue(const struct options *o)
+{
+    return o->queue ? o->queue : "default";
+}
+
 void options_fini(struct options *o)
 {
     free(o->words);

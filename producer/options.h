@@ -61,6 +61,9 @@ int options_parse(struct options *o, unsigned verb, int argc, const char **argv,
                   struct complaint *why);
 void options_fini(struct options *o);
 
+/* Of new jobs: --queue, or "default". */
+const char *options_queue(const struct options *o);
+
 /* The rows of one verb, as its --help prints them. */
 void options_print(FILE *out, unsigned verb);
 

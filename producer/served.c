@@ -1,32 +1,15 @@
 #include "producer/served.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "common/protocol_call.h"
 #include "producer/fleet.h"
 
-/* Lives by the clock of Redis: a lease that is over is nobody's. -1: unknown.
- */
-static double redis_now_ms(struct client *c)
-{
-    const char *argv[] = {"TIME"};
-    redisReply *reply = NULL;
-    double now = -1;
-
-    if (client_ask(c, &reply, 1, argv) < 0)
-        return -1;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
-        now = strtod(reply->element[0]->str, NULL) * 1000 +
-              strtod(reply->element[1]->str, NULL) / 1000;
-    freeReplyObject(reply);
-    return now;
-}
-
-/* The ids of the living; NULL: not known. */
+/* The ids of those whose lease is not over; NULL: not known. */
 static redisReply *live_workers(struct client *c)
 {
     char key[KEY_MAX], from[32], count[16];
-    double now = redis_now_ms(c);
+    double now = client_now(c);
     const char *argv[] = {
         "ZRANGE",  protocol_key(&c->protocol, key, "wk", NULL),
         from,      "+inf",
@@ -34,7 +17,7 @@ static redisReply *live_workers(struct client *c)
         "0",       count};
     redisReply *reply = NULL;
 
-    snprintf(from, sizeof(from), "(%.0f", now);
+    snprintf(from, sizeof(from), "(%.0f", now * 1000);
     snprintf(count, sizeof(count), "%d", SERVED_WORKERS_MAX);
     if (now < 0 || client_ask(c, &reply, 8, argv) < 0)
         return NULL;
@@ -56,22 +39,12 @@ static redisReply *queues_of(struct client *c, const redisReply *workers)
     return client_ask(c, &reply, argc, argv) < 0 ? NULL : reply;
 }
 
-/* The name at *at, without its weight ("high*3"); goes on behind it. */
-static const char *next_name(const char **at, size_t *len_out)
-{
-    const char *name = *at + strspn(*at, ", ");
-
-    *len_out = strcspn(name, ",*");
-    *at = name + strcspn(name, ",");
-    return *name ? name : NULL;
-}
-
 static bool has_name(const char *names, const char *name, size_t len)
 {
     const char *one;
     size_t here;
 
-    while ((one = next_name(&names, &here)))
+    while ((one = fleet_next_queue(&names, &here)))
         if (here == len && !memcmp(one, name, len))
             return true;
     return false;
@@ -83,7 +56,7 @@ static void collect(char *all, size_t size, const char *names)
     const char *one;
     size_t len;
 
-    while ((one = next_name(&names, &len))) {
+    while ((one = fleet_next_queue(&names, &len))) {
         size_t used = strlen(all);
 
         if (used + len + 3 < size && !has_name(all, one, len))
@@ -110,31 +83,36 @@ static enum served judge(const redisReply *queues, const char *queue,
     return SERVED_OTHERS;
 }
 
+static enum served by_workers(struct client *c, const redisReply *workers,
+                              const char *queue, char hint_out[SERVED_HINT_MAX])
+{
+    AUTO_REPLY redisReply *queues = NULL;
+
+    if (!workers || workers->type != REDIS_REPLY_ARRAY)
+        return SERVED;
+    if (workers->elements == 0) {
+        snprintf(hint_out, SERVED_HINT_MAX,
+                 "no worker is alive (start capibox-worker)");
+        return SERVED_NO_WORKER;
+    }
+    queues = queues_of(c, workers);
+    return queues && queues->type == REDIS_REPLY_ARRAY
+               ? judge(queues, queue, hint_out)
+               : SERVED;
+}
+
 enum served served_ask(struct client *c, const char *queue,
                        char hint_out[SERVED_HINT_MAX])
 {
-    redisReply *workers = live_workers(c), *queues = NULL;
-    enum served answer = SERVED;
+    AUTO_REPLY redisReply *workers = live_workers(c);
+    enum served answer = by_workers(c, workers, queue, hint_out);
     bool paused = false;
 
+    if (answer != SERVED)
+        return answer;
     hint_out[0] = '\0';
-    if (workers && workers->elements > 0)
-        queues = queues_of(c, workers);
-    if (queues && queues->type == REDIS_REPLY_ARRAY)
-        answer = judge(queues, queue, hint_out);
-    if (workers && workers->type == REDIS_REPLY_ARRAY &&
-        workers->elements == 0) {
-        answer = SERVED_NO_WORKER;
-        snprintf(hint_out, SERVED_HINT_MAX,
-                 "no worker is alive (start capibox-worker)");
-    }
-    if (answer == SERVED && fleet_paused(c, &paused) == 0 && paused) {
-        answer = SERVED_PAUSED;
-        snprintf(hint_out, SERVED_HINT_MAX, FLEET_PAUSED, c->protocol.prefix);
-    }
-    if (queues)
-        freeReplyObject(queues);
-    if (workers)
-        freeReplyObject(workers);
-    return answer;
+    if (fleet_paused(c, &paused) < 0 || !paused)
+        return SERVED;
+    snprintf(hint_out, SERVED_HINT_MAX, FLEET_PAUSED, c->protocol.prefix);
+    return SERVED_PAUSED;
 }

@@ -40,11 +40,6 @@ struct batch {
     enum exits worst;
 };
 
-static const char *queue_of(const struct batch *b)
-{
-    return b->options->queue ? b->options->queue : "default";
-}
-
 /* The batch's id is the nonce: a job of this batch that a lost reply hid is
  * known again when it is sent again. */
 static struct enqueue enqueue_of(const struct batch *b,
@@ -53,7 +48,7 @@ static struct enqueue enqueue_of(const struct batch *b,
 {
     batchfile_body(line, b->id, body);
     return (struct enqueue){
-        .queue = queue_of(b),
+        .queue = options_queue(b->options),
         .job_id = line->id,
         .body = body->text,
         .body_len = body->len,
@@ -289,7 +284,7 @@ static void note_lonely(struct batch *b)
     if (b->nended > 0 || b->lonely_at_ms == 0 || clock_ms() < b->lonely_at_ms)
         return;
     b->lonely_at_ms = 0;
-    if (served_ask(b->client, queue_of(b), hint) == SERVED)
+    if (served_ask(b->client, options_queue(b->options), hint) == SERVED)
         return;
     if (b->bar)
         fputs("\r\033[K", stderr);
@@ -369,7 +364,7 @@ static void print_id(const struct batch *b)
 {
     char hint[SERVED_HINT_MAX];
 
-    if (served_ask(b->client, queue_of(b), hint) >= SERVED_OTHERS)
+    if (served_ask(b->client, options_queue(b->options), hint) >= SERVED_OTHERS)
         text_say("%s; the jobs wait in the queue", hint);
     if (!b->settings->json) {
         puts(b->id);

@@ -38,11 +38,6 @@ static int build(struct jobjson *j, const struct options *o, bool stream)
     return EXITS_USAGE;
 }
 
-static const char *queue_of(const struct options *o)
-{
-    return o->queue ? o->queue : "default";
-}
-
 static int enqueue(struct client *c, const struct jobjson *j,
                    const struct options *o)
 {
@@ -50,7 +45,7 @@ static int enqueue(struct client *c, const struct jobjson *j,
     char nonce[JOB_ID_MAX + 1];
     enum enqueue_answer answer;
     struct enqueue e = {
-        .queue = queue_of(o),
+        .queue = options_queue(o),
         .job_id = j->id,
         .body = j->text.text,
         .body_len = j->text.len,
@@ -158,9 +153,9 @@ static int run(struct client *c, const struct settings *s,
                    j->id, j->id, j->id);
     follow_init(&f, stdout, stderr);
     if (!s->json)
-        follow(c, queue_of(o), j->id, &f);
+        follow(c, options_queue(o), j->id, &f);
     rc = f.ended ? client_wait(c, j->id, 0, &job)
-                 : await(c, queue_of(o), j->id, &job);
+                 : await(c, options_queue(o), j->id, &job);
     if (rc < 0) {
         text_say("%s", c->why);
         rc = rc == -ENOENT ? EXITS_NO_JOB : EXITS_CAPIBOX;
@@ -184,7 +179,7 @@ static int submit(struct client *c, const struct settings *s,
     else
         printf("%s\n", j->id);
     /* Without a worker one is awaited; a queue of none is a slip. */
-    if (served_ask(c, queue_of(o), hint) >= SERVED_OTHERS)
+    if (served_ask(c, options_queue(o), hint) >= SERVED_OTHERS)
         text_say("%s; the job waits in the queue", hint);
     return EXITS_OK;
 }

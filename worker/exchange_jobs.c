@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "common/clock.h"
-
 #include "common/io.h"
 #include "common/log.h"
 #include "worker/exchange_impl.h"

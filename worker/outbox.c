@@ -1,12 +1,11 @@
 #include "worker/outbox.h"
 
-#include "common/io.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/io.h"
 #include "common/must.h"
 #include "worker/delivery.h"
 #include "worker/worker.h"

@@ -8,8 +8,9 @@
 --      (k: keep a tombstone also of what nothing is known of), then queues to
 --      look through if nobody knows its one
 -- Answer: 0 it has ended, 1 it runs, 2 it waits, 3 nothing is known of it, 4 it
---      is another tenant's (nothing was done); then status, verdict, now ms, 'q' or 'd' (queue, delayed) or '' if it was not
---      found waiting, the queue's name, the list's or set's element
+--      is another tenant's (nothing was done); then status, verdict, now ms,
+--      'q' or 'd' (queue, delayed) or '' if it was not found waiting, the
+--      queue's name, the list's or set's element
 local c = redis.call
 local P, id = ARGV[1], ARGV[2]
 local job = P .. ':job:' .. id

@@ -24,11 +24,12 @@ c('PEXPIRE', card, ARGV[4])
 
 local expired = c('ZRANGEBYSCORE', P .. ':wk', '-inf', now, 'LIMIT', 0, 1)
 local due = c('ZRANGE', P .. ':delayed', 0, 0, 'WITHSCORES')
+local conf = c('HGET', P .. ':conf', 'paused') or '0'
 -- Whoever wrote `yes` meant it, too.
-local paused = c('HGET', P .. ':conf', 'paused') or ''
+local paused = conf ~= '' and conf ~= '0'
 local answer = {1, now, c('HLEN', KEYS[1]) - (held[2] and 2 or 1),
                 c('ZCARD', P .. ':wk') - 1, expired[1] or '',
-                math.floor(tonumber(due[2]) or 0), paused ~= '' and paused ~= '0' and 1 or 0}
+                math.floor(tonumber(due[2]) or 0), paused and 1 or 0}
 
 -- Tombstones. The channel tells of them at once; this is for messages that were
 -- lost, and to tidy up.

@@ -150,16 +150,17 @@ static void note_known(struct snapshot *s, const char *name)
 /* "high,default" or "high*3,default*1" of a worker's card. */
 static void add_served(struct view *v, const char *names)
 {
-    while (*names) {
-        size_t len = strcspn(names, ",");
+    const char *one;
+    size_t len;
+
+    while ((one = fleet_next_queue(&names, &len))) {
         char name[JOB_NAME_MAX + 1];
         struct view_queue *queue;
 
-        snprintf(name, sizeof(name), "%.*s", (int)strcspn(names, ",*"), names);
+        snprintf(name, sizeof(name), "%.*s", (int)len, one);
         queue = add_queue(v, name);
         if (queue)
             queue->served++;
-        names += len + (names[len] == ',');
     }
 }
 

@@ -250,7 +250,7 @@ static void a_misspelt_variable_is_named_without_its_value(void **state)
     setenv("CAPIBOX_CONCURENCY", "s3cret", 1);
     setenv("CAPIBOX_CONCURRENCY", "3", 1);
     setenv("CAPIBOX_XYZ_NOTHING_LIKE_IT", "1", 1);
-    setenv("CAPIBOX_E2B_SPEC", "/x", 1);
+    setenv("CAPIBOX_SANDBOXD", "/x", 1);
     setenv("CAPIBOX_SANDBOXD", "/x", 1);
     setenv("CAPIBOX_API_SERVICE_HOST", "10.0.0.1", 1);
     setenv("CAPIBOX_REDIS_PORT_6379_TCP_ADDR", "10.0.0.1", 1);

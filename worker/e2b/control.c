@@ -156,8 +156,10 @@ static enum fault read_sandbox(const struct http_call *call,
         copy_word(root, "domain", out->domain, sizeof(out->domain));
 
     cJSON_Delete(root);
-    if (!good || !is_sandbox_id(out->id))
+    if (!good || !is_sandbox_id(out->id)) {
+        out->id[0] = '\0';
         return nonsense(text, "no sandbox in it");
+    }
     if (is_too_old(envd)) {
         snprintf(text, CONTROL_TEXT_MAX,
                  "its envd %s is too old; build the template anew", envd);

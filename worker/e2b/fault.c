@@ -20,9 +20,8 @@ static cJSON *parse(const struct http_call *call)
     return json_parse(answer->text, answer->len);
 }
 
-/* A member of the answer, if that is a JSON object; or "". */
-static void said(const struct http_call *call, const char *name, char *out,
-                 size_t size)
+void fault_said(const struct http_call *call, const char *name, char *out,
+                size_t size)
 {
     cJSON *root = parse(call);
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, name);
@@ -64,7 +63,7 @@ static enum fault by_429(const struct http_call *call)
 
     if (call->retry_after_s >= 0)
         return FAULT_RATE;
-    said(call, "message", text, sizeof(text));
+    fault_said(call, "message", text, sizeof(text));
     return strstr(text, "concurrent") ? FAULT_ACCOUNT : FAULT_RATE;
 }
 
@@ -89,7 +88,7 @@ static enum fault by_503(const struct http_call *call)
 {
     char code[SAID_BYTES_MAX];
 
-    said(call, "error_code", code, sizeof(code));
+    fault_said(call, "error_code", code, sizeof(code));
     return strcmp(code, "sandbox_no_compatible_node") == 0 ? FAULT_NO_NODE
                                                            : FAULT_AWAY;
 }
@@ -157,7 +156,7 @@ void fault_text(const struct http_call *call, char *out, size_t size)
         snprintf(out, size, "%s: %s", trouble_text(call->trouble), call->error);
         return;
     }
-    said(call, "message", text, sizeof(text));
+    fault_said(call, "message", text, sizeof(text));
     if (call->status == 502 && by_502(call, PLANE_SANDBOX) == FAULT_SHUT)
         snprintf(out, size,
                  "HTTP %d: %s (was its template built with a start command?)",

@@ -38,6 +38,11 @@ enum fault fault_of(const struct http_call *call, enum fault_plane plane);
 /* Does it say that the endpoint itself is not well? Counts for the breaker. */
 bool fault_is_outage(enum fault fault);
 
+/* A text member of the answer, cut to out; "" if that is no JSON object or has
+ * none. */
+void fault_said(const struct http_call *call, const char *name, char *out,
+                size_t size);
+
 /* One line for people: "HTTP 429: you have reached…", "no connection: …". What
  * the server said is shortened, and control characters are taken out. */
 void fault_text(const struct http_call *call, char *out, size_t size);

@@ -1,6 +1,5 @@
 #include "worker/e2b/guest.h"
 
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +7,6 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/json.h"
 
 #define PORT_INTERPRETER 49999
 #define PORT_ENVD        49983
@@ -366,18 +364,10 @@ enum fault guest_download(struct guest *g, const char *path, size_t most,
 /* Connect's own word, that no proxy uses. */
 static bool says_not_found(const struct http_call *call)
 {
-    const struct strbuf *answer = &call->answer;
-    cJSON *root = NULL;
-    const char *code;
-    bool says;
+    char code[16];
 
-    if (answer->len > 0 &&
-        json_check(answer->text, answer->len, NULL, 0, NULL, NULL) == 0)
-        root = json_parse(answer->text, answer->len);
-    code = json_member(root, "code");
-    says = code && strcmp(code, "not_found") == 0;
-    cJSON_Delete(root);
-    return says;
+    fault_said(call, "code", code, sizeof(code));
+    return strcmp(code, "not_found") == 0;
 }
 
 enum fault guest_list(struct guest *g, struct strbuf *out, char *text)

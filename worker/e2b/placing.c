@@ -208,7 +208,9 @@ static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
     fault = control_create(&be->control, want, &sb->guest.slot, &made,
                            retry_after_s, text);
     fault = note_create(sb, fault, *retry_after_s, text);
-    if (may_have_made(fault) || (fault != FAULT_NONE && made.id[0]))
+    if (fault != FAULT_NONE && made.id[0])
+        janitor_kill(be->janitor, made.id, 0);
+    else if (may_have_made(fault))
         janitor_lost(be->janitor, nonce);
     if (fault != FAULT_NONE)
         return fault;

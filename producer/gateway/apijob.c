@@ -56,7 +56,7 @@ static const char *skip_value(const char *s, const char *end)
 }
 
 /* The next member (key NULL: element) behind s; false at the closing bracket.
- * The key is as it stands, without its quotes. */
+ * The key is as it stands, in its quotes. */
 static bool next_item(const char **s_io, const char *end, struct span *key,
                       struct span *value)
 {
@@ -69,8 +69,8 @@ static bool next_item(const char **s_io, const char *end, struct span *key,
     if (key) {
         const char *close = skip_string(s, end);
 
-        key->at = s + 1;
-        key->size = (size_t)(close - s) - 2;
+        key->at = s;
+        key->size = (size_t)(close - s);
         s = skip_space(close, end);
         s = skip_space(s < end ? s + 1 : s, end);
     }
@@ -85,6 +85,23 @@ static bool is(const struct span *span, const char *text)
 {
     return span->size == strlen(text) &&
            memcmp(span->at, text, span->size) == 0;
+}
+
+/* Is it the string `text`, however it is escaped? */
+static bool is_string(const struct span *span, const char *text)
+{
+    cJSON *string;
+    bool same;
+
+    if (span->size < 2 || span->at[0] != '"')
+        return false;
+    if (!memchr(span->at, '\\', span->size))
+        return span->size == strlen(text) + 2 &&
+               memcmp(span->at + 1, text, span->size - 2) == 0;
+    string = json_parse(span->at, span->size);
+    same = cJSON_IsString(string) && !strcmp(string->valuestring, text);
+    cJSON_Delete(string);
+    return same;
 }
 
 /* Where the brackets' content begins; NULL if the text is no such thing. */
@@ -123,8 +140,7 @@ static int take_queue(const struct span *value,
     for (int i = 0; i < rules->settings->nqueues; i++) {
         const char *name = rules->settings->queues[i].name;
 
-        if (value->size == strlen(name) + 2 && value->at[0] == '"' &&
-            memcmp(value->at + 1, name, value->size - 2) == 0) {
+        if (is_string(value, name)) {
             out->queue = name;
             return 0;
         }
@@ -144,12 +160,12 @@ static int take_member(const struct span *key, const struct span *value,
                        const struct apijob_rules *rules, struct apijob *out,
                        struct complaint *why)
 {
-    if (is(key, "async"))
+    if (is_string(key, "async"))
         return take_bool(value, "async", &out->async, why);
-    if (is(key, "cancel_on_disconnect"))
+    if (is_string(key, "cancel_on_disconnect"))
         return take_bool(value, "cancel_on_disconnect",
                          &out->cancel_on_disconnect, why);
-    if (is(key, "queue"))
+    if (is_string(key, "queue"))
         return take_queue(value, rules, out, why);
     return 1;
 }
@@ -168,13 +184,13 @@ static bool stays(const struct span *key, const struct span *value,
 {
     bool dropped = false;
 
-    if (is(key, "id"))
+    if (is_string(key, "id"))
         note(&found->id, value, &dropped);
-    else if (is(key, "task_type"))
+    else if (is_string(key, "task_type"))
         note(&found->task_type, value, &dropped);
-    else if (is(key, "tenant"))
+    else if (is_string(key, "tenant"))
         dropped = rules->tenant != NULL;
-    else if (is(key, "batch_id"))
+    else if (is_string(key, "batch_id"))
         dropped = rules->batch_id != NULL;
     return !dropped;
 }
@@ -217,9 +233,9 @@ static int rewrite(const char *s, const char *end,
             return rc;
         if (rc == 0 || !stays(&key, &value, rules, &found))
             continue;
-        strbuf_adds(&out->text, ",\"");
+        strbuf_addc(&out->text, ',');
         strbuf_add(&out->text, key.at, key.size);
-        strbuf_adds(&out->text, "\":");
+        strbuf_addc(&out->text, ':');
         strbuf_add(&out->text, value.at, value.size);
     }
     if (out->text.len == 0)
@@ -279,7 +295,7 @@ static bool find_jobs(const char *s, const char *end, struct span *jobs)
     struct span key, value;
 
     while (s && next_item(&s, end, &key, &value))
-        if (is(&key, "jobs")) {
+        if (is_string(&key, "jobs")) {
             *jobs = value;
             return true;
         }

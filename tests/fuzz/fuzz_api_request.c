@@ -20,6 +20,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct settings settings = {.queues = {{"high", 0}, {"default", 0}},
                                    .nqueues = 2};
 
+/* How a warning would begin if the gateway's member had gone on. Other fields
+ * may have these letters in them. */
+static const char OWN[] = "unknown field \"async\" ";
+
 static void check_job(const struct apijob *job, bool batch)
 {
     struct complaint why = {0};
@@ -32,7 +36,7 @@ static void check_job(const struct apijob *job, bool batch)
     MUST(!batch || !strcmp(job->job->batch_id, "b-1"));
     MUST(!strcmp(job->queue, "default") || !strcmp(job->queue, "high"));
     for (size_t i = 0; i < job->job->nwarnings; i++)
-        MUST(!strstr(job->job->warnings[i], "\"async\""));
+        MUST(strncmp(job->job->warnings[i], OWN, strlen(OWN)) != 0);
     cJSON_Delete(json);
 }
 

@@ -75,6 +75,11 @@ static const struct {
             "cancel",
 #include "lua/cancel.inc"
         },
+    [SCRIPT_LOOK] =
+        {
+            "look",
+#include "lua/look.inc"
+        },
     [SCRIPT_SETTLE] =
         {
             "settle",

@@ -61,6 +61,7 @@ enum script_id {
     SCRIPT_GRAVES,
     SCRIPT_BATCH,
     SCRIPT_CANCEL,
+    SCRIPT_LOOK,
     SCRIPT_SETTLE,
     SCRIPT_DEAD,
     SCRIPT_DEAD_RETRY,
@@ -413,11 +414,14 @@ struct cancel {
 };
 
 /* Leaves a tombstone, tells the workers, and ends the job at once if it is
- * found waiting: in its queue (for a job without a hash: in one of these),
- * among the first CANCEL_LOOK_ENTRIES / _BYTES of it, or in the delayed set. A
- * repeat after a lost reply may find its own work: FINISHED as cancelled. */
-#define CANCEL_LOOK_ENTRIES 2000
-#define CANCEL_LOOK_BYTES   (4 << 20)
+ * found waiting: in its queue or in the delayed set, looked through in pieces
+ * of CANCEL_LOOK_ENTRIES / _BYTES for CANCEL_LOOK_MS at most. A job without a
+ * hash is looked for in these queues, among CANCEL_STRAY_ENTRIES. A repeat
+ * after a lost reply may find its own work: FINISHED as cancelled. */
+#define CANCEL_LOOK_ENTRIES  500
+#define CANCEL_LOOK_BYTES    (512 << 10)
+#define CANCEL_LOOK_MS       1000
+#define CANCEL_STRAY_ENTRIES 2000
 int protocol_cancel(const struct protocol *p, struct redis *r,
                     int64_t deadline_ms, const char *job_id,
                     const struct queue_share *queues, int nqueues,

@@ -1713,22 +1713,90 @@ static void what_has_ended_leaves_no_tombstone(void **state)
     assert_int_equal(number("ZCARD {t}:cx"), 0);
 }
 
-static void a_job_too_far_back_waits_for_its_end(void **state)
+/* Newer ones, of so many bytes each. */
+static void push_others(int count, int bytes)
+{
+    AUTO_REPLY redisReply *pushed = NULL;
+    char script[128];
+
+    snprintf(script, sizeof(script),
+             "for i = 1, %d do "
+             "redis.call('LPUSH', '{t}:queue:default', ('x'):rep(%d)) end",
+             count, bytes);
+    MUST0(redis_callv(redis, soon(), &pushed, "EVAL", script, "0", NULL));
+    assert_int_equal(number("LLEN {t}:queue:default"), count + 1);
+}
+
+static int64_t script_calls(void)
+{
+    redisReply *info = ask("INFO commandstats");
+    const char *at = strstr(info->str, "cmdstat_evalsha:calls=");
+    int64_t calls = at ? atoll(strchr(at, '=') + 1) : 0;
+
+    freeReplyObject(info);
+    return calls;
+}
+
+/* Piece by piece. */
+static void a_job_far_back_in_its_queue_is_found(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+    int64_t before;
+
+    (void)state;
+    enqueue(&job);
+    push_others(4 * CANCEL_LOOK_ENTRIES, 10);
+    assert_int_equal(cancel("warm-up"), CANCEL_UNKNOWN);
+    before = script_calls();
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    /* cancel, five looks, settle */
+    assert_int_equal(script_calls() - before, 7);
+    assert_string_equal(text("HGET {t}:job:j status"), "cancelled");
+    assert_int_equal(number("LLEN {t}:queue:default"), 4 * CANCEL_LOOK_ENTRIES);
+}
+
+static void pieces_are_small_where_entries_are_large(void **state)
+{
+    struct enqueue job = real_job("j", BODY("j"));
+    int64_t before;
+
+    (void)state;
+    enqueue(&job);
+    push_others(40, 100000);
+    assert_int_equal(cancel("warm-up"), CANCEL_UNKNOWN);
+    before = script_calls();
+    assert_int_equal(cancel("j"), CANCEL_DONE);
+    assert_true(script_calls() - before > 40 * 100000 / CANCEL_LOOK_BYTES);
+}
+
+/* Whoever pushed it bare gave no sign of its being there. */
+static void a_bare_push_too_far_back_waits_for_its_end(void **state)
 {
     struct worker w;
-    AUTO_REPLY redisReply *filled = NULL;
+
+    (void)state;
+    say("LPUSH {t}:queue:default " BODY("j"));
+    push_others(CANCEL_STRAY_ENTRIES, 10);
+    assert_int_equal(cancel("j"), CANCEL_UNKNOWN);
+    say("LTRIM {t}:queue:default -1 -1");
+    worker_begin(&w, "w1");
+    claim(&w, 1);
+    assert_int_equal(start_plain(&w, 1, "j", ""), START_CANCELLED);
+}
+
+/* In a worker's private list, say. */
+static void a_job_that_nobody_finds_waits_for_its_end(void **state)
+{
+    struct worker w;
     struct enqueue job = real_job("j", BODY("j"));
 
     (void)state;
-    MUST0(redis_callv(redis, soon(), &filled, "EVAL",
-                      "for i = 1, 2500 do "
-                      "redis.call('LPUSH', '{t}:queue:default', i) end",
-                      "0", NULL));
     enqueue(&job);
+    say("LMOVE {t}:queue:default {t}:queue:elsewhere RIGHT LEFT");
     assert_int_equal(cancel("j"), CANCEL_WAITS);
     assert_string_equal(text("HGET {t}:job:j status"), "queued");
     assert_true(number("HGET {t}:job:j cancel_requested_at") > 0);
-    say("LTRIM {t}:queue:default 0 0");
+    say("LMOVE {t}:queue:elsewhere {t}:queue:default RIGHT LEFT");
     worker_begin(&w, "w1");
     claim(&w, 1);
     assert_int_equal(
@@ -1736,18 +1804,18 @@ static void a_job_too_far_back_waits_for_its_end(void **state)
         START_CANCELLED);
 }
 
-/* What happens between the look and the end is played by the look itself. */
+/* What happens between the look and the end is played as the end begins. */
 static enum cancel_answer cancel_while(const char *id, const char *happens)
 {
-    static const char found[] = "local kind, queue, element = find()\n";
+    static const char begin[] = "local c = redis.call\n";
     struct protocol racing = protocol;
-    struct script *script = &racing.scripts[SCRIPT_CANCEL];
-    const char *at = strstr(script->text, found);
+    struct script *script = &racing.scripts[SCRIPT_SETTLE];
+    const char *at = strstr(script->text, begin);
     struct cancel got = {.answer = CANCEL_DONE};
     char *text = NULL;
 
     assert_non_null(at);
-    at += strlen(found);
+    at += strlen(begin);
     MUST(asprintf(&text, "%.*s%s%s", (int)(at - script->text), script->text,
                   happens, at) > 0);
     script->text = text;
@@ -1764,8 +1832,7 @@ static void what_was_claimed_in_between_is_not_ended_twice(void **state)
 
     (void)state;
     enqueue(&job);
-    assert_int_equal(cancel_while("j", "c('RPOP', P .. ':queue:default')\n"),
-                     CANCEL_WAITS);
+    assert_int_equal(cancel_while("j", "c('RPOP', KEYS[2])\n"), CANCEL_WAITS);
     assert_string_equal(text("HGET {t}:job:j status"), "queued");
     assert_int_equal(number("HGET {t}:stats ended"), 0);
 }
@@ -1776,8 +1843,8 @@ static void what_began_to_run_in_between_is_not_ended(void **state)
     (void)state;
     say("LPUSH {t}:queue:default " BODY("j"));
     assert_int_equal(
-        cancel_while("j",
-                     "c('HSET', job, 'status', 'running', 'token', 'w.1')\n"),
+        cancel_while(
+            "j", "c('HSET', KEYS[3], 'status', 'running', 'token', 'w.1')\n"),
         CANCEL_WAITS);
     assert_string_equal(text("HGET {t}:job:j status"), "running");
     assert_int_equal(number("LLEN {t}:queue:default"), 1);
@@ -2281,7 +2348,10 @@ int main(void)
         TEST(tombstones_are_bounded_in_time_and_number),
         TEST(a_new_job_with_the_id_of_a_cancelled_one_runs),
         TEST(what_has_ended_leaves_no_tombstone),
-        TEST(a_job_too_far_back_waits_for_its_end),
+        TEST(a_job_far_back_in_its_queue_is_found),
+        TEST(pieces_are_small_where_entries_are_large),
+        TEST(a_bare_push_too_far_back_waits_for_its_end),
+        TEST(a_job_that_nobody_finds_waits_for_its_end),
         TEST(what_was_claimed_in_between_is_not_ended_twice),
         TEST(what_began_to_run_in_between_is_not_ended),
         TEST(a_full_redis_still_cancels),

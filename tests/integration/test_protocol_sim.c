@@ -1640,18 +1640,18 @@ static char *cut(const char *text, const char *find, const char *put)
     return strbuf_take(&sb);
 }
 
-/* Between what cancel.lua found and what settle.lua takes, an entry may go. */
+/* Between what look.lua found and what settle.lua takes, an entry may go. */
 static char *make_racing(const struct protocol *p, struct protocol *racing)
 {
-    struct script *script = &racing->scripts[SCRIPT_CANCEL];
-    char *text = cut(
-        p->scripts[SCRIPT_CANCEL].text, "local kind, queue, element = find()\n",
-        "local kind, queue, element = find()\n"
-        "if kind == 'q' then\n"
-        "  local other = queue == 'high' and 'default' or 'high'\n"
-        "  c('LMOVE', P .. ':queue:' .. queue, P .. ':queue:' .. other,\n"
-        "    'RIGHT', 'LEFT')\n"
-        "end\n");
+    struct script *script = &racing->scripts[SCRIPT_SETTLE];
+    char *text =
+        cut(p->scripts[SCRIPT_SETTLE].text, "local c = redis.call\n",
+            "local c = redis.call\n"
+            "if ARGV[1] == 'q' then\n"
+            "  local other = KEYS[2]:find('high', 1, true)\n"
+            "                and '{t}:queue:default' or '{t}:queue:high'\n"
+            "  c('LMOVE', KEYS[2], other, 'RIGHT', 'LEFT')\n"
+            "end\n");
 
     *racing = *p;
     script->text = text;

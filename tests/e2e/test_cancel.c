@@ -43,15 +43,15 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* A job that is surely at its work: it has printed. */
+/* A job that is surely at its work: it has printed, a line in one write. */
 static void start_job(const char *id, const char *code)
 {
     char job[512], key[128];
 
     snprintf(job, sizeof(job),
              "{\"id\":\"%s\",\"stream\":true,\"template\":\"quick_script\","
-             "\"language\":\"python\",\"code\":\"print('at work', "
-             "flush=True)\\n%s\"}",
+             "\"language\":\"python\",\"code\":\"print('at work\\\\n', "
+             "end='')\\n%s\"}",
              id, code);
     snprintf(key, sizeof(key), "{capibox}:events:%s", id);
     rig_push(&rig, "default", job);

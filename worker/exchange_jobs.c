@@ -51,8 +51,15 @@ static void hold(struct exchange *x, struct delivery *d)
     x->slots++;
 }
 
+static void leave_seat(struct exchange *x, struct delivery *d)
+{
+    if (x->seat == d)
+        x->seat = NULL;
+}
+
 void jobs_forget(struct exchange *x, struct delivery *d)
 {
+    leave_seat(x, d);
     if (d->older)
         d->older->younger = d->younger;
     else
@@ -89,12 +96,6 @@ int jobs_room(const struct exchange *x)
     return x->w->concurrency + (int)ahead - x->slots;
 }
 
-static void leave_seat(struct exchange *x, struct delivery *d)
-{
-    if (x->seat == d)
-        x->seat = NULL;
-}
-
 /* ---- what executors posted --------------------------------------------- */
 
 static void note_duration(struct exchange *x, const struct delivery *d)
@@ -118,7 +119,6 @@ static void route_checked(struct exchange *x, struct delivery *d)
 static void route_one(struct exchange *x, struct delivery *d)
 {
     if (d->generation != x->generation || d->stage == DELIVERY_ABANDONED) {
-        leave_seat(x, d);
         calls_disown(x, d); /* its start mark may still be under way */
         x->slots--;
         jobs_forget(x, d);
@@ -238,7 +238,6 @@ void jobs_finished(struct exchange *x, const struct exchange_reply *reply)
             say_late(d);
         if (d->finish.kind == FINISH_RETRY || d->finish.kind == FINISH_DELAY)
             io_wake(x->w->keeper_wake_fd); /* it may be due before others */
-        leave_seat(x, d);
         jobs_forget(x, d);
     }
 }
@@ -280,7 +279,6 @@ void jobs_start_answer(struct exchange *x, struct delivery *d,
     if (answer == START_DUPLICATE) {
         duplicate(x, d);
     } else if (answer == START_FENCED) {
-        leave_seat(x, d);
         x->slots--;
         jobs_forget(x, d);
         exchange_fenced(x);

@@ -173,11 +173,11 @@ soak: $(PROGRAMS) $(SOAK) $(SOAK_E2B)
 bench: $(PROGRAMS) $(BENCH)
 	@for b in $(BENCH); do ./$$b || exit 1; done
 
-# All layers; ends with the line "N passed, N failed, N skipped".
+# All layers, the long ones first; ends with the line "N passed, N failed, N skipped".
 test:
 	@sh deploy/packages.sh
 	@$(MAKE) -s -j$(CORES) $(PROGRAMS) $(UNIT) $(INTEGRATION) $(E2E) $(ATTACKS)
-	@sh tests/run.sh $(BROWSER) $(UNIT) $(INTEGRATION) $(DOUBLE) $(E2E) $(ATTACKS)
+	@sh tests/run.sh $(BROWSER) $(E2E) $(INTEGRATION) $(DOUBLE) $(ATTACKS) $(UNIT)
 check-unit: $(UNIT)
 	@sh tests/run.sh $(UNIT)
 check-integration: $(PROGRAMS) $(INTEGRATION)
@@ -195,7 +195,8 @@ check-attacks: $(PROGRAMS) $(ATTACKS)
 check-san:
 	@for san in address thread; do \
 	  $(MAKE) -s -j$(CORES) SAN=$$san san-programs || exit 1; done
-	@sh tests/run.sh $(foreach san,address thread,$(patsubst $(OUT)/%,build/$(san)/%,$(UNIT) $(INTEGRATION)))
+	@sh tests/run.sh $(foreach san,address thread,$(patsubst $(OUT)/%,build/$(san)/%,$(INTEGRATION))) \
+	  $(foreach san,address thread,$(patsubst $(OUT)/%,build/$(san)/%,$(UNIT)))
 san-programs: $(PROGRAMS) $(UNIT) $(INTEGRATION)
 
 # The format is checked; what is large is listed, as places to look at.

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/logsink.h"
 #include "common/utf8.h"
 
 #define LINE_BYTES_MAX 8192
@@ -20,7 +21,7 @@
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 static struct {
-    bool json;
+    bool json, never_blocks;
     enum log_level least;
 } setup = {.least = LOG_INFO};
 
@@ -34,6 +35,11 @@ void log_setup(bool json, enum log_level least)
 {
     setup.json = json;
     setup.least = least;
+}
+
+void log_never_block(void)
+{
+    setup.never_blocks = logsink_open(STDERR_FILENO);
 }
 
 /* What may still go in. Closing quotes come from the bytes kept free, so len
@@ -212,6 +218,14 @@ static void write_line(const struct line *line)
 {
     ssize_t put;
 
+    if (setup.never_blocks) {
+        int64_t dropped = logsink_put(line->text, line->len);
+
+        if (dropped > 0)
+            log_warn("nobody read the log for a while: lines are missing above",
+                     LOG_I("lines", dropped), LOG_END);
+        return;
+    }
     do
         put = write(STDERR_FILENO, line->text, line->len);
     while (put < 0 && errno == EINTR);

@@ -6,7 +6,8 @@
  * say "cut":true). Secrets must never be passed in.
  *
  * Threads:  any thread; each line is one write(2).
- * Errors:   none: a line that cannot be written is dropped.
+ * Errors:   none: a line that cannot be written is dropped, after
+ *           log_never_block() also one that nobody reads.
  *
  *   log_info("worker started", LOG_S("id", wid), LOG_I("slots", n), LOG_END);
  *   text: 2026-01-02T03:04:05.678Z info  worker started id=w-1 slots=4
@@ -41,6 +42,10 @@ struct log_field {
 
 /* Before the first thread. Until then: text, info. */
 void log_setup(bool json, enum log_level least);
+
+/* For daemons, after log_setup(): if stderr is a pipe or a socket that is full,
+ * lines are dropped (logsink.h). How many is logged once they pass again. */
+void log_never_block(void);
 
 /* Fields by value, LOG_END last. NULL text is logged as "". */
 void log_line(enum log_level level, const char *message, ...);

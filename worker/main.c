@@ -303,6 +303,7 @@ int main(int argc, char **argv)
         return code;
     }
     log_setup(settings.log_json, (enum log_level)settings.log_level);
+    log_never_block();
     name_unknown_settings();
 #ifndef __SANITIZE_ADDRESS__
     prctl(PR_SET_DUMPABLE, 0); /* secrets: no core, no ptrace by others */

@@ -448,6 +448,7 @@ int main(int argc, char **argv)
     rc = prepare(&p.settings, argc, argv);
     if (rc < 0) {
         log_setup(p.settings.log_json, (enum log_level)p.settings.log_level);
+        log_never_block();
         for (size_t at = 0; settings_unknown_env(&at, &why);)
             log_warn(why.text, LOG_END);
         pthread_sigmask(SIG_BLOCK, &p.blocked, NULL);

@@ -1,5 +1,6 @@
 /* common/outcome.c -- what became of one run: facts, output, verdict. */
 #include "common/outcome.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -132,23 +133,6 @@ static bool is_continuation(char c)
     return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-/* Bytes of a character at the end of text that its rest is missing from. */
-static size_t torn_at_end(const char *text, size_t len)
-{
-    size_t back = 0;
-    unsigned char lead;
-
-    while (back < 3 && back < len && is_continuation(text[len - 1 - back]))
-        back++;
-    if (back == len)
-        return 0;
-    lead = (unsigned char)text[len - 1 - back];
-    if ((lead >= 0xf0 && back < 3) || (lead >= 0xe0 && back < 2) ||
-        (lead >= 0xc0 && back < 1))
-        return back + 1;
-    return 0;
-}
-
 static size_t torn_at_start(const struct capture *c)
 {
     size_t n = 0;
@@ -162,7 +146,7 @@ static size_t torn_at_start(const struct capture *c)
 /* Only whole characters stand beside the gap. */
 static void trim_gap(struct capture *c)
 {
-    size_t torn = torn_at_end(c->head.text, c->head.len);
+    size_t torn = utf8_torn_at_end(c->head.text, c->head.len);
 
     c->head.len -= torn;
     c->dropped += torn;
@@ -246,7 +230,7 @@ __attribute__((format(printf, 1, 0))) static char *print_short(const char *fmt,
     len = strnlen(text, ERROR_TEXT_MAX + 1);
     if (len > ERROR_TEXT_MAX) {
         len = ERROR_TEXT_MAX - strlen("…");
-        len -= torn_at_end(text, len);
+        len -= utf8_torn_at_end(text, len);
         strcpy(text + len, "…");
     }
     return text;

@@ -41,4 +41,22 @@ static inline size_t utf8_decode(const char *text, size_t size,
     return len;
 }
 
+/* Bytes of a character at the end of text that its rest is missing from. */
+static inline size_t utf8_torn_at_end(const char *text, size_t len)
+{
+    size_t back = 0;
+    unsigned char lead;
+
+    while (back < 3 && back < len &&
+           ((unsigned char)text[len - 1 - back] & 0xc0) == 0x80)
+        back++;
+    if (back == len)
+        return 0;
+    lead = (unsigned char)text[len - 1 - back];
+    if ((lead >= 0xf0 && back < 3) || (lead >= 0xe0 && back < 2) ||
+        (lead >= 0xc0 && back < 1))
+        return back + 1;
+    return 0;
+}
+
 #endif

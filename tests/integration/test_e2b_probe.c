@@ -116,7 +116,7 @@ static void a_template_that_is_not_there_is_named(void **state)
 }
 
 /* A web server is not E2B's proxy. */
-static void an_answer_of_somebody_else_is_noted(void **state)
+static void an_answer_of_somebody_else_is_no_sandbox(void **state)
 {
     const cJSON *check;
     cJSON *got;
@@ -124,7 +124,7 @@ static void an_answer_of_somebody_else_is_noted(void **state)
     (void)state;
     double_fault(&e2b, "\"route\":\"ci_health\",\"kind\":\"status\","
                        "\"status\":404,\"body\":\"no such page\"");
-    assert_int_equal(probe("templates", &got), 0);
+    assert_int_equal(probe("templates", &got), 4);
     check = find(got, "sandboxes", "not as E2B's proxy does: HTTP 404");
     assert_true(cJSON_IsFalse(stage_at(check, "ok")));
     cJSON_Delete(got);
@@ -135,13 +135,44 @@ static void an_answer_of_somebody_else_is_noted(void **state)
     double_close(&e2b);
 }
 
+/* A portal that answers all with a page of its own takes no key. */
+static void a_page_is_no_answer_of_e2b(void **state)
+{
+    static const char *const bodies[] = {"<html>log in</html>", "{}", ""};
+    const cJSON *check;
+    cJSON *got;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        char fault[200];
+
+        snprintf(fault, sizeof(fault),
+                 "\"route\":\"list\",\"kind\":\"status\",\"status\":200,"
+                 "\"body\":\"%s\"",
+                 bodies[i]);
+        double_fault(&e2b, fault);
+        assert_int_equal(probe("templates", &got), 4);
+        check = find(got, "e2b api", "no list of sandboxes");
+        assert_true(cJSON_IsFalse(stage_at(check, "ok")));
+        cJSON_Delete(got);
+    }
+    double_fault(&e2b, "\"route\":\"alias\",\"kind\":\"status\","
+                       "\"status\":200,\"body\":\"<html>\",\"count\":9");
+    assert_int_equal(probe("templates", &got), 4);
+    check = find(got, "e2b image", "no templateID");
+    assert_true(cJSON_IsFalse(stage_at(check, "ok")));
+    cJSON_Delete(got);
+    double_close(&e2b);
+}
+
 #define FRESH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FRESH(e2bs_own_template_is_there),
-        FRESH(an_answer_of_somebody_else_is_noted),
+        FRESH(an_answer_of_somebody_else_is_no_sandbox),
+        FRESH(a_page_is_no_answer_of_e2b),
         FRESH(a_template_that_is_not_there_is_named),
     };
 

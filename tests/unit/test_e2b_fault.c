@@ -1,9 +1,11 @@
 /* tests/unit/test_e2b_fault.c -- the table of E2B's answers. */
 #include "worker/e2b/fault.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/strbuf.h"
+#include "common/utf8.h"
 #include "tests/support/cmocka_all.h"
 
 #define JSON(code, message) "{\"code\":" #code ",\"message\":\"" message "\"}"
@@ -128,6 +130,34 @@ static void no_answer_is_unsure_once_it_was_sent(void **state)
     }
 }
 
+/* Whatever the cut meets, it leaves whole characters. */
+static void a_long_message_is_cut_between_characters(void **state)
+{
+    static const char *const characters[] = {"x", "\xc3\xa9", "\xe2\x82\xac",
+                                             "\xf0\x9f\x98\x80"};
+    char body[2000], text[400];
+    struct http_call call;
+    uint32_t point;
+
+    (void)state;
+    for (size_t i = 0; i < 4 * 4; i++) {
+        char *end = body + sprintf(body, "{\"code\":400,\"message\":\"%.*s",
+                                   (int)(i / 4), "abc");
+
+        for (int n = 0; n < 300; n++)
+            end = stpcpy(end, characters[i % 4]);
+        strcpy(end, "\"}");
+        fill(&call, 400, -1, body);
+        fault_text(&call, text, sizeof(text));
+        assert_in_range(strlen(text), 190, 220);
+        for (size_t at = 0, step; text[at]; at += step) {
+            step = utf8_decode(text + at, strlen(text + at), &point);
+            assert_int_not_equal(step, 0);
+        }
+        http_call_fini(&call);
+    }
+}
+
 static void only_what_says_that_it_is_away_is_an_outage(void **state)
 {
     static const enum fault outages[] = {FAULT_AWAY, FAULT_UNSURE, FAULT_KEY,
@@ -190,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_answer_has_its_fault),
         cmocka_unit_test(no_answer_is_unsure_once_it_was_sent),
+        cmocka_unit_test(a_long_message_is_cut_between_characters),
         cmocka_unit_test(only_what_says_that_it_is_away_is_an_outage),
         cmocka_unit_test(its_words_are_short_and_tame),
         cmocka_unit_test(a_closed_port_tells_what_to_do),

@@ -362,6 +362,13 @@ enum fault control_check(const struct control *c, int64_t *date_s_out,
     snprintf(url, sizeof(url), "%s/v2/sandboxes?limit=1", c->base);
     fault = ask(c, NULL, &call, text);
     *date_s_out = call.date_s;
+    if (fault == FAULT_NONE) {
+        cJSON *list = answer_json(&call);
+
+        if (!cJSON_IsArray(list))
+            fault = nonsense(text, "no list of sandboxes");
+        cJSON_Delete(list);
+    }
     http_call_fini(&call);
     return fault;
 }
@@ -380,6 +387,13 @@ enum fault control_find_template(const struct control *c, const char *name,
         return nonsense(text, "no memory");
     call.url = url.text;
     fault = ask(c, NULL, &call, text);
+    if (fault == FAULT_NONE) {
+        cJSON *found = answer_json(&call);
+
+        if (!json_member(found, "templateID"))
+            fault = nonsense(text, "no templateID");
+        cJSON_Delete(found);
+    }
     http_call_fini(&call);
     return fault;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "common/utf8.h"
 
 #define SAID_BYTES_MAX 200
 
@@ -27,8 +28,9 @@ void fault_said(const struct http_call *call, const char *name, char *out,
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, name);
 
     out[0] = '\0';
-    if (cJSON_IsString(item))
-        snprintf(out, size, "%s", item->valuestring);
+    if (cJSON_IsString(item) &&
+        snprintf(out, size, "%s", item->valuestring) > 0)
+        out[strlen(out) - utf8_torn_at_end(out, strlen(out))] = '\0';
     cJSON_Delete(root);
 }
 

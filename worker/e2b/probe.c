@@ -83,8 +83,12 @@ static void check_clock(struct probe *p, int64_t date_s)
 {
     double skew;
 
-    if (date_s == 0)
+    if (date_s == 0) {
+        check(p, false, false, "clock",
+              "compare it with another host's: certificates need it right",
+              "E2B's answer has no Date to compare it with");
         return;
+    }
     skew = clock_unix_s() - (double)date_s;
     /* Date has whole seconds, and the answer took a while. */
     check(p, skew > -SKEW_S_NOTE && skew < SKEW_S_NOTE,
@@ -135,7 +139,7 @@ static void check_guests(struct probe *p, const struct control *c)
     if (call.status == 502 && fault_of(&call, PLANE_SANDBOX) == FAULT_GONE)
         check(p, true, true, "sandboxes", "", "their hosts answer");
     else if (call.trouble == HTTP_FINE)
-        check(p, false, false, "sandboxes",
+        check(p, false, true, "sandboxes",
               "see whether sandboxes of E2B_DOMAIN are reached that way, and "
               "CAPIBOX_E2B_SHARED",
               "%s answers, but not as E2B's proxy does: %s", url, text);

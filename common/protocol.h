@@ -344,6 +344,9 @@ struct enqueue {
     const char *batch_id; /* or NULL */
     /* Whose the batch is from its first job on; NULL: whosever it is. */
     const char *batch_tenant;
+    /* The batch's total grows by it. Not for those that who creates the batch
+     * counts: protocol_batch_create(). */
+    bool batch_grows;
     const char **names,
         **values; /* hash fields known now (template, language…) */
     int nfields;
@@ -371,7 +374,8 @@ int protocol_enqueue_append(const struct protocol *p, struct redis *r,
                             const struct enqueue *e, bool by_text);
 int protocol_enqueue_parse(redisReply *reply, enum enqueue_answer *answer_out);
 
-/* Creates P:batch:<id> with its total. */
+/* Creates P:batch:<id>: total of its jobs, besides those that joined it one by
+ * one (batch_grows). */
 int protocol_batch_create(const struct protocol *p, struct redis *r,
                           int64_t deadline_ms, const char *batch_id,
                           int64_t total);

@@ -22,7 +22,8 @@ static void enqueue_words(struct words *w, const struct protocol *p,
     words_addi(w, e->delay_ms);
     words_addi(w, e->queue_max);
     words_adds(w, e->nonce);
-    words_adds(w, e->stream ? "e" : "");
+    words_addf(w, "%s%s", e->stream ? "e" : "",
+               e->batch_id && e->batch_grows ? "b" : "");
     words_adds(w, e->batch_id ? e->batch_tenant : "");
     words_addi(w, p->result_ttl_s * 1000);
     for (int i = 0; i < e->nfields; i++) {

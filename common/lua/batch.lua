@@ -4,9 +4,12 @@
 -- KEYS 1 batch
 -- ARGV 1 total  2 ttl ms
 local c = redis.call
-local done = tonumber(c('HGET', KEYS[1], 'done')) or 0
-local whole = done >= tonumber(ARGV[1])
-c('HSET', KEYS[1], 'total', ARGV[1],
+local now = c('HMGET', KEYS[1], 'done', 'single')
+local done = tonumber(now[1]) or 0
+-- Those that joined it one by one are counted already.
+local total = tonumber(ARGV[1]) + (tonumber(now[2]) or 0)
+local whole = done >= total
+c('HSET', KEYS[1], 'total', total,
   'status', whole and 'completed' or 'running')
 for _, field in ipairs({'done', 'succeeded', 'failed'}) do
   c('HSETNX', KEYS[1], field, '0')

@@ -3,7 +3,7 @@
 --
 -- KEYS 1 queue  2 job hash  3 delayed  4 stats  5 cx  6 events  7 batch
 -- ARGV 1 queue name  2 job id  3 body  4 delay ms  5 queue bound or 0
---      6 nonce or ''  7 flags (e: event)  8 tenant whose the batch must be, or
+--      6 nonce or ''  7 flags (e: event, b: one more of the batch)  8 tenant whose the batch must be, or
 --      ''  9 ttl of the batch ms, then hash words
 -- Answer: 0 accepted, 1 the id is taken, 2 the queue is full, 3 the batch is
 --      somebody else's
@@ -47,7 +47,16 @@ end
 c('HSET', job, unpack(words))
 -- A cancel of an earlier job with this id is not meant for this one.
 c('ZREM', KEYS[5], id)
-if ARGV[7] == 'e' then
+if ARGV[7]:find('b', 1, true) then
+  for _, field in ipairs({'done', 'succeeded', 'failed'}) do
+    c('HSETNX', KEYS[7], field, '0')
+  end
+  c('HINCRBY', KEYS[7], 'single', 1)
+  c('HINCRBY', KEYS[7], 'total', 1)
+  c('HSET', KEYS[7], 'status', 'running')
+  c('PEXPIRE', KEYS[7], ARGV[9])
+end
+if ARGV[7]:find('e', 1, true) then
   c('XADD', KEYS[6], '*', 'type', 'state', 'data',
     delay > 0 and 'delayed' or 'queued')
 end

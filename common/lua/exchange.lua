@@ -308,6 +308,10 @@ for key, add in pairs(batches) do
   local now = c('HMGET', key, 'total', 'done', 'succeeded', 'failed')
   local done = (tonumber(now[2]) or 0) + add.done
   local total = tonumber(now[1])
+  if total and done > total then -- a bare push joined it
+    total = done
+    c('HSET', key, 'total', total)
+  end
   c('HSET', key, 'done', done,
     'succeeded', (tonumber(now[3]) or 0) + add.succeeded,
     'failed', (tonumber(now[4]) or 0) + add.failed,

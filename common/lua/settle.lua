@@ -41,6 +41,10 @@ if ARGV[10]:find('b', 1, true) then
   local done = c('HINCRBY', KEYS[6], 'done', 1)
   c('HINCRBY', KEYS[6], 'failed', 1)
   local total = tonumber(c('HGET', KEYS[6], 'total'))
+  if total and done > total then -- a bare push joined it
+    total = done
+    c('HSET', KEYS[6], 'total', total)
+  end
   c('HSETNX', KEYS[6], 'succeeded', '0')
   c('HSET', KEYS[6], 'status',
     (total and done >= total) and 'completed' or 'running')

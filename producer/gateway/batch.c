@@ -143,6 +143,7 @@ static void send_all(struct batch *b)
             .gateway = g,
             .job = &b->jobs[i],
             .tenant = r->holder ? r->holder->name : NULL,
+            .counted = true,
             .done = on_submitted,
             .ctx = e,
         };

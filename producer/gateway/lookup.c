@@ -311,8 +311,18 @@ void lookup_file(struct request *r)
 static const char *const batch_fields[] = {"total",  "done",   "succeeded",
                                            "failed", "status", "tenant"};
 #define BATCH_FIELDS 6
+#define BATCH_TOTAL  0
+#define BATCH_DONE   1
 #define BATCH_STATUS 4
 #define BATCH_TENANT 5
+
+/* Of jobs that were pushed bare alone nobody knows how many come: their batch
+ * has no total. */
+static bool is_batch(const redisReply *found)
+{
+    return found->element[BATCH_TOTAL]->type == REDIS_REPLY_STRING ||
+           found->element[BATCH_DONE]->type == REDIS_REPLY_STRING;
+}
 
 static void on_batch(void *ctx, int rc, redisReply **reply)
 {
@@ -325,7 +335,7 @@ static void on_batch(void *ctx, int rc, redisReply **reply)
         request_answer_redis(r, rc < 0 ? rc : -EPROTO);
         return;
     }
-    if ((*reply)->element[0]->type != REDIS_REPLY_STRING ||
+    if (!is_batch(*reply) ||
         !request_may_see(r, (*reply)->element[BATCH_TENANT])) {
         request_answer_error(r, 404, "no_such_batch", NULL, "no batch %s",
                              r->match.id);
@@ -336,7 +346,8 @@ static void on_batch(void *ctx, int rc, redisReply **reply)
         const redisReply *value = (*reply)->element[i];
 
         if (i < BATCH_STATUS && value->type != REDIS_REPLY_STRING)
-            strbuf_addf(&json, ",\"%s\":0", batch_fields[i]);
+            strbuf_addf(&json, ",\"%s\":%s", batch_fields[i],
+                        i == BATCH_TOTAL ? "null" : "0");
         else if (value->type != REDIS_REPLY_STRING)
             strbuf_adds(&json, ",\"status\":\"running\"");
         else

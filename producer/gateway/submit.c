@@ -61,6 +61,7 @@ static int send_call(struct submission *s)
         .body_len = s->job->text.len,
         .batch_id = s->job->job->batch_id,
         .batch_tenant = s->tenant,
+        .batch_grows = !s->counted,
         .names = names,
         .values = values,
         .nfields = fields_of(s, names, values),

@@ -17,13 +17,14 @@ struct submission {
     struct gateway *gateway;
     const struct apijob *job;
     const char *tenant; /* NULL: the job's, if any */
+    bool counted;       /* in its batch's total, by who creates the batch */
     void (*done)(struct submission *s, int rc, enum enqueue_answer answer);
     void *ctx;
     char nonce[JOB_ID_MAX + 1];
     bool by_text; /* Redis did not know the script */
 };
 
-/* The first five fields are set. Negative: done() will not be called. */
+/* The first six fields are set. Negative: done() will not be called. */
 int submit_send(struct submission *s);
 
 #endif

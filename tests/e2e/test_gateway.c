@@ -301,6 +301,33 @@ static void a_batch_counts_up_to_its_end(void **state)
     answer_free(&a);
 }
 
+/* One by one, over HTTP or pushed bare, into one of their own or another. */
+static void jobs_that_name_a_batch_count_towards_it(void **state)
+{
+    static const char *const bodies[] = {
+        "{\"code\":\"1\",\"batch_id\":\"mine\"}",
+        "{\"code\":\"1/0\",\"batch_id\":\"mine\"}"};
+    struct answer a;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        expect_ok(API "execute", bodies[i], &a);
+        answer_free(&a);
+        expect_ok(API "batch/mine", NULL, &a);
+        stage_expect(a.json, "status", "completed");
+        assert_int_equal((int)stage_number(a.json, "total"), i + 1);
+        assert_int_equal((int)stage_number(a.json, "done"), i + 1);
+        answer_free(&a);
+    }
+    cJSON_Delete(stage_job(&rig, "{\"id\":\"bare-in-batch\",\"code\":\"1\","
+                                 "\"batch_id\":\"bare\"}"));
+    expect_ok(API "batch/bare", NULL, &a);
+    stage_expect(a.json, "status", "running");
+    assert_true(cJSON_IsNull(stage_at(a.json, "total")));
+    assert_int_equal((int)stage_number(a.json, "done"), 1);
+    answer_free(&a);
+}
+
 static void what_is_wrong_with_a_job_is_named(void **state)
 {
     static const struct {
@@ -624,31 +651,55 @@ static void stats_say_what_the_hashes_say(void **state)
     answer_free(&a);
 }
 
+/* The queue of that name in GET stats, asked now; answer_free() frees it. */
+static const cJSON *queue_now(const char *name, struct answer *a)
+{
+    const cJSON *queue;
+
+    expect_ok(API "stats", NULL, a);
+    cJSON_ArrayForEach(queue, stage_at(a->json, "queues"))
+    {
+        if (!strcmp(stage_text(queue, "name"), name))
+            return queue;
+    }
+    return NULL;
+}
+
+/* Nobody serves it, so it is found by looking, once in SNAPSHOT_SCAN_MS. */
 static void a_queue_shows_its_depth_and_its_age(void **state)
 {
     struct answer a;
     const cJSON *queue;
-    bool seen = false;
 
     (void)state;
     rig_push(&rig, "forgotten", "{\"code\":\"1\"}");
-    /* Nobody serves it, so it is found by looking, a piece at a time. */
-    for (int i = 0; i < 200 && !seen; i++) {
-        expect_ok(API "stats", NULL, &a);
-        cJSON_ArrayForEach(queue, stage_at(a.json, "queues"))
-        {
-            if (!strcmp(stage_text(queue, "name"), "forgotten")) {
-                seen = true;
-                assert_int_equal((int)stage_number(queue, "depth"), 1);
-                assert_int_equal((int)stage_number(queue, "served_by"), 0);
-                assert_true(cJSON_IsNull(stage_at(queue, "oldest_age")));
-            }
-        }
-        answer_free(&a);
-        usleep(100000);
-    }
-    assert_true(seen);
+    usleep(1100000);
+    queue = queue_now("forgotten", &a);
+    assert_non_null(queue);
+    assert_int_equal((int)stage_number(queue, "depth"), 1);
+    assert_int_equal((int)stage_number(queue, "served_by"), 0);
+    assert_true(cJSON_IsNull(stage_at(queue, "oldest_age")));
+    answer_free(&a);
     rig_number(&rig, "DEL", "{capibox}:queue:forgotten", NULL);
+    queue_now("forgotten", &a);
+    answer_free(&a);
+    assert_null(queue_now("forgotten", &a));
+    answer_free(&a);
+}
+
+static void stats_say_when_the_queues_are_paused(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    for (int paused = 1; paused >= 0; paused--) {
+        rig_number(&rig, "HSET", "{capibox}:conf", "paused", paused ? "1" : "0",
+                   NULL);
+        expect_ok(API "stats", NULL, &a);
+        assert_int_equal(cJSON_IsTrue(stage_at(a.json, "paused")), paused);
+        answer_free(&a);
+    }
+    rig_number(&rig, "HDEL", "{capibox}:conf", "paused", NULL);
 }
 
 static void metrics_have_both_families_and_please_promtool(void **state)
@@ -1626,6 +1677,7 @@ int main(void)
         cmocka_unit_test(the_same_id_is_run_once),
         cmocka_unit_test(an_id_used_again_for_other_code_is_told),
         cmocka_unit_test(a_batch_counts_up_to_its_end),
+        cmocka_unit_test(jobs_that_name_a_batch_count_towards_it),
         cmocka_unit_test(what_is_wrong_with_a_job_is_named),
         cmocka_unit_test(a_full_queue_turns_jobs_away),
         cmocka_unit_test(files_and_pictures_are_served_but_never_live),
@@ -1637,6 +1689,7 @@ int main(void)
         cmocka_unit_test(who_leaves_takes_the_job_along_only_if_they_said_so),
         cmocka_unit_test(stats_say_what_the_hashes_say),
         cmocka_unit_test(a_queue_shows_its_depth_and_its_age),
+        cmocka_unit_test(stats_say_when_the_queues_are_paused),
         cmocka_unit_test(metrics_have_both_families_and_please_promtool),
         cmocka_unit_test(health_runs_a_job),
         cmocka_unit_test(templates_are_listed),

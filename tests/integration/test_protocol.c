@@ -1583,6 +1583,37 @@ static enum cancel_answer cancel_by(const char *id, bool insist)
     return got.answer;
 }
 
+static void a_batch_grows_by_who_joins_it(void **state)
+{
+    struct enqueue job = real_job("one", BODY("one"));
+    struct finish finish = finish_ok(2, "two");
+    struct worker w;
+
+    (void)state;
+    job.batch_id = "b";
+    job.batch_grows = true;
+    job.nonce = "n1";
+    enqueue(&job);
+    enqueue(&job); /* sent twice, counted once */
+    assert_int_equal(number("HGET {t}:batch:b total"), 1);
+    assert_int_equal(number("HGET {t}:batch:b done"), 0);
+    assert_string_equal(text("HGET {t}:batch:b status"), "running");
+    assert_true(number("PTTL {t}:batch:b") > 0);
+    for (int i = 0; i < 2; i++) { /* and so are those of its creation */
+        MUST0(protocol_batch_create(&protocol, redis, soon(), "b", 3));
+        assert_int_equal(number("HGET {t}:batch:b total"), 4);
+    }
+    say("HSET {t}:batch:b total 1 done 1 status completed");
+    say("LPUSH {t}:queue:default x"); /* bare */
+    worker_begin(&w, "w1");
+    claim(&w, 2);
+    finish.batch_id = "b";
+    assert_int_equal(exchange(&w, &finish, 1, 0), 0);
+    assert_int_equal(number("HGET {t}:batch:b done"), 2);
+    assert_int_equal(number("HGET {t}:batch:b total"), 2);
+    assert_string_equal(text("HGET {t}:batch:b status"), "completed");
+}
+
 static void a_tenant_cancels_what_is_theirs_or_nobodys(void **state)
 {
     const char *ids[] = {"alice", "bob"};
@@ -2308,6 +2339,7 @@ int main(void)
         TEST(a_foreign_key_in_the_way_does_not_lose_a_result),
         TEST(the_end_is_told_to_who_listens),
         TEST(a_batch_is_complete_when_all_of_it_ended),
+        TEST(a_batch_grows_by_who_joins_it),
         TEST(the_output_stream_ends_with_the_verdict),
         TEST(an_id_runs_once),
         TEST(a_bare_push_cannot_take_an_accepted_id),

@@ -28,6 +28,12 @@ double view_number(const redisReply *hash, const char *field)
     return strtod(fleet_field(hash, field), NULL);
 }
 
+bool view_paused(const struct view *v)
+{
+    return v->paused && v->paused->type == REDIS_REPLY_STRING &&
+           v->paused->len > 0 && strcmp(v->paused->str, "0") != 0;
+}
+
 static double bucket_count(const redisReply *hash, int i)
 {
     char field[32];
@@ -167,14 +173,12 @@ static void add_served(struct view *v, const char *names)
 /* ---- queues nobody serves: one SCAN call a load, so that a large Redis is
  * never made to wait ------------------------------------------------------- */
 
-static void scanned(void *ctx, int rc, redisReply **reply)
+static void take_scanned(struct snapshot *s, int rc, redisReply **reply)
 {
-    struct snapshot *s = ctx;
     char key[KEY_MAX];
     size_t skip = strlen(protocol_key(&s->gateway->protocol, key, "queue", ""));
     const redisReply *keys;
 
-    s->scanning = false;
     if (rc < 0 || (*reply)->type != REDIS_REPLY_ARRAY ||
         (*reply)->elements != 2) {
         strcpy(s->cursor, "0");
@@ -187,6 +191,15 @@ static void scanned(void *ctx, int rc, redisReply **reply)
             note_known(s, keys->element[i]->str + skip);
 }
 
+static void scanned(void *ctx, int rc, redisReply **reply)
+{
+    struct snapshot *s = ctx;
+
+    take_scanned(s, rc, reply);
+    if (--s->pending == 0)
+        next_stage(s);
+}
+
 static void scan_on(struct snapshot *s)
 {
     char key[KEY_MAX], pattern[2 * KEY_MAX];
@@ -194,8 +207,8 @@ static void scan_on(struct snapshot *s)
                           "COUNT", "200",     "TYPE",  "list"};
     size_t n = 0;
 
-    if (s->scanning || (!strcmp(s->cursor, "0") && s->scanned_ms > 0 &&
-                        clock_ms() - s->scanned_ms < SNAPSHOT_SCAN_MS))
+    if (!strcmp(s->cursor, "0") && s->scanned_ms > 0 &&
+        clock_ms() - s->scanned_ms < SNAPSHOT_SCAN_MS)
         return;
     if (!strcmp(s->cursor, "0"))
         s->scanned_ms = clock_ms();
@@ -206,7 +219,8 @@ static void scan_on(struct snapshot *s)
         pattern[n++] = *c;
     }
     strcpy(pattern + n, "*");
-    s->scanning = link_ask(&s->gateway->link, scanned, s, 8, argv) == 0;
+    if (link_ask(&s->gateway->link, scanned, s, 8, argv) == 0)
+        s->pending++;
 }
 
 /* ---- the stages ---------------------------------------------------------- */
@@ -255,8 +269,13 @@ static void ask_first(struct snapshot *s)
     struct view *v = &s->view;
     const struct settings *set = s->gateway->settings;
     const char *time[] = {"TIME"};
+    char key[KEY_MAX];
+    const char *paused[] = {
+        "HGET", protocol_key(&s->gateway->protocol, key, "conf", NULL),
+        "paused"};
 
     ask(s, &v->time, 1, time);
+    ask(s, &v->paused, 3, paused);
     ask_key(s, &v->stats, "HGETALL", "stats", NULL);
     ask_key(s, &v->leases, "ZRANGE", "wk", NULL);
     ask_key(s, &v->delayed, "ZCARD", "delayed", NULL);
@@ -324,6 +343,8 @@ static void ask_rest(struct snapshot *s)
         add_served(v, fleet_field(v->workers[i].card, "queues"));
         add_runs(v, i);
     }
+    for (int i = 0; i < s->nknown; i++)
+        add_queue(v, s->known[i]);
     for (int i = asked; i < v->nqueues; i++) {
         note_known(s, v->queues[i].name);
         ask_queue(s, &v->queues[i]);
@@ -353,6 +374,7 @@ static void clear(struct snapshot *s)
     drop(&v->leases);
     drop(&v->delayed);
     drop(&v->dead);
+    drop(&v->paused);
     for (size_t i = 0; i < v->ntemplates; i++)
         drop(&v->templates[i].hash);
     for (int i = 0; i < v->nqueues; i++) {
@@ -383,6 +405,25 @@ static void begin_load(struct snapshot *s)
     next_stage(s);
 }
 
+/* What was found by scanning and is empty by now is not shown again. */
+static void forget_empty(struct snapshot *s)
+{
+    const struct view *v = &s->view;
+    int kept = 0;
+
+    for (int i = 0; i < s->nknown; i++) {
+        bool gone = false;
+
+        for (int k = 0; k < v->nqueues; k++)
+            if (!strcmp(v->queues[k].name, s->known[i]))
+                gone = v->queues[k].served == 0 && v->queues[k].depth &&
+                       v->queues[k].depth->integer == 0;
+        if (!gone)
+            memmove(s->known[kept++], s->known[i], sizeof(s->known[0]));
+    }
+    s->nknown = kept;
+}
+
 static void end_load(struct snapshot *s)
 {
     struct snapshot_reader *reader = s->now, *next;
@@ -391,6 +432,8 @@ static void end_load(struct snapshot *s)
     s->now = NULL;
     if (rc < 0)
         snapshot_forget(s);
+    else
+        forget_empty(s);
     for (; reader; reader = next) {
         next = reader->next;
         reader->done(reader, rc, rc < 0 ? NULL : &s->view);

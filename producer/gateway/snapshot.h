@@ -24,7 +24,7 @@
 #define SNAPSHOT_QUEUES_MAX  256
 #define SNAPSHOT_WORKERS_MAX 1024
 #define SNAPSHOT_RUNS_MAX    1024
-#define SNAPSHOT_SCAN_MS     10000 /* between two looks for unserved queues */
+#define SNAPSHOT_SCAN_MS     1000 /* between two looks for unserved queues */
 
 struct view_template {
     const char *id;
@@ -70,7 +70,7 @@ struct view_text {
 
 struct view {
     double now; /* Redis' clock, unix s */
-    redisReply *time, *stats, *leases, *delayed, *dead;
+    redisReply *time, *stats, *leases, *delayed, *dead, *paused;
     struct view_template *templates;
     size_t ntemplates;
     struct view_minute minutes[SNAPSHOT_MINUTES]; /* the newest first */
@@ -100,7 +100,7 @@ struct snapshot {
     struct fetch *fetches;               /* room for one stage */
     size_t pending;
     int stage, failure;
-    bool loading, scanning;
+    bool loading;
     int64_t olds_read_ms; /* 0: not since Redis came back */
     int64_t scanned_ms;
     char cursor[32];
@@ -116,6 +116,9 @@ void snapshot_fini(struct snapshot *s);
 void snapshot_read(struct snapshot *s, struct snapshot_reader *reader);
 /* After Redis was away nothing kept may be trusted. */
 void snapshot_forget(struct snapshot *s);
+
+/* Has an operator paused the queues? (P:conf, as heartbeats read it) */
+bool view_paused(const struct view *v);
 
 /* A field of a HGETALL reply as a number (0 if there is none). */
 double view_number(const redisReply *hash, const char *field);

@@ -177,8 +177,9 @@ static void add_queues(struct strbuf *json, const struct view *v)
             strbuf_addf(json, "%.3f", age);
         strbuf_addf(json, ",\"served_by\":%d}", q->served);
     }
-    strbuf_addf(json, "],\"delayed\":%.0f,\"dead\":%.0f", integer(v->delayed),
-                integer(v->dead));
+    strbuf_addf(json, "],\"delayed\":%.0f,\"dead\":%.0f,\"paused\":%s",
+                integer(v->delayed), integer(v->dead),
+                view_paused(v) ? "true" : "false");
 }
 
 static bool alive(const struct view *v, const struct view_worker *w)

@@ -81,7 +81,7 @@ struct timings { /* seconds */
 };
 
 /* Per limit: the mechanism ("cgroup v1 memory.limit_in_bytes"), or "no: why".
- */
+ * "": nothing was run. */
 struct enforced {
     char timeout[96], memory[96], cpu[96], pids[96], disk[96], network[96];
 };

@@ -144,20 +144,25 @@ static void add_measures(struct strbuf *sb, const struct outcome *o)
     json_add_lit(sb, "}");
 }
 
+static void add_mechanism(struct strbuf *sb, const char *mechanism)
+{
+    json_add_text(sb, mechanism[0] ? mechanism : "no: nothing was run");
+}
+
 static void add_enforced(struct strbuf *sb, const struct enforced *e)
 {
     json_add_lit(sb, ",\"enforced\":{\"timeout\":");
-    json_add_text(sb, e->timeout);
+    add_mechanism(sb, e->timeout);
     add_key(sb, "memory");
-    json_add_text(sb, e->memory);
+    add_mechanism(sb, e->memory);
     add_key(sb, "cpu");
-    json_add_text(sb, e->cpu);
+    add_mechanism(sb, e->cpu);
     add_key(sb, "pids");
-    json_add_text(sb, e->pids);
+    add_mechanism(sb, e->pids);
     add_key(sb, "disk");
-    json_add_text(sb, e->disk);
+    add_mechanism(sb, e->disk);
     add_key(sb, "network");
-    json_add_text(sb, e->network);
+    add_mechanism(sb, e->network);
     json_add_lit(sb, "}");
 }
 

@@ -92,7 +92,8 @@ const megabytes = (n) => (Number.isFinite(n) ? `${count(Math.round(n * 10) / 10)
 export function limits(job) {
   const config = job.sandbox_info?.config || {},
     usage = job.usage || {},
-    enforced = job.enforced || {};
+    held = Object.entries(job.enforced || {}),
+    enforced = Object.fromEntries(held.filter(([, how]) => how !== "no: nothing was run"));
   const set = {
     timeout: config.timeout && `${config.timeout} s`,
     memory: megabytes(config.memory_limit_mb),

@@ -88,11 +88,12 @@ EXECUTE_KINDS = (
     "long_line", "huge_total", "half_line", "no_end", "empty_line", "not_json",
     "unknown_type", "wrong_types", "keepalive_only", "silent", "duplicate_end",
     "after_end", "split_utf8", "sandbox_lost", "kernel_dies", "raw_lines",
-    "many_lines", "no_count")
+    "many_lines", "no_count", "bare_end", "held_open")
 # And of Process/Start.
 START_KINDS = ("bad_flag", "giant_envelope", "half_envelope", "no_end",
                "not_json", "end_error", "compressed", "sandbox_lost", "silent",
-               "wrong_types", "keepalive_only", "no_start", "huge_total")
+               "wrong_types", "keepalive_only", "no_start", "huge_total",
+               "held_open")
 WIRE_KINDS = (
     "status", "refuse_before", "reset_before", "answer_lost", "stall", "delay",
     "redirect", "reset", "truncate", "drip", "stall_body", "no_close_notify",

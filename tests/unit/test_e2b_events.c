@@ -108,8 +108,8 @@ static void it_may_be_cut_at_every_byte(void **state)
     for (size_t cut = 0; cut <= size; cut++) {
         again(f);
         assert_int_equal(events_feed(&f->e, whole, cut), 0);
-        /* The last line ends with its newline, and not before. */
-        assert_true(f->e.ended == (cut == size));
+        /* The last line needs no newline, but all else of it. */
+        assert_true(f->e.ended == (cut >= size - 1));
         if (cut < size)
             assert_int_equal(events_feed(&f->e, whole + cut, size - cut), 0);
         assert_whole(f);
@@ -130,9 +130,28 @@ static void without_its_end_it_is_not_whole(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(feed(f, "{\"type\":\"stdout\",\"text\":\"x\"}\n"), 0);
-    assert_int_equal(feed(f, "{\"type\":\"end_of_execution\"}"), 0);
+    assert_int_equal(feed(f, "{\"type\":\"end_of_execution\""), 0);
     assert_false(f->e.ended); /* half a line is no line */
-    assert_int_equal(feed(f, "\n"), 0);
+    assert_int_equal(feed(f, ",\"n\":1"), 0);
+    assert_false(f->e.ended);
+    assert_int_equal(feed(f, "}"), 0);
+    assert_true(f->e.ended);
+    assert_int_equal(feed(f, " \r\n"), 0); /* this belongs to it */
+}
+
+static void what_only_names_the_end_is_not_it(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(
+        feed(f, "{\"type\":\"stdout\",\"text\":\"\\\"end_of_execution\\\"\"}"),
+        0);
+    assert_int_equal(feed(f, "\n{\"type\":\"x\",\"of\":"
+                             "\"end_of_execution\"}"),
+                     0);
+    assert_false(f->e.ended);
+    assert_captured(&f->o.out, "\"end_of_execution\"");
+    assert_int_equal(feed(f, "\n" END), 0);
     assert_true(f->e.ended);
 }
 
@@ -401,6 +420,7 @@ int main(void)
         FRESH(it_may_be_cut_at_every_byte),
         FRESH(it_may_come_byte_by_byte),
         FRESH(without_its_end_it_is_not_whole),
+        FRESH(what_only_names_the_end_is_not_it),
         FRESH(nothing_counts_after_the_end),
         FRESH(unknown_types_and_blank_lines_are_passed_over),
         FRESH(what_is_not_the_protocol_is_named),

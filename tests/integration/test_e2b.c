@@ -135,6 +135,7 @@ static void the_interpreters_stream_fails(void **state)
         {ON_RUN("duplicate_end"), NULL, "ok", NULL, "42\n"},
         {ON_RUN("after_end"), NULL, "ok", NULL, "42\n"},
         {ON_RUN("no_count"), NULL, "ok", NULL, "42\n"},
+        {ON_RUN("bare_end"), NULL, "ok", NULL, "42\n"},
         {ON_RUN("many_lines"), NULL, "ok", NULL, NULL},
         {ON_RUN("no_close_notify"), NULL, "ok", NULL, "42\n"},
         {ON_RUN("split_utf8"), "\"code\":\"print('gr\\u00fc\\u00df')\"", "ok",
@@ -143,6 +144,34 @@ static void the_interpreters_stream_fails(void **state)
     struct e2b_stage *s = *state;
 
     run_rows(s, ROWS(rows));
+    e2b_stage_end_well(s);
+}
+
+#define ON_START(kind) "\"route\":\"start\",\"kind\":\"" kind "\""
+#define BASH                                                                  \
+    "\"template_id\":\"quick_script\",\"language\":\"bash\",\"code\":\"echo " \
+    "42\""
+
+/* Or their sandboxes would be kept, and paid, until a timeout. */
+static void streams_are_over_with_their_end(void **state)
+{
+#define THREE ",\"timeout\":3"
+    static const char *const faults[] = {ON_RUN("held_open"),
+                                         ON_START("held_open")};
+    static const char *const jobs[] = {
+        "{\"id\":\"held-0\",\"code\":\"print(6*7)\"" THREE "}",
+        "{\"id\":\"held-1\"," BASH THREE "}"};
+    struct e2b_stage *s = *state;
+
+    for (int i = 0; i < 2; i++) {
+        double_fault(&s->e2b, faults[i]);
+        cJSON *r = stage_job(&s->rig, jobs[i]);
+
+        stage_expect(r, "verdict", "ok");
+        stage_expect(r, "logs.stdout.0", "42\n");
+        assert_true(stage_number(r, "timings.run") < 2);
+        cJSON_Delete(r);
+    }
     e2b_stage_end_well(s);
 }
 
@@ -196,10 +225,6 @@ static void a_proxy_that_asks_for_a_moment_gets_it(void **state)
 
 static void envds_stream_fails(void **state)
 {
-#define ON_START(kind) "\"route\":\"start\",\"kind\":\"" kind "\""
-#define BASH                                                                  \
-    "\"template_id\":\"quick_script\",\"language\":\"bash\",\"code\":\"echo " \
-    "42\""
 #define SHORT_BASH                                                          \
     "\"timeout\":2,\"template_id\":\"quick_script\",\"language\":\"bash\"," \
     "\"code\":\"echo 42; sleep 9\""
@@ -557,6 +582,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STAGED(a_job_runs_in_a_sandbox_of_its_own),
         STAGED(the_interpreters_stream_fails),
+        STAGED(streams_are_over_with_their_end),
         STAGED(the_interpreter_is_not_reached),
         STAGED(a_proxy_that_asks_for_a_moment_gets_it),
         STAGED(envds_stream_fails),

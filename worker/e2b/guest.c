@@ -216,6 +216,15 @@ static enum fault ask(struct guest *g, int port, const char *path,
 
 /* ---- the interpreter --------------------------------------------------- */
 
+/* A server may keep the connection open for as long as it likes. */
+static int take_events(void *events, const char *data, size_t size)
+{
+    const struct events *e = events;
+    int rc = events_feed(events, data, size);
+
+    return rc == 0 && e->ended ? HTTP_OVER : rc;
+}
+
 enum fault guest_execute(struct guest *g, const struct strbuf *body,
                          int64_t deadline_ms, bool last, struct events *e,
                          char *text)
@@ -229,7 +238,7 @@ enum fault guest_execute(struct guest *g, const struct strbuf *body,
         .deadline_ms = deadline_ms,
         .stall_s = GUEST_STALL_S,
         .last = last,
-        .data = events_feed,
+        .data = take_events,
         .ctx = e,
     };
     enum fault fault = ask(g, PORT_INTERPRETER, "/execute", &call, text);
@@ -247,6 +256,14 @@ enum fault guest_execute(struct guest *g, const struct strbuf *body,
 
 /* ---- envd -------------------------------------------------------------- */
 
+static int take_process(void *process, const char *data, size_t size)
+{
+    const struct process *p = process;
+    int rc = process_feed(process, data, size);
+
+    return rc == 0 && p->ended ? HTTP_OVER : rc;
+}
+
 enum fault guest_start(struct guest *g, const struct strbuf *message,
                        int64_t timeout_ms, struct process *p, char *text)
 {
@@ -258,7 +275,7 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
                     "Connect-Protocol-Version: 1", AS_USER, ping, timeout},
         .deadline_ms = clock_ms() + timeout_ms,
         .stall_s = GUEST_STALL_S,
-        .data = process_feed,
+        .data = take_process,
         .ctx = p,
     };
     enum fault fault;

@@ -179,6 +179,10 @@ static const struct honest jobs[] = {
     {"bash", SH, "quick_script",
      "echo \"hello $1 $A\"; echo err >&2; pwd; echo ~", ",\"args\":[\"w x\"],"
      "\"env\":{\"A\":\"e'f\"}", "ok"},
+    {"bash-env", SH, "quick_script",
+     "declare -p c t limit; declare -F; export -p | grep -c ' [a-z]='",
+     ",\"env\":{\"c\":\"kept\",\"t\":\"too\",\"limit\":\"9\","
+     "\"GLOBIGNORE\":\"*\"}", "ok"},
     {"bash-exit", SH, "quick_script", "echo out; exit 3", "", "user_error"},
     {"bash-error", SH, "quick_script", "no_such_command_here\necho $?", "",
      "ok"},

@@ -144,12 +144,13 @@ void prelude_execute(const struct job *job, const struct spec *spec,
 
 /* $1: processes and threads, $2: bytes of a process' data, $3: of a file, all
  * in units of ulimit; $4: the code, or where it lies; the rest are the job's.
- * Threads that are there already count, too. */
-#define BASH_LIMITS                            \
-    "t=(/proc/[0-9]*/task/[0-9]*); ulimit -u " \
-    "$((${#t[@]} + $1)); ulimit -d $2; ulimit -f $3; c=$4; shift 4; "
-#define BASH_CODE  "exec /bin/bash -c \"$c\" main.sh \"$@\""
-#define BASH_FILE  "exec /bin/bash \"$c\" \"$@\""
+ * Threads that are there already count, too. Sets no variable: each name may be
+ * one of the job's. */
+#define BASH_LIMITS                                          \
+    "limit() { ulimit -u $(($# - 1 + $1)); }; limit \"$1\" " \
+    "/proc/[0-9]*/task/[0-9]*; ulimit -d \"$2\"; ulimit -f \"$3\"; "
+#define BASH_CODE  "exec /bin/bash -c \"$4\" main.sh \"${@:5}\""
+#define BASH_FILE  "exec /bin/bash \"$4\" \"${@:5}\""
 #define BASH_STDIN " <" PRELUDE_STDIN_PATH
 
 static void add_string(struct strbuf *out, const char *text, size_t size)
@@ -168,7 +169,10 @@ void prelude_start(const struct job *job, const struct spec *spec,
 
     strbuf_addf(&script, "%s%s%s", BASH_LIMITS, file ? BASH_FILE : BASH_CODE,
                 input ? BASH_STDIN : "");
-    json_add_lit(out, "{\"process\":{\"cmd\":\"/bin/bash\",\"args\":[\"-c\"");
+    /* -p: no function, option or pattern of the environment acts on this one
+     * (bash(1)); they may on the job's own. */
+    json_add_lit(out,
+                 "{\"process\":{\"cmd\":\"/bin/bash\",\"args\":[\"-p\",\"-c\"");
     add_string(out, script.text, script.len);
     strbuf_addf(out, ",\"main.sh\",\"%d\",\"%" PRId64 "\",\"%" PRId64 "\"",
                 limits->pids, limits->memory_bytes >> 10,

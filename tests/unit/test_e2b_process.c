@@ -197,6 +197,25 @@ static void a_long_error_is_cut(void **state)
     assert_int_equal(feed(f), 0);
     assert_int_equal(strlen(f->p.code), sizeof(f->p.code) - 1);
     assert_int_equal(strlen(f->p.why), sizeof(f->p.why) - 1);
+    again(f); /* and no character is torn */
+    strbuf_clear(&message);
+    strbuf_adds(&message, "{\"error\":{\"message\":\"x");
+    for (int i = 0; i < 500; i++)
+        strbuf_adds(&message, "\xe2\x82\xac");
+    strbuf_adds(&message, "\"}}");
+    add(f, 2, message.text);
+    assert_int_equal(feed(f), 0);
+    assert_int_equal(strlen(f->p.why), 1 + (sizeof(f->p.why) - 2) / 3 * 3);
+}
+
+static void an_errors_text_shows_no_token(void **state)
+{
+    struct fixture *f = *state;
+
+    f->p.secrets[0] = "9f9f9f";
+    add(f, 2, "{\"error\":{\"message\":\"bad token 9F9F9F\"}}");
+    assert_int_equal(feed(f), 0);
+    assert_string_equal(f->p.why, "bad token ***");
 }
 
 static void nothing_counts_after_the_end(void **state)
@@ -298,6 +317,7 @@ int main(void)
         FRESH(an_end_tells_code_or_signal),
         FRESH(the_streams_end_may_carry_an_error),
         FRESH(a_long_error_is_cut),
+        FRESH(an_errors_text_shows_no_token),
         FRESH(nothing_counts_after_the_end),
         FRESH(what_is_not_the_protocol_is_named),
         FRESH(what_is_new_to_us_is_passed_over),

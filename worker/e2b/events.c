@@ -45,6 +45,16 @@ int output_add(struct outcome *o, const struct run_sink *sink,
     return c->total > (uint64_t)output_limit * OUTPUT_FLOOD ? -ENOBUFS : 0;
 }
 
+size_t cut_length(const char *text, size_t most)
+{
+    size_t len = strnlen(text, most + 1);
+
+    if (len > most)
+        for (len = most; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
+            len--;
+    return len;
+}
+
 void strip_escapes(char *text)
 {
     char *to = text;
@@ -91,15 +101,9 @@ static bool is_servers(const char *name, const char *traceback)
     return false;
 }
 
-/* At most so many bytes of text, without tearing a character. */
 static void add_cut(struct strbuf *out, const char *text, size_t most)
 {
-    size_t len = strnlen(text, most + 1);
-
-    if (len > most)
-        for (len = most; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
-            len--;
-    strbuf_add_json(out, text, len);
+    strbuf_add_json(out, text, cut_length(text, most));
 }
 
 static int take_error(struct events *e, const cJSON *event)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "worker/e2b/secret.h"
 
 #define PORT_INTERPRETER 49999
 #define PORT_ENVD        49983
@@ -188,6 +189,17 @@ static bool again_in_a_moment(struct guest *g, const struct http_call *call,
            pause <= AGAIN_MOST_MS && call_slot_nap(&g->slot, pause);
 }
 
+/* What a sandbox's host says of a call that failed: it may repeat all that it
+ * was sent. */
+static void tell(const struct guest *g, struct http_call *call, char *text)
+{
+    hide_in(&call->answer, g->sandbox.token);
+    hide_in(&call->answer, g->sandbox.traffic);
+    fault_text(call, text, CONTROL_TEXT_MAX);
+    hide(text, g->sandbox.token); /* one that JSON had escaped */
+    hide(text, g->sandbox.traffic);
+}
+
 static enum fault ask(struct guest *g, int port, const char *path,
                       struct http_call *call, char *text)
 {
@@ -210,7 +222,7 @@ static enum fault ask(struct guest *g, int port, const char *path,
         hear(g);
     text[0] = '\0';
     if (fault != FAULT_NONE)
-        fault_text(call, text, CONTROL_TEXT_MAX);
+        tell(g, call, text);
     return fault;
 }
 
@@ -291,6 +303,8 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
     }
     call.body = body.text;
     call.body_size = body.len;
+    p->secrets[0] = g->sandbox.token;
+    p->secrets[1] = g->sandbox.traffic;
     fault = ask(g, PORT_ENVD, "/process.Process/Start", &call, text);
     if ((call.trouble == HTTP_LATE && call.status / 100 == 2) ||
         strcmp(p->code, "deadline_exceeded") == 0)

@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/scope.h"
 #include "worker/e2b/events.h"
+#include "worker/e2b/secret.h"
 
 #define HEAD           5
 #define FLAG_END       2
@@ -156,6 +157,19 @@ static int take_event(struct process *p, const cJSON *message)
     return item ? take_end(p, item) : 0;
 }
 
+/* A message of envd's, as far as there is room. */
+static void keep_message(struct process *p, char *message)
+{
+    size_t len;
+
+    for (size_t i = 0; i < sizeof(p->secrets) / sizeof(*p->secrets); i++)
+        if (p->secrets[i])
+            hide(message, p->secrets[i]);
+    len = cut_length(message, sizeof(p->why) - 1);
+    memcpy(p->why, message, len);
+    p->why[len] = '\0';
+}
+
 /* {} or {"error":{"code","message"}} */
 static int take_trailer(struct process *p, const cJSON *message)
 {
@@ -167,8 +181,9 @@ static int take_trailer(struct process *p, const cJSON *message)
     if (error && !cJSON_IsNull(error)) {
         snprintf(p->code, sizeof(p->code), "%s",
                  cJSON_IsString(code) ? code->valuestring : "unknown");
-        snprintf(p->why, sizeof(p->why), "%s",
-                 cJSON_IsString(text) ? text->valuestring : "");
+        p->why[0] = '\0';
+        if (cJSON_IsString(text))
+            keep_message(p, text->valuestring);
     }
     return 0;
 }

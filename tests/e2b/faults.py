@@ -5,6 +5,7 @@ acted out here; those of a stream's content by interpreter.py and envd.py, which
 look at `fault.kind`.
 """
 import asyncio
+import gzip
 import json
 import random
 from typing import Any
@@ -97,7 +98,7 @@ START_KINDS = ("bad_flag", "giant_envelope", "half_envelope", "no_end",
 WIRE_KINDS = (
     "status", "refuse_before", "reset_before", "answer_lost", "stall", "delay",
     "redirect", "reset", "truncate", "drip", "stall_body", "no_close_notify",
-    "body", "patch", "bad_length", "garbage", "giant_header")
+    "body", "patch", "bad_length", "garbage", "giant_header", "gzip")
 KINDS = frozenset(WIRE_KINDS + EXECUTE_KINDS + START_KINDS)
 
 
@@ -171,6 +172,10 @@ class Fault:
             exchange.raw(_body)
             await exchange.drain()
             await exchange.close_cleanly()
+            return True
+        if self.kind == "gzip":
+            await exchange.reply(_status, gzip.compress(_body),
+                                 {"Content-Encoding": "gzip"})
             return True
         if self.kind == "giant_header":
             await exchange.reply(_status, _body, {

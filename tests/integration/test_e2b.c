@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/e2b_stage.h"
+#include "worker/outfile.h"
 
 static int requests(struct e2b_stage *s, const char *route)
 {
@@ -280,6 +281,14 @@ static void files_fail_on_their_way(void **state)
         {ON("files_get", "redirect"), OUT, "backend_error", NULL, NULL},
         {ON("list_dir", "500"), OUT, "backend_error", "did not hand over",
          NULL},
+        {ON("list_dir", "body") ",\"body\":\"<html>\"", OUT, "backend_error",
+         "its listing makes no sense", NULL},
+        {ON("list_dir", "body") ",\"body\":\"{\\\"entries\\\":5}\"", OUT,
+         "backend_error", "its listing makes no sense", NULL},
+        {ON("list_dir", "body") ",\"body\":\"{\\\"entries\\\":[7]}\"", OUT,
+         "backend_error", "its listing makes no sense", NULL},
+        {ON("list_dir", "body") ",\"body\":\"\"", OUT, "backend_error",
+         "its listing makes no sense", NULL},
         {ON("list_dir", "bad_length"), OUT, "backend_error", NULL, NULL},
         {ON("delete", "500"), NULL, "ok", NULL, "42\n"},
         {ON("delete", "reset_before"), NULL, "ok", NULL, "42\n"},
@@ -301,6 +310,29 @@ static void files_fail_on_their_way(void **state)
              left);
     cJSON_Delete(double_ask(&s->e2b, command));
     cJSON_Delete(report);
+    e2b_stage_end_well(s);
+}
+
+/* Its bytes are the file's, and their count is bounded. */
+static void a_file_that_comes_packed_is_unpacked(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b, ON("files_get", "gzip"));
+    cJSON *r = stage_job(&s->rig,
+                         "{\"id\":\"z\",\"output_files\":[\"a.txt\"],\"code\":"
+                         "\"open('a.txt','w').write('x' * 9000)\"}");
+
+    stage_expect(r, "verdict", "ok");
+    assert_int_equal(stage_number(r, "files.0.size"), 9000);
+    cJSON_Delete(r);
+    double_fault(&s->e2b, ON("files_get", "gzip"));
+    r = stage_job(&s->rig,
+                  "{\"id\":\"bomb\",\"output_files\":[\"a.txt\"],\"code\":"
+                  "\"open('a.txt','w').write('x' * (40 << 20))\"}");
+    stage_expect(r, "verdict", "ok");
+    stage_expect(r, "files.0.skipped", OUTFILE_TOO_LARGE);
+    cJSON_Delete(r);
     e2b_stage_end_well(s);
 }
 
@@ -582,6 +614,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STAGED(a_job_runs_in_a_sandbox_of_its_own),
         STAGED(the_interpreters_stream_fails),
+        STAGED(a_file_that_comes_packed_is_unpacked),
         STAGED(streams_are_over_with_their_end),
         STAGED(the_interpreter_is_not_reached),
         STAGED(a_proxy_that_asks_for_a_moment_gets_it),

@@ -247,6 +247,16 @@ static void what_is_not_the_protocol_is_named(void **state)
         {0, "{\"event\":7}", "a message without an event"},
         {0, "{\"event\":{\"data\":{\"stdout\":\"no base64!\"}}}",
          "output that is not base64"},
+        {0, "{\"event\":{\"data\":{\"stdout\":5}}}", "output that is no text"},
+        {0, "{\"event\":{\"data\":{\"stderr\":{}}}}", "output that is no text"},
+        {0, "{\"event\":{\"data\":7}}", "data of the wrong shape"},
+        {0, "{\"event\":{\"end\":{}}}",
+         "an end with neither an exit nor a signal"},
+        {0, "{\"event\":{\"end\":{\"exited\":false,\"exitCode\":3}}}",
+         "an end with neither an exit nor a signal"},
+        {0, "{\"event\":{\"end\":null}}", "an end of the wrong shape"},
+        {0, "{\"event\":{\"end\":{\"exited\":\"yes\"}}}",
+         "an end of the wrong shape"},
         {0, "{\"event\":{\"end\":{\"exitCode\":\"3\"}}}", NULL},
         {0, "{\"event\":{\"end\":{\"status\":[]}}}", NULL},
     };
@@ -255,9 +265,27 @@ static void what_is_not_the_protocol_is_named(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         again(f);
         add(f, rows[i].flag, rows[i].message);
-        if (feed(f) != -EPROTO ||
+        if (feed(f) != -EPROTO || f->p.exited ||
             (rows[i].why && strcmp(f->p.why, rows[i].why) != 0))
             fail_msg("%s -> %s", rows[i].message, f->p.why);
+    }
+}
+
+static void nothing_comes_of_a_process_that_has_ended(void **state)
+{
+    static const char *const more[] = {OUT, ENDED};
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 2; i++) {
+        again(f);
+        add(f, 0, START);
+        add(f, 0, ENDED);
+        add(f, 0, ALIVE);
+        assert_int_equal(feed(f), 0);
+        add(f, 0, more[i]);
+        assert_int_equal(feed(f), -EPROTO);
+        assert_string_equal(f->p.why, "more of a process that has ended");
+        assert_int_equal(f->o.out.total, 0);
     }
 }
 
@@ -320,6 +348,7 @@ int main(void)
         FRESH(an_errors_text_shows_no_token),
         FRESH(nothing_counts_after_the_end),
         FRESH(what_is_not_the_protocol_is_named),
+        FRESH(nothing_comes_of_a_process_that_has_ended),
         FRESH(what_is_new_to_us_is_passed_over),
         FRESH(a_giant_envelope_is_not_waited_for),
         FRESH(a_flood_ends_it),

@@ -66,6 +66,22 @@ static int64_t size_of(const cJSON *entry)
     return cJSON_IsString(item) ? atoll(item->valuestring) : 0;
 }
 
+/* {"entries":[{"path",…},…]}; an empty list is left out (proto3's JSON). */
+static bool is_listing(const cJSON *root)
+{
+    const cJSON *entries = cJSON_GetObjectItemCaseSensitive(root, "entries");
+    const cJSON *entry;
+
+    if (!cJSON_IsObject(root) || (entries && !cJSON_IsArray(entries)))
+        return false;
+    cJSON_ArrayForEach(entry, entries)
+    {
+        if (!json_member(entry, "path"))
+            return false;
+    }
+    return true;
+}
+
 static int match_entry(struct search *s, struct glob *globs, size_t nglobs,
                        const cJSON *entry)
 {
@@ -88,21 +104,36 @@ static int match_entry(struct search *s, struct glob *globs, size_t nglobs,
     return match ? add_match(s, path + strlen(HOME), size_of(entry), why) : 0;
 }
 
+/* -EPROTO: it is no listing. -EINVAL: with names that are no text. */
+static int parse_listing(const struct strbuf *listing, cJSON **root_out)
+{
+    int rc = listing->len == 0
+                 ? -EPROTO
+                 : json_check(listing->text, listing->len, NULL, 0, NULL, NULL);
+
+    if (rc < 0)
+        return rc == -EINVAL ? rc : -EPROTO;
+    *root_out = json_parse(listing->text, listing->len);
+    if (!*root_out)
+        return -ENOMEM;
+    return is_listing(*root_out) ? 0 : -EPROTO;
+}
+
 static int match_listing(struct search *s, struct glob *globs, size_t nglobs,
                          const struct strbuf *listing)
 {
     cJSON *root = NULL;
     const cJSON *entry;
-    int rc = 0;
+    int rc = listing->failed ? -ENOMEM : parse_listing(listing, &root);
 
-    if (json_check(listing->text, listing->len, NULL, 0, NULL, NULL) == 0)
-        root = json_parse(listing->text, listing->len);
-    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(root, "entries"))
-    {
-        rc = match_entry(s, globs, nglobs, entry);
-        if (rc < 0)
-            break;
-    }
+    if (rc == 0)
+        cJSON_ArrayForEach(entry,
+                           cJSON_GetObjectItemCaseSensitive(root, "entries"))
+        {
+            rc = match_entry(s, globs, nglobs, entry);
+            if (rc < 0)
+                break;
+        }
     cJSON_Delete(root);
     return rc;
 }
@@ -134,8 +165,14 @@ static int find_globs(struct search *s, struct glob *globs, size_t nglobs)
 
     switch (guest_list(s->guest, &listing, text)) {
     case FAULT_NONE:
-        rc = listing.failed ? -ENOMEM
-                            : match_listing(s, globs, nglobs, &listing);
+        rc = match_listing(s, globs, nglobs, &listing);
+        if (rc == -EPROTO)
+            return not_handed_over(s, "its listing makes no sense");
+        if (rc == -EINVAL) {
+            outcome_warn(s->o, "output_files: names that are no text; some "
+                               "files may be missing");
+            return 0;
+        }
         return rc < 0 ? rc : miss_globs(s, globs, nglobs);
     case FAULT_NONSENSE:
         outcome_warn(s->o, "output_files: too many files to search; some may "

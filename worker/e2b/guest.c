@@ -306,8 +306,10 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
     p->secrets[0] = g->sandbox.token;
     p->secrets[1] = g->sandbox.traffic;
     fault = ask(g, PORT_ENVD, "/process.Process/Start", &call, text);
+    /* An envd that says so before our own time is wrong. */
     if ((call.trouble == HTTP_LATE && call.status / 100 == 2) ||
-        strcmp(p->code, "deadline_exceeded") == 0)
+        (strcmp(p->code, "deadline_exceeded") == 0 &&
+         clock_ms() >= call.deadline_ms))
         fault = FAULT_LATE;
     if (call.rc == -ENOBUFS)
         fault = FAULT_FLOOD;

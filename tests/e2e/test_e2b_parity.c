@@ -168,6 +168,17 @@ static const struct honest jobs[] = {
      "\"output_files\":[\"out.txt\",\"d/*.csv\",\"/home/user/b.bin\"]", "ok"},
     {"files-none", PY, "default", "print('none')",
      ",\"output_files\":[\"missing.txt\",\"*.none\"]", "ok"},
+    {"files-links", PY, "default",
+     "import os\nopen('real.txt', 'w').write('r')\nos.mkdir('d')\n"
+     "os.symlink('/etc/passwd', 'out')\nos.symlink('real.txt', 'in')\n"
+     "os.symlink('d', 'to_d')\nos.symlink('none', 'torn')",
+     ",\"output_files\":[\"out\",\"in\",\"to_d\",\"torn\",\"d\",\"real.txt\"]",
+     "ok"},
+    {"files-links-globbed", PY, "default",
+     "import os\nopen('real.txt', 'w').write('r')\nos.mkdir('d')\n"
+     "os.symlink('/etc/passwd', 'out')\nos.symlink('real.txt', 'in')\n"
+     "os.symlink('d', 'to_d')\nos.symlink('none', 'torn')",
+     ",\"output_files\":[\"*\"]", "ok"},
     {"files-binary", PY, "default",
      "open('x.bin', 'wb').write(bytes(range(256)) * 300)\n"
      "open('empty.json', 'w').close()",

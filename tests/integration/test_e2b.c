@@ -313,6 +313,27 @@ static void files_fail_on_their_way(void **state)
     e2b_stage_end_well(s);
 }
 
+static void a_listed_path_is_shown_as_locally(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b,
+                 ON("list_dir",
+                    "body") ",\"body\":\"{\\\"entries\\\":[{\\\"type\\\":"
+                            "\\\"FILE_TYPE_FILE\\\",\\\"path\\\":\\\"/home/"
+                            "user//o.txt\\\"},"
+                            "{\\\"type\\\":\\\"FILE_TYPE_FILE\\\",\\\"path\\\":"
+                            "\\\"/home/user/../o.txt\\\"}]}\"");
+    cJSON *r = stage_job(&s->rig, "{\"id\":\"twice\"," OUT "}");
+
+    stage_expect(r, "verdict", "ok");
+    stage_expect(r, "files.0.path", "o.txt");
+    stage_expect(r, "files.1.path", "p.txt");
+    assert_null(stage_text(r, "files.2.path"));
+    cJSON_Delete(r);
+    e2b_stage_end_well(s);
+}
+
 /* Its bytes are the file's, and their count is bounded. */
 static void a_file_that_comes_packed_is_unpacked(void **state)
 {
@@ -614,6 +635,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STAGED(a_job_runs_in_a_sandbox_of_its_own),
         STAGED(the_interpreters_stream_fails),
+        STAGED(a_listed_path_is_shown_as_locally),
         STAGED(a_file_that_comes_packed_is_unpacked),
         STAGED(streams_are_over_with_their_end),
         STAGED(the_interpreter_is_not_reached),

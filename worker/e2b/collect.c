@@ -13,11 +13,12 @@
 
 #define MATCHES_MAX 1024  /* files matched in one job */
 #define TIME_MS_MAX 30000 /* for all of them */
-#define HOME        "/home/user/"
+#define HOME        GUEST_HOME "/"
 
 struct match {
     char *path; /* below home */
     int64_t size;
+    bool listed;            /* else nothing but its name is known */
     const char *not_a_file; /* why it cannot be fetched, or NULL */
 };
 
@@ -31,8 +32,7 @@ struct search {
     bool too_many;
 };
 
-static int add_match(struct search *s, const char *path, int64_t size,
-                     const char *not_a_file)
+static int add_match(struct search *s, const struct match *match)
 {
     char *copy;
 
@@ -40,10 +40,11 @@ static int add_match(struct search *s, const char *path, int64_t size,
         s->too_many = true;
         return 0;
     }
-    copy = strdup(path);
+    copy = strdup(match->path);
     if (!copy)
         return -ENOMEM;
-    s->matches[s->nmatches++] = (struct match){copy, size, not_a_file};
+    s->matches[s->nmatches] = *match;
+    s->matches[s->nmatches++].path = copy;
     return 0;
 }
 
@@ -82,26 +83,53 @@ static bool is_listing(const cJSON *root)
     return true;
 }
 
+/* Newer envds give a link the type of its target. */
+static bool is_link(const cJSON *entry)
+{
+    return *text_of(entry, "symlinkTarget") ||
+           strcmp(text_of(entry, "type"), "FILE_TYPE_SYMLINK") == 0;
+}
+
+static bool is_folder(const cJSON *entry)
+{
+    return !is_link(entry) &&
+           strcmp(text_of(entry, "type"), "FILE_TYPE_DIRECTORY") == 0;
+}
+
+/* What envd says of a file, for the match of its path. */
+static void describe(const cJSON *entry, struct match *m)
+{
+    m->listed = true;
+    if (is_link(entry))
+        m->not_a_file = "symlink";
+    else if (strcmp(text_of(entry, "type"), "FILE_TYPE_FILE") != 0)
+        m->not_a_file = "not a regular file";
+    m->size = m->not_a_file ? 0 : size_of(entry);
+}
+
 static int match_entry(struct search *s, struct glob *globs, size_t nglobs,
                        const cJSON *entry)
 {
-    const char *path = text_of(entry, "path"), *type = text_of(entry, "type");
-    const char *why = NULL;
+    const char *full = text_of(entry, "path");
+    char path[JOB_PATH_MAX + 1];
+    struct complaint complaint;
+    struct match m = {.path = path};
     bool match = false;
 
-    if (strncmp(path, HOME, strlen(HOME)) != 0 ||
-        strcmp(type, "FILE_TYPE_DIRECTORY") == 0)
+    if (strncmp(full, HOME, strlen(HOME)) != 0 || is_folder(entry))
         return 0;
-    if (strcmp(type, "FILE_TYPE_FILE") != 0)
-        why = strcmp(type, "FILE_TYPE_SYMLINK") == 0 ? "symlink"
-                                                     : "not a regular file";
+    full += strlen(HOME);
+    full += strspn(full, "/");
+    if (job_path_normalise(full, path, &complaint, "path") < 0)
+        return 0;
     for (size_t i = 0; i < nglobs; i++) {
-        bool takes = glob_takes(&globs[i], path + strlen(HOME));
+        bool takes = glob_takes(&globs[i], path);
 
         globs[i].used |= takes;
         match |= takes;
     }
-    return match ? add_match(s, path + strlen(HOME), size_of(entry), why) : 0;
+    describe(entry, &m);
+    return match ? add_match(s, &m) : 0;
 }
 
 /* -EPROTO: it is no listing. -EINVAL: with names that are no text. */
@@ -193,7 +221,7 @@ static int find(struct search *s, char *const *names)
         if (glob_is(names[i]))
             rc = glob_init(&globs[nglobs++], names[i]);
         else
-            rc = add_match(s, names[i], 0, NULL);
+            rc = add_match(s, &(struct match){.path = names[i]});
     }
     if (rc == 0 && nglobs > 0)
         rc = find_globs(s, globs, nglobs);
@@ -231,13 +259,36 @@ static void skip(struct search *s, const struct match *m, const char *why)
     outfile_skipped(&s->o->files, m->path, m->size, why);
 }
 
-static int fetch(struct search *s, const struct match *m)
+/* Looks at a file that was asked for by its name; a link is not followed. What
+ * E2B does not say, the download will. */
+static void look(struct search *s, struct match *m)
+{
+    AUTO_STRBUF struct strbuf answer = STRBUF_INIT;
+    char text[CONTROL_TEXT_MAX];
+    cJSON *root = NULL;
+    const cJSON *entry;
+
+    if (guest_stat(s->guest, m->path, s->deadline_ms, &answer, text) !=
+            FAULT_NONE ||
+        answer.failed ||
+        json_check(answer.text, answer.len, NULL, 0, NULL, NULL) < 0)
+        return;
+    root = json_parse(answer.text, answer.len);
+    entry = cJSON_GetObjectItemCaseSensitive(root, "entry");
+    if (cJSON_IsObject(entry))
+        describe(entry, m);
+    cJSON_Delete(root);
+}
+
+static int fetch(struct search *s, struct match *m)
 {
     AUTO_STRBUF struct strbuf data = STRBUF_INIT;
     size_t most = RESULT_FILES_BYTES_MAX - s->bytes;
     char text[CONTROL_TEXT_MAX];
     int status;
 
+    if (!m->listed && clock_ms() <= s->deadline_ms)
+        look(s, m);
     if (m->not_a_file || clock_ms() > s->deadline_ms) {
         skip(s, m,
              m->not_a_file ? m->not_a_file

@@ -403,23 +403,28 @@ static bool says_not_found(const struct http_call *call)
     return strcmp(code, "not_found") == 0;
 }
 
-enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
+/* A unary call of filesystem.Filesystem: the JSON answer, {} for what is not
+ * there. */
+static enum fault ask_filesystem(struct guest *g, const char *route,
+                                 const struct strbuf *body, int64_t deadline_ms,
+                                 struct strbuf *out, char *text)
 {
-    char body[64];
     struct http_call call = {
         .method = HTTP_POST,
         .headers = {"Content-Type: application/json",
                     "Connect-Protocol-Version: 1", AS_USER},
-        .body = body,
-        .deadline_ms = clock_ms() + GUEST_LIST_MS,
+        .body = body->text,
+        .body_size = body->len,
+        .deadline_ms = deadline_ms,
         .stall_s = GUEST_STALL_S,
     };
-    int size = snprintf(body, sizeof(body),
-                        "{\"path\":\"/home/user\",\"depth\":%d}", GUEST_DEPTH);
     enum fault fault;
 
-    call.body_size = (size_t)size;
-    fault = ask(g, PORT_ENVD, "/filesystem.Filesystem/ListDir", &call, text);
+    if (body->failed) {
+        snprintf(text, CONTROL_TEXT_MAX, "no memory");
+        return FAULT_AWAY;
+    }
+    fault = ask(g, PORT_ENVD, route, &call, text);
     if (fault == FAULT_NONE) {
         strbuf_add(out, call.answer.text, call.answer.len);
     } else if (fault == FAULT_GONE && says_not_found(&call)) {
@@ -428,4 +433,28 @@ enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
     }
     http_call_fini(&call);
     return fault;
+}
+
+enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
+{
+    AUTO_STRBUF struct strbuf body = STRBUF_INIT;
+
+    strbuf_addf(&body, "{\"path\":\"" GUEST_HOME "\",\"depth\":%d}",
+                GUEST_DEPTH);
+    return ask_filesystem(g, "/filesystem.Filesystem/ListDir", &body,
+                          clock_ms() + GUEST_LIST_MS, out, text);
+}
+
+enum fault guest_stat(struct guest *g, const char *path, int64_t deadline_ms,
+                      struct strbuf *out, char *text)
+{
+    AUTO_STRBUF struct strbuf body = STRBUF_INIT, full = STRBUF_INIT;
+
+    strbuf_addf(&full, GUEST_HOME "/%s", path);
+    strbuf_adds(&body, "{\"path\":");
+    strbuf_add_json(&body, full.text, full.len);
+    strbuf_addc(&body, '}');
+    body.failed = body.failed || full.failed;
+    return ask_filesystem(g, "/filesystem.Filesystem/Stat", &body, deadline_ms,
+                          out, text);
 }

@@ -235,6 +235,14 @@ static const struct honest jobs[] = {
      "console.log(v);", "", "ok"},
     {"js-error", JS, "default", "function f() { return null.x; }\nf();", "",
      "user_error"},
+    {"js-strict", JS, "default",
+     "// first\n/* and\n second */ \"use strict\";\nundeclared = 5", "",
+     "user_error"},
+    {"js-strict-value", JS, "default",
+     "'use strict';\nconst a = 2;\nfunction f() { return this; }\n"
+     "console.log(f());\na * 3", ",\"env\":{\"A\":\"1\"}", "ok"},
+    {"js-not-strict", JS, "default",
+     "'use strict' + 1; undeclared = 5; // 'use strict'", "", "ok"},
     {"js-syntax", JS, "default", "let = = 3", "", "user_error"},
     {"js-files", JS, "default",
      "const fs = require('fs');\nfs.writeFileSync('o.json', JSON.stringify({e: "

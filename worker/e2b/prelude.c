@@ -94,6 +94,50 @@ static void python_cell(const struct job *job,
     "process.exit=c=>{const e=new Error(String(c??process.exitCode??" \
     "0));e.name=\"" PRELUDE_EXIT "\";throw e};"
 
+/* Behind white space and comments. */
+static const char *first_word(const char *at)
+{
+    for (;;) {
+        const char *end;
+
+        at += strspn(at, " \t\r\n");
+        if (strncmp(at, "//", 2) == 0)
+            end = strchr(at, '\n');
+        else if (strncmp(at, "/*", 2) == 0)
+            end = strstr(at + 2, "*/");
+        else
+            return at;
+        if (!end)
+            return "";
+        at = end + (*end == '*' ? 2 : 1);
+    }
+}
+
+/* Is all of the code strict, and can eval() run it (which takes no await)? */
+static bool is_strict(const char *code)
+{
+    static const char directive[] = "use strict";
+    const char *at = first_word(code);
+
+    return (*at == '"' || *at == '\'') &&
+           strncmp(at + 1, directive, strlen(directive)) == 0 &&
+           at[1 + strlen(directive)] == *at && !strstr(code, "await");
+}
+
+/* A directive is none behind our words, and the lines that E2B's server puts
+ * before them; but of a text of its own it is. */
+static void add_strict(const struct job *job, struct strbuf *cell)
+{
+    AUTO_STRBUF struct strbuf code = STRBUF_INIT;
+
+    strbuf_add(&code, job->code, job->code_bytes);
+    strbuf_adds(&code, "\n//# sourceURL=main.js");
+    strbuf_adds(cell, "(0,eval)(Buffer.from(\"");
+    strbuf_add_base64(cell, code.text, code.len);
+    strbuf_adds(cell, "\",\"base64\").toString())");
+    cell->failed = cell->failed || code.failed;
+}
+
 /* On the line of the code's first, so that its lines keep their numbers. */
 static void javascript_cell(const struct job *job, struct strbuf *cell)
 {
@@ -116,7 +160,10 @@ static void javascript_cell(const struct job *job, struct strbuf *cell)
         strbuf_add_base64(cell, args.text, args.len);
         strbuf_adds(cell, "\",\"base64\").toString())];");
     }
-    strbuf_add(cell, job->code, job->code_bytes);
+    if (is_strict(job->code))
+        add_strict(job, cell);
+    else
+        strbuf_add(cell, job->code, job->code_bytes);
     cell->failed = cell->failed || env.failed || args.failed;
 }
 

@@ -108,8 +108,8 @@ static void it_may_be_cut_at_every_byte(void **state)
     for (size_t cut = 0; cut <= size; cut++) {
         again(f);
         assert_int_equal(events_feed(&f->e, whole, cut), 0);
-        /* The last line needs no newline, but all else of it. */
-        assert_true(f->e.ended == (cut >= size - 1));
+        /* The last line ends with its newline, and not before. */
+        assert_true(f->e.ended == (cut == size));
         if (cut < size)
             assert_int_equal(events_feed(&f->e, whole + cut, size - cut), 0);
         assert_whole(f);
@@ -131,28 +131,46 @@ static void without_its_end_it_is_not_whole(void **state)
 
     assert_int_equal(feed(f, "{\"type\":\"stdout\",\"text\":\"x\"}\n"), 0);
     assert_int_equal(feed(f, "{\"type\":\"end_of_execution\""), 0);
+    events_last(&f->e);
     assert_false(f->e.ended); /* half a line is no line */
-    assert_int_equal(feed(f, ",\"n\":1"), 0);
-    assert_false(f->e.ended);
-    assert_int_equal(feed(f, "}"), 0);
+    assert_int_equal(feed(f, "}\n"), 0);
     assert_true(f->e.ended);
-    assert_int_equal(feed(f, " \r\n"), 0); /* this belongs to it */
+}
+
+static void the_last_line_needs_no_newline(void **state)
+{
+    static const char *const ends[] = {
+        "{\"type\":\"end_of_execution\"}",
+        "{\"type\": \"end_of_execution\"} \r",
+        "{\"n\":1,\"type\":\"end_of_execution\"}"};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
+        again(f);
+        assert_int_equal(feed(f, ends[i]), 0);
+        assert_false(f->e.ended); /* more of it could come */
+        events_last(&f->e);
+        assert_true(f->e.ended);
+    }
 }
 
 static void what_only_names_the_end_is_not_it(void **state)
 {
+    static const char *const others[] = {
+        "{\"type\":\"stdout\",\"text\":\"\\\"end_of_execution\\\"\"}",
+        "{\"type\":\"x\",\"of\":\"end_of_execution\"}",
+        "[\"end_of_execution\"]", "\"end_of_execution\"",
+        "{\"type\":\"end_of_execution\"}x"};
     struct fixture *f = *state;
 
-    assert_int_equal(
-        feed(f, "{\"type\":\"stdout\",\"text\":\"\\\"end_of_execution\\\"\"}"),
-        0);
-    assert_int_equal(feed(f, "\n{\"type\":\"x\",\"of\":"
-                             "\"end_of_execution\"}"),
-                     0);
+    events_last(&f->e);
     assert_false(f->e.ended);
-    assert_captured(&f->o.out, "\"end_of_execution\"");
-    assert_int_equal(feed(f, "\n" END), 0);
-    assert_true(f->e.ended);
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+        again(f);
+        assert_int_equal(feed(f, others[i]), 0);
+        events_last(&f->e);
+        assert_false(f->e.ended);
+    }
 }
 
 static void nothing_counts_after_the_end(void **state)
@@ -420,6 +438,7 @@ int main(void)
         FRESH(it_may_be_cut_at_every_byte),
         FRESH(it_may_come_byte_by_byte),
         FRESH(without_its_end_it_is_not_whole),
+        FRESH(the_last_line_needs_no_newline),
         FRESH(what_only_names_the_end_is_not_it),
         FRESH(nothing_counts_after_the_end),
         FRESH(unknown_types_and_blank_lines_are_passed_over),

@@ -306,28 +306,6 @@ static int end_line(struct events *e)
     return rc;
 }
 
-/* The last line needs no newline (protocol section 3.6); nothing can follow an
- * object that is whole. */
-static int take_last(struct events *e)
-{
-    static const char type[] = "\"end_of_execution\"";
-    const struct strbuf *line = &e->line;
-
-    if (e->skipping || line->len > LAST_BYTES_MAX ||
-        !memmem(line->text, line->len, type, strlen(type)) ||
-        json_check(line->text, line->len, NULL, 0, NULL, NULL) < 0)
-        return 0;
-    return end_line(e);
-}
-
-static bool is_blank(const char *data, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if (!strchr("\r\n \t", data[i]) || !data[i])
-            return false;
-    return true;
-}
-
 int events_feed(void *events, const char *data, size_t size)
 {
     struct events *e = events;
@@ -337,7 +315,7 @@ int events_feed(void *events, const char *data, size_t size)
     if (e->bytes > EVENTS_BYTES_MAX)
         return -ENOBUFS;
     /* The end is the end: what follows is not waited for. */
-    if (e->ended && !is_blank(data, size))
+    if (e->ended && size > 0)
         return nonsense(e, "data after end_of_execution");
     while (size > 0 && rc == 0 && !e->ended) {
         const char *end = memchr(data, '\n', size);
@@ -350,5 +328,16 @@ int events_feed(void *events, const char *data, size_t size)
         data += part;
         size -= part;
     }
-    return rc == 0 && !e->ended && e->line.len > 0 ? take_last(e) : rc;
+    return rc;
+}
+
+void events_last(struct events *e)
+{
+    static const char type[] = "\"end_of_execution\"";
+    const struct strbuf *line = &e->line;
+
+    if (!e->ended && !e->skipping && line->len <= LAST_BYTES_MAX &&
+        memmem(line->text, line->len, type, strlen(type)) &&
+        json_check(line->text, line->len, NULL, 0, NULL, NULL) == 0)
+        take_line(e);
 }

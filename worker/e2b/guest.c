@@ -255,6 +255,7 @@ enum fault guest_execute(struct guest *g, const struct strbuf *body,
     };
     enum fault fault = ask(g, PORT_INTERPRETER, "/execute", &call, text);
 
+    events_last(e);
     if (call.trouble == HTTP_LATE && call.status / 100 == 2)
         fault = FAULT_LATE;
     if (call.rc == -ENOBUFS)

@@ -664,8 +664,10 @@ static int take_output_files(struct reading *r, cJSON *item,
 /* Would it act on the interpreter's start, before the code has the word? */
 static bool env_is_reserved(const char *name)
 {
-    static const char *const refused[] = {"BASH_ENV", "NODE_OPTIONS",
-                                          "GLIBC_TUNABLES"};
+    static const char *const refused[] = {"BASH_ENV", "SHELLOPTS", "BASHOPTS",
+                                          "NODE_OPTIONS", "GLIBC_TUNABLES"};
+    /* Functions, of any name: of a builtin's, too. */
+    static const char bash_function[] = "BASH_FUNC_";
     static const char *const allowed[] = {"PYTHONUNBUFFERED", "PYTHONHASHSEED",
                                           "PYTHONDONTWRITEBYTECODE"};
 
@@ -675,7 +677,8 @@ static bool env_is_reserved(const char *name)
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
         if (strcmp(name, allowed[i]) == 0)
             return false;
-    return strncmp(name, "LD_", 3) == 0 || strncmp(name, "PYTHON", 6) == 0;
+    return strncmp(name, "LD_", 3) == 0 || strncmp(name, "PYTHON", 6) == 0 ||
+           strncmp(name, bash_function, strlen(bash_function)) == 0;
 }
 
 static int check_env_name(const char *name, const char *field,

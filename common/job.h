@@ -98,8 +98,8 @@ struct job {
  *
  * env: any name that the system can hold is passed on literally, except those
  * that would act on capibox's own driver before the code starts: LD_*,
- * GLIBC_TUNABLES, BASH_ENV, NODE_OPTIONS, and PYTHON* but for
- * PYTHONUNBUFFERED, PYTHONHASHSEED and PYTHONDONTWRITEBYTECODE.
+ * GLIBC_TUNABLES, BASH_ENV, BASH_FUNC_*, SHELLOPTS, BASHOPTS, NODE_OPTIONS, and
+ * PYTHON* but for PYTHONUNBUFFERED, PYTHONHASHSEED and PYTHONDONTWRITEBYTECODE.
  *
  * When it fails, id_out (JOB_ID_MAX + 1 bytes) still gets the job's id if the
  * text is JSON and the id is usable, else "". */

@@ -141,17 +141,25 @@ class Agent:
         return {"fd": fd, "size": os.fstat(fd).st_size}
 
     def entry(self, path: str) -> dict:
+        """A link has its target, and that one's type."""
         info = os.lstat(path)
+        link = stat.S_ISLNK(info.st_mode)
+        mode = info.st_mode
+        if link:
+            try:
+                mode = os.stat(path).st_mode
+            except OSError:
+                mode = 0
         kind = {stat.S_IFDIR: "FILE_TYPE_DIRECTORY",
-                stat.S_IFLNK: "FILE_TYPE_SYMLINK"}.get(
-                    stat.S_IFMT(info.st_mode), "FILE_TYPE_FILE")
+                stat.S_IFREG: "FILE_TYPE_FILE"}.get(
+                    stat.S_IFMT(mode), "FILE_TYPE_UNSPECIFIED")
         entry = {"name": os.path.basename(path), "type": kind, "path": path,
                  "size": info.st_size, "mode": stat.S_IMODE(info.st_mode),
                  "permissions": stat.filemode(info.st_mode),
                  "uid": info.st_uid, "gid": info.st_gid,
                  "mtime": info.st_mtime}
-        if kind == "FILE_TYPE_SYMLINK":
-            entry["symlinkTarget"] = os.readlink(path)
+        if link:
+            entry["symlinkTarget"] = os.path.realpath(path)
         return entry
 
     def do_stat(self, order: dict, _fds: list[int]) -> dict:
@@ -163,7 +171,8 @@ class Agent:
         def walk(folder: str, depth: int) -> None:
             for name in sorted(os.listdir(folder)):
                 found.append(self.entry(os.path.join(folder, name)))
-                if depth > 1 and found[-1]["type"] == "FILE_TYPE_DIRECTORY":
+                if depth > 1 and "symlinkTarget" not in found[-1] and \
+                        found[-1]["type"] == "FILE_TYPE_DIRECTORY":
                     walk(found[-1]["path"], depth - 1)
 
         walk(order["path"], order["depth"])

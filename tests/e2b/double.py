@@ -54,11 +54,12 @@ A fault strikes `count` times (1; without end if it has a `probability`) after
     huge_total (bytes), many_lines (lines), half_line (clean), empty_line,
     not_json (body), raw_lines (lines), unknown_type, wrong_types,
     keepalive_only (interval_ms), silent, kernel_dies, sandbox_lost; and
-    no_end, no_count, duplicate_end, after_end, split_utf8
+    no_end, no_count, duplicate_end, after_end, split_utf8, bare_end (no
+    newline), held_open (after the end)
   within start's stream, when `after` envelopes are out: bad_flag, compressed,
     not_json, wrong_types, giant_envelope, half_envelope, silent,
     keepalive_only, huge_total, sandbox_lost; and no_start, no_end,
-    end_error (code)
+    end_error (code), held_open
 Presets stand for a kind with its values: faults.PRESETS, as 429a 429b 429c
 500 503 504 502-notfound 502-port 502-html create-giant create-no-token.
 """

@@ -541,6 +541,9 @@ class Envelopes:
                     "code": self.fault.spec.get("code", "unavailable"),
                     "message": "the double was told to fail"}}
         await self.put(END, json.dumps(value).encode())
+        if self.fault and self.fault.kind == "held_open":
+            await self.exchange.connection.watch()
+            raise Dropped
 
     async def spoil(self) -> None:
         fault = self.fault

@@ -5,6 +5,7 @@ acted out here; those of a stream's content by interpreter.py and envd.py, which
 look at `fault.kind`.
 """
 import asyncio
+import gzip
 import json
 import random
 from typing import Any
@@ -88,15 +89,16 @@ EXECUTE_KINDS = (
     "long_line", "huge_total", "half_line", "no_end", "empty_line", "not_json",
     "unknown_type", "wrong_types", "keepalive_only", "silent", "duplicate_end",
     "after_end", "split_utf8", "sandbox_lost", "kernel_dies", "raw_lines",
-    "many_lines", "no_count")
+    "many_lines", "no_count", "bare_end", "held_open")
 # And of Process/Start.
 START_KINDS = ("bad_flag", "giant_envelope", "half_envelope", "no_end",
                "not_json", "end_error", "compressed", "sandbox_lost", "silent",
-               "wrong_types", "keepalive_only", "no_start", "huge_total")
+               "wrong_types", "keepalive_only", "no_start", "huge_total",
+               "held_open")
 WIRE_KINDS = (
     "status", "refuse_before", "reset_before", "answer_lost", "stall", "delay",
     "redirect", "reset", "truncate", "drip", "stall_body", "no_close_notify",
-    "body", "patch", "bad_length", "garbage", "giant_header")
+    "body", "patch", "bad_length", "garbage", "giant_header", "gzip")
 KINDS = frozenset(WIRE_KINDS + EXECUTE_KINDS + START_KINDS)
 
 
@@ -170,6 +172,10 @@ class Fault:
             exchange.raw(_body)
             await exchange.drain()
             await exchange.close_cleanly()
+            return True
+        if self.kind == "gzip":
+            await exchange.reply(_status, gzip.compress(_body),
+                                 {"Content-Encoding": "gzip"})
             return True
         if self.kind == "giant_header":
             await exchange.reply(_status, _body, {

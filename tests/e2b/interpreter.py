@@ -495,6 +495,13 @@ class Run:
             await getattr(self, "spoil_" + fault.kind)()
         if fault.kind == "no_end":
             return True
+        if fault.kind in ("bare_end", "held_open"):
+            await self.exchange.chunk(
+                b'{"execution_count": 1, "type": "end_of_execution"}' +
+                b"\n" * (fault.kind == "held_open"))
+            if fault.kind == "held_open":
+                await asyncio.get_running_loop().create_future()
+            return True
         if fault.kind in ("duplicate_end", "after_end"):
             await self.line({"type": "end_of_execution"})
             if fault.kind == "after_end":

@@ -343,10 +343,10 @@ class Shell:
     def exit(self, error: SystemExit) -> None:
         import warnings
         warnings.warn("To exit: use 'exit', 'quit', or Ctrl-D.", stacklevel=1)
-        self.report("SystemExit", str(error),
-                    "An exception has occurred, use %%tb to see the full "
-                    "traceback.\n\n%sSystemExit%s%s:%s %s\n" %
-                    (RED, PLAIN, RED, PLAIN, error))
+        self._showtraceback(type(error), error, [
+            "An exception has occurred, use %tb to see the full traceback.\n",
+            "%s%s%s%s:%s %s\n" % (RED, type(error).__name__, PLAIN, RED, PLAIN,
+                                  error)])
 
     def failure(self, error: BaseException) -> None:
         name = type(error).__name__
@@ -358,11 +358,18 @@ class Shell:
             text = self.trace(error, name, value)
         except Exception:
             text = "%s: %s" % (name, value)
-        self.report(name, value, text)
+        self._showtraceback(type(error), error, [text])
 
-    def report(self, name: str, value: str, trace: str) -> None:
-        self.link.send(b"F", json.dumps(
-            {"name": name, "value": value, "traceback": trace}).encode())
+    def _showtraceback(self, etype: type, evalue: BaseException,
+                       stb: list[str]) -> None:
+        """As ipykernel's ZMQInteractiveShell, by whose name code may wrap it."""
+        try:
+            value = str(evalue)
+        except Exception:
+            value = "<exception str() failed>"
+        self.link.send(b"F", json.dumps({
+            "name": str(etype.__name__), "value": value,
+            "traceback": "\n".join(stb)}).encode())
 
     # The look of a traceback.
 

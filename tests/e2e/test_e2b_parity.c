@@ -100,6 +100,26 @@ static const struct honest jobs[] = {
      "raise ValueError('late')", "", "user_error"},
     {"exit-0", PY, "default", "import sys\nprint('bye')\nsys.exit(0)", "", "ok"},
     {"exit-3", PY, "default", "import sys\nsys.exit(3)", "", "user_error"},
+    {"exit-0-text", PY, "default", "import sys\nsys.exit('0')", "",
+     "user_error"},
+    {"exit-no-text", PY, "default", "import sys\nsys.exit('')", "",
+     "user_error"},
+    {"exit-true", PY, "default", "import sys\nsys.exit(True)", "",
+     "user_error"},
+    {"exit-256", PY, "default", "import sys\nsys.exit(256)", "", "ok"},
+    {"exit-none", PY, "default", "import sys\nprint('a')\nsys.exit()", "",
+     "ok"},
+    {"exit-own", PY, "default",
+     "class Stop(SystemExit):\n    pass\nraise Stop(4)", "", "user_error"},
+    {"exit-named", PY, "default",
+     "class SystemExit(Exception):\n    pass\nraise SystemExit(0)", "",
+     "user_error"},
+    {"exit-shadowed", PY, "default",
+     "import sys\nprint = int = isinstance = type = None\nsys.exit('bye')", "",
+     "user_error"},
+    {"stdin-shadowed", PY, "default",
+     "import sys\nprint = None\nsys.stdout.write(input('n? '))",
+     ",\"stdin\":\"Ann\\n\"", "ok"},
     {"exit-text", PY, "default", "import sys\nsys.exit('no good')", "",
      "user_error"},
     /* ---- pictures and tables ---- */
@@ -148,6 +168,17 @@ static const struct honest jobs[] = {
      "\"output_files\":[\"out.txt\",\"d/*.csv\",\"/home/user/b.bin\"]", "ok"},
     {"files-none", PY, "default", "print('none')",
      ",\"output_files\":[\"missing.txt\",\"*.none\"]", "ok"},
+    {"files-links", PY, "default",
+     "import os\nopen('real.txt', 'w').write('r')\nos.mkdir('d')\n"
+     "os.symlink('/etc/passwd', 'out')\nos.symlink('real.txt', 'in')\n"
+     "os.symlink('d', 'to_d')\nos.symlink('none', 'torn')",
+     ",\"output_files\":[\"out\",\"in\",\"to_d\",\"torn\",\"d\",\"real.txt\"]",
+     "ok"},
+    {"files-links-globbed", PY, "default",
+     "import os\nopen('real.txt', 'w').write('r')\nos.mkdir('d')\n"
+     "os.symlink('/etc/passwd', 'out')\nos.symlink('real.txt', 'in')\n"
+     "os.symlink('d', 'to_d')\nos.symlink('none', 'torn')",
+     ",\"output_files\":[\"*\"]", "ok"},
     {"files-binary", PY, "default",
      "open('x.bin', 'wb').write(bytes(range(256)) * 300)\n"
      "open('empty.json', 'w').close()",
@@ -179,6 +210,10 @@ static const struct honest jobs[] = {
     {"bash", SH, "quick_script",
      "echo \"hello $1 $A\"; echo err >&2; pwd; echo ~", ",\"args\":[\"w x\"],"
      "\"env\":{\"A\":\"e'f\"}", "ok"},
+    {"bash-env", SH, "quick_script",
+     "declare -p c t limit; declare -F; export -p | grep -c ' [a-z]='",
+     ",\"env\":{\"c\":\"kept\",\"t\":\"too\",\"limit\":\"9\","
+     "\"GLOBIGNORE\":\"*\"}", "ok"},
     {"bash-exit", SH, "quick_script", "echo out; exit 3", "", "user_error"},
     {"bash-error", SH, "quick_script", "no_such_command_here\necho $?", "",
      "ok"},
@@ -200,6 +235,14 @@ static const struct honest jobs[] = {
      "console.log(v);", "", "ok"},
     {"js-error", JS, "default", "function f() { return null.x; }\nf();", "",
      "user_error"},
+    {"js-strict", JS, "default",
+     "// first\n/* and\n second */ \"use strict\";\nundeclared = 5", "",
+     "user_error"},
+    {"js-strict-value", JS, "default",
+     "'use strict';\nconst a = 2;\nfunction f() { return this; }\n"
+     "console.log(f());\na * 3", ",\"env\":{\"A\":\"1\"}", "ok"},
+    {"js-not-strict", JS, "default",
+     "'use strict' + 1; undeclared = 5; // 'use strict'", "", "ok"},
     {"js-syntax", JS, "default", "let = = 3", "", "user_error"},
     {"js-files", JS, "default",
      "const fs = require('fs');\nfs.writeFileSync('o.json', JSON.stringify({e: "

@@ -33,6 +33,7 @@ static void feed(struct run *r, const char *text, size_t size, size_t step)
     for (size_t at = 0; at < size && r->rc == 0 && !r->e.ended; at += step)
         r->rc =
             events_feed(&r->e, text + at, size - at < step ? size - at : step);
+    events_last(&r->e);
     MUST(r->rc == 0 || r->rc == -EPROTO || r->rc == -ENOBUFS);
     MUST(r->rc != -EPROTO || r->e.why[0]);
     MUST(r->e.line.len <= EVENT_LINE_MAX + 2);

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/e2b_stage.h"
+#include "worker/outfile.h"
 
 static int requests(struct e2b_stage *s, const char *route)
 {
@@ -135,6 +136,7 @@ static void the_interpreters_stream_fails(void **state)
         {ON_RUN("duplicate_end"), NULL, "ok", NULL, "42\n"},
         {ON_RUN("after_end"), NULL, "ok", NULL, "42\n"},
         {ON_RUN("no_count"), NULL, "ok", NULL, "42\n"},
+        {ON_RUN("bare_end"), NULL, "ok", NULL, "42\n"},
         {ON_RUN("many_lines"), NULL, "ok", NULL, NULL},
         {ON_RUN("no_close_notify"), NULL, "ok", NULL, "42\n"},
         {ON_RUN("split_utf8"), "\"code\":\"print('gr\\u00fc\\u00df')\"", "ok",
@@ -143,6 +145,34 @@ static void the_interpreters_stream_fails(void **state)
     struct e2b_stage *s = *state;
 
     run_rows(s, ROWS(rows));
+    e2b_stage_end_well(s);
+}
+
+#define ON_START(kind) "\"route\":\"start\",\"kind\":\"" kind "\""
+#define BASH                                                                  \
+    "\"template_id\":\"quick_script\",\"language\":\"bash\",\"code\":\"echo " \
+    "42\""
+
+/* Or their sandboxes would be kept, and paid, until a timeout. */
+static void streams_are_over_with_their_end(void **state)
+{
+#define THREE ",\"timeout\":3"
+    static const char *const faults[] = {ON_RUN("held_open"),
+                                         ON_START("held_open")};
+    static const char *const jobs[] = {
+        "{\"id\":\"held-0\",\"code\":\"print(6*7)\"" THREE "}",
+        "{\"id\":\"held-1\"," BASH THREE "}"};
+    struct e2b_stage *s = *state;
+
+    for (int i = 0; i < 2; i++) {
+        double_fault(&s->e2b, faults[i]);
+        cJSON *r = stage_job(&s->rig, jobs[i]);
+
+        stage_expect(r, "verdict", "ok");
+        stage_expect(r, "logs.stdout.0", "42\n");
+        assert_true(stage_number(r, "timings.run") < 2);
+        cJSON_Delete(r);
+    }
     e2b_stage_end_well(s);
 }
 
@@ -196,10 +226,6 @@ static void a_proxy_that_asks_for_a_moment_gets_it(void **state)
 
 static void envds_stream_fails(void **state)
 {
-#define ON_START(kind) "\"route\":\"start\",\"kind\":\"" kind "\""
-#define BASH                                                                  \
-    "\"template_id\":\"quick_script\",\"language\":\"bash\",\"code\":\"echo " \
-    "42\""
 #define SHORT_BASH                                                          \
     "\"timeout\":2,\"template_id\":\"quick_script\",\"language\":\"bash\"," \
     "\"code\":\"echo 42; sleep 9\""
@@ -255,6 +281,14 @@ static void files_fail_on_their_way(void **state)
         {ON("files_get", "redirect"), OUT, "backend_error", NULL, NULL},
         {ON("list_dir", "500"), OUT, "backend_error", "did not hand over",
          NULL},
+        {ON("list_dir", "body") ",\"body\":\"<html>\"", OUT, "backend_error",
+         "its listing makes no sense", NULL},
+        {ON("list_dir", "body") ",\"body\":\"{\\\"entries\\\":5}\"", OUT,
+         "backend_error", "its listing makes no sense", NULL},
+        {ON("list_dir", "body") ",\"body\":\"{\\\"entries\\\":[7]}\"", OUT,
+         "backend_error", "its listing makes no sense", NULL},
+        {ON("list_dir", "body") ",\"body\":\"\"", OUT, "backend_error",
+         "its listing makes no sense", NULL},
         {ON("list_dir", "bad_length"), OUT, "backend_error", NULL, NULL},
         {ON("delete", "500"), NULL, "ok", NULL, "42\n"},
         {ON("delete", "reset_before"), NULL, "ok", NULL, "42\n"},
@@ -276,6 +310,50 @@ static void files_fail_on_their_way(void **state)
              left);
     cJSON_Delete(double_ask(&s->e2b, command));
     cJSON_Delete(report);
+    e2b_stage_end_well(s);
+}
+
+static void a_listed_path_is_shown_as_locally(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b,
+                 ON("list_dir",
+                    "body") ",\"body\":\"{\\\"entries\\\":[{\\\"type\\\":"
+                            "\\\"FILE_TYPE_FILE\\\",\\\"path\\\":\\\"/home/"
+                            "user//o.txt\\\"},"
+                            "{\\\"type\\\":\\\"FILE_TYPE_FILE\\\",\\\"path\\\":"
+                            "\\\"/home/user/../o.txt\\\"}]}\"");
+    cJSON *r = stage_job(&s->rig, "{\"id\":\"twice\"," OUT "}");
+
+    stage_expect(r, "verdict", "ok");
+    stage_expect(r, "files.0.path", "o.txt");
+    stage_expect(r, "files.1.path", "p.txt");
+    assert_null(stage_text(r, "files.2.path"));
+    cJSON_Delete(r);
+    e2b_stage_end_well(s);
+}
+
+/* Its bytes are the file's, and their count is bounded. */
+static void a_file_that_comes_packed_is_unpacked(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b, ON("files_get", "gzip"));
+    cJSON *r = stage_job(&s->rig,
+                         "{\"id\":\"z\",\"output_files\":[\"a.txt\"],\"code\":"
+                         "\"open('a.txt','w').write('x' * 9000)\"}");
+
+    stage_expect(r, "verdict", "ok");
+    assert_int_equal(stage_number(r, "files.0.size"), 9000);
+    cJSON_Delete(r);
+    double_fault(&s->e2b, ON("files_get", "gzip"));
+    r = stage_job(&s->rig,
+                  "{\"id\":\"bomb\",\"output_files\":[\"a.txt\"],\"code\":"
+                  "\"open('a.txt','w').write('x' * (40 << 20))\"}");
+    stage_expect(r, "verdict", "ok");
+    stage_expect(r, "files.0.skipped", OUTFILE_TOO_LARGE);
+    cJSON_Delete(r);
     e2b_stage_end_well(s);
 }
 
@@ -557,6 +635,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STAGED(a_job_runs_in_a_sandbox_of_its_own),
         STAGED(the_interpreters_stream_fails),
+        STAGED(a_listed_path_is_shown_as_locally),
+        STAGED(a_file_that_comes_packed_is_unpacked),
+        STAGED(streams_are_over_with_their_end),
         STAGED(the_interpreter_is_not_reached),
         STAGED(a_proxy_that_asks_for_a_moment_gets_it),
         STAGED(envds_stream_fails),

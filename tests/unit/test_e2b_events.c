@@ -130,10 +130,47 @@ static void without_its_end_it_is_not_whole(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(feed(f, "{\"type\":\"stdout\",\"text\":\"x\"}\n"), 0);
-    assert_int_equal(feed(f, "{\"type\":\"end_of_execution\"}"), 0);
+    assert_int_equal(feed(f, "{\"type\":\"end_of_execution\""), 0);
+    events_last(&f->e);
     assert_false(f->e.ended); /* half a line is no line */
-    assert_int_equal(feed(f, "\n"), 0);
+    assert_int_equal(feed(f, "}\n"), 0);
     assert_true(f->e.ended);
+}
+
+static void the_last_line_needs_no_newline(void **state)
+{
+    static const char *const ends[] = {
+        "{\"type\":\"end_of_execution\"}",
+        "{\"type\": \"end_of_execution\"} \r",
+        "{\"n\":1,\"type\":\"end_of_execution\"}"};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
+        again(f);
+        assert_int_equal(feed(f, ends[i]), 0);
+        assert_false(f->e.ended); /* more of it could come */
+        events_last(&f->e);
+        assert_true(f->e.ended);
+    }
+}
+
+static void what_only_names_the_end_is_not_it(void **state)
+{
+    static const char *const others[] = {
+        "{\"type\":\"stdout\",\"text\":\"\\\"end_of_execution\\\"\"}",
+        "{\"type\":\"x\",\"of\":\"end_of_execution\"}",
+        "[\"end_of_execution\"]", "\"end_of_execution\"",
+        "{\"type\":\"end_of_execution\"}x"};
+    struct fixture *f = *state;
+
+    events_last(&f->e);
+    assert_false(f->e.ended);
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+        again(f);
+        assert_int_equal(feed(f, others[i]), 0);
+        events_last(&f->e);
+        assert_false(f->e.ended);
+    }
 }
 
 static void nothing_counts_after_the_end(void **state)
@@ -401,6 +438,8 @@ int main(void)
         FRESH(it_may_be_cut_at_every_byte),
         FRESH(it_may_come_byte_by_byte),
         FRESH(without_its_end_it_is_not_whole),
+        FRESH(the_last_line_needs_no_newline),
+        FRESH(what_only_names_the_end_is_not_it),
         FRESH(nothing_counts_after_the_end),
         FRESH(unknown_types_and_blank_lines_are_passed_over),
         FRESH(what_is_not_the_protocol_is_named),

@@ -267,6 +267,44 @@ static void but_neither_for_ever_nor_after_a_long_wait(void **state)
     assert_int_equal(nasked, 1);
 }
 
+/* Its answer goes to logs, Redis and the job's result. */
+static void no_token_comes_back_in_words(void **state)
+{
+    static const struct answer answers[] = {
+        {0, 400, "{\"code\":400,\"message\":\"X-Access-Token: 9F9f, 7a7a\"}",
+         0},
+        {0, 400, "{\"code\":400,\"message\":\"bad 9\\u00669f\"}", 0},
+        {HTTP_FINE, 0, NULL, 0}};
+    struct fixture *f = *state;
+
+    strcpy(f->sandbox.traffic, "7a7a");
+    replace(&f->settings.e2b_shared_host, "never");
+    begin(f, answers);
+    assert_int_equal(list(f), FAULT_REFUSED);
+    assert_string_equal(f->text, "HTTP 400: X-Access-Token: ***, ***");
+    assert_int_equal(list(f), FAULT_REFUSED);
+    assert_string_equal(f->text, "HTTP 400: bad ***");
+}
+
+/* Only our own clock says that the code's time is over. */
+static void envds_deadline_is_believed_after_ours_alone(void **state)
+{
+    AUTO_STRBUF struct strbuf message = STRBUF_INIT;
+    struct fixture *f = *state;
+    struct process p;
+
+    strbuf_adds(&message, "{}");
+    for (int late = 0; late < 2; late++) {
+        begin(f, well);
+        process_init(&p, NULL, NULL, 0);
+        strcpy(p.code, "deadline_exceeded");
+        assert_int_equal(
+            guest_start(&f->guest, &message, late ? -1 : 1000, &p, f->text),
+            late ? FAULT_LATE : FAULT_NONE);
+        process_fini(&p);
+    }
+}
+
 /* Else its job failed for a reason that is not ours. */
 static void a_home_that_is_gone_has_no_files(void **state)
 {
@@ -295,6 +333,8 @@ int main(void)
         FRESH(envd_is_told_the_user),
         FRESH(what_the_proxy_puts_off_is_asked_again),
         FRESH(but_neither_for_ever_nor_after_a_long_wait),
+        FRESH(envds_deadline_is_believed_after_ours_alone),
+        FRESH(no_token_comes_back_in_words),
         FRESH(a_home_that_is_gone_has_no_files),
         FRESH(names_that_are_not_known_for_a_while_change_nothing),
     };

@@ -164,20 +164,22 @@ static void bash_gets_all_values_as_arguments(void **state)
     cJSON *root = message(&json);
     const cJSON *process = cJSON_GetObjectItemCaseSensitive(root, "process");
     const cJSON *args = cJSON_GetObjectItemCaseSensitive(process, "args");
-    const char *script = cJSON_GetArrayItem(args, 1)->valuestring;
+    const char *script = cJSON_GetArrayItem(args, 2)->valuestring;
 
     assert_string_equal(text_at(process, "cmd"), "/bin/bash");
     assert_string_equal(text_at(process, "cwd"), "/home/user");
     assert_true(cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(root, "stdin")));
-    assert_string_equal(cJSON_GetArrayItem(args, 0)->valuestring, "-c");
+    /* No function or option of the environment comes before the limits. */
+    assert_string_equal(cJSON_GetArrayItem(args, 0)->valuestring, "-p");
+    assert_string_equal(cJSON_GetArrayItem(args, 1)->valuestring, "-c");
     assert_null(strstr(script, "x)"));
     assert_non_null(strstr(script, " <" PRELUDE_STDIN_PATH));
-    assert_string_equal(cJSON_GetArrayItem(args, 3)->valuestring, "32");
-    assert_string_equal(cJSON_GetArrayItem(args, 4)->valuestring, "262144");
-    assert_string_equal(cJSON_GetArrayItem(args, 5)->valuestring, "1024");
-    assert_string_equal(cJSON_GetArrayItem(args, 6)->valuestring, job->code);
-    assert_string_equal(cJSON_GetArrayItem(args, 7)->valuestring, job->args[0]);
-    assert_int_equal(cJSON_GetArraySize(args), 9);
+    assert_string_equal(cJSON_GetArrayItem(args, 4)->valuestring, "32");
+    assert_string_equal(cJSON_GetArrayItem(args, 5)->valuestring, "262144");
+    assert_string_equal(cJSON_GetArrayItem(args, 6)->valuestring, "1024");
+    assert_string_equal(cJSON_GetArrayItem(args, 7)->valuestring, job->code);
+    assert_string_equal(cJSON_GetArrayItem(args, 8)->valuestring, job->args[0]);
+    assert_int_equal(cJSON_GetArraySize(args), 10);
     assert_string_equal(
         text_at(cJSON_GetObjectItemCaseSensitive(process, "envs"), "A"),
         job->env[0].value);

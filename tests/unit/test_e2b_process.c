@@ -197,6 +197,25 @@ static void a_long_error_is_cut(void **state)
     assert_int_equal(feed(f), 0);
     assert_int_equal(strlen(f->p.code), sizeof(f->p.code) - 1);
     assert_int_equal(strlen(f->p.why), sizeof(f->p.why) - 1);
+    again(f); /* and no character is torn */
+    strbuf_clear(&message);
+    strbuf_adds(&message, "{\"error\":{\"message\":\"x");
+    for (int i = 0; i < 500; i++)
+        strbuf_adds(&message, "\xe2\x82\xac");
+    strbuf_adds(&message, "\"}}");
+    add(f, 2, message.text);
+    assert_int_equal(feed(f), 0);
+    assert_int_equal(strlen(f->p.why), 1 + (sizeof(f->p.why) - 2) / 3 * 3);
+}
+
+static void an_errors_text_shows_no_token(void **state)
+{
+    struct fixture *f = *state;
+
+    f->p.secrets[0] = "9f9f9f";
+    add(f, 2, "{\"error\":{\"message\":\"bad token 9F9F9F\"}}");
+    assert_int_equal(feed(f), 0);
+    assert_string_equal(f->p.why, "bad token ***");
 }
 
 static void nothing_counts_after_the_end(void **state)
@@ -228,6 +247,16 @@ static void what_is_not_the_protocol_is_named(void **state)
         {0, "{\"event\":7}", "a message without an event"},
         {0, "{\"event\":{\"data\":{\"stdout\":\"no base64!\"}}}",
          "output that is not base64"},
+        {0, "{\"event\":{\"data\":{\"stdout\":5}}}", "output that is no text"},
+        {0, "{\"event\":{\"data\":{\"stderr\":{}}}}", "output that is no text"},
+        {0, "{\"event\":{\"data\":7}}", "data of the wrong shape"},
+        {0, "{\"event\":{\"end\":{}}}",
+         "an end with neither an exit nor a signal"},
+        {0, "{\"event\":{\"end\":{\"exited\":false,\"exitCode\":3}}}",
+         "an end with neither an exit nor a signal"},
+        {0, "{\"event\":{\"end\":null}}", "an end of the wrong shape"},
+        {0, "{\"event\":{\"end\":{\"exited\":\"yes\"}}}",
+         "an end of the wrong shape"},
         {0, "{\"event\":{\"end\":{\"exitCode\":\"3\"}}}", NULL},
         {0, "{\"event\":{\"end\":{\"status\":[]}}}", NULL},
     };
@@ -236,9 +265,27 @@ static void what_is_not_the_protocol_is_named(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         again(f);
         add(f, rows[i].flag, rows[i].message);
-        if (feed(f) != -EPROTO ||
+        if (feed(f) != -EPROTO || f->p.exited ||
             (rows[i].why && strcmp(f->p.why, rows[i].why) != 0))
             fail_msg("%s -> %s", rows[i].message, f->p.why);
+    }
+}
+
+static void nothing_comes_of_a_process_that_has_ended(void **state)
+{
+    static const char *const more[] = {OUT, ENDED};
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 2; i++) {
+        again(f);
+        add(f, 0, START);
+        add(f, 0, ENDED);
+        add(f, 0, ALIVE);
+        assert_int_equal(feed(f), 0);
+        add(f, 0, more[i]);
+        assert_int_equal(feed(f), -EPROTO);
+        assert_string_equal(f->p.why, "more of a process that has ended");
+        assert_int_equal(f->o.out.total, 0);
     }
 }
 
@@ -298,8 +345,10 @@ int main(void)
         FRESH(an_end_tells_code_or_signal),
         FRESH(the_streams_end_may_carry_an_error),
         FRESH(a_long_error_is_cut),
+        FRESH(an_errors_text_shows_no_token),
         FRESH(nothing_counts_after_the_end),
         FRESH(what_is_not_the_protocol_is_named),
+        FRESH(nothing_comes_of_a_process_that_has_ended),
         FRESH(what_is_new_to_us_is_passed_over),
         FRESH(a_giant_envelope_is_not_waited_for),
         FRESH(a_flood_ends_it),

@@ -546,9 +546,9 @@ static void there_are_bounds_on_how_many(void **state)
 static void variables_that_would_act_on_the_driver_are_refused(void **state)
 {
     static const char *const names[] = {
-        "LD_PRELOAD",   "LD_LIBRARY_PATH", "BASH_ENV",
-        "NODE_OPTIONS", "PYTHONPATH",      "PYTHONSTARTUP",
-        "PYTHONHOME",   "GLIBC_TUNABLES",  "PYTHONINSPECT"};
+        "LD_PRELOAD",    "LD_LIBRARY_PATH", "BASH_ENV",   "NODE_OPTIONS",
+        "PYTHONPATH",    "PYTHONSTARTUP",   "PYTHONHOME", "GLIBC_TUNABLES",
+        "PYTHONINSPECT", "SHELLOPTS",       "BASHOPTS",   "BASH_FUNC_ulimit%%"};
     char fields[128], field[64];
 
     (void)state;

@@ -13,11 +13,12 @@
 
 #define MATCHES_MAX 1024  /* files matched in one job */
 #define TIME_MS_MAX 30000 /* for all of them */
-#define HOME        "/home/user/"
+#define HOME        GUEST_HOME "/"
 
 struct match {
     char *path; /* below home */
     int64_t size;
+    bool listed;            /* else nothing but its name is known */
     const char *not_a_file; /* why it cannot be fetched, or NULL */
 };
 
@@ -31,8 +32,7 @@ struct search {
     bool too_many;
 };
 
-static int add_match(struct search *s, const char *path, int64_t size,
-                     const char *not_a_file)
+static int add_match(struct search *s, const struct match *match)
 {
     char *copy;
 
@@ -40,10 +40,11 @@ static int add_match(struct search *s, const char *path, int64_t size,
         s->too_many = true;
         return 0;
     }
-    copy = strdup(path);
+    copy = strdup(match->path);
     if (!copy)
         return -ENOMEM;
-    s->matches[s->nmatches++] = (struct match){copy, size, not_a_file};
+    s->matches[s->nmatches] = *match;
+    s->matches[s->nmatches++].path = copy;
     return 0;
 }
 
@@ -66,26 +67,84 @@ static int64_t size_of(const cJSON *entry)
     return cJSON_IsString(item) ? atoll(item->valuestring) : 0;
 }
 
+/* {"entries":[{"path",…},…]}; an empty list is left out (proto3's JSON). */
+static bool is_listing(const cJSON *root)
+{
+    const cJSON *entries = cJSON_GetObjectItemCaseSensitive(root, "entries");
+    const cJSON *entry;
+
+    if (!cJSON_IsObject(root) || (entries && !cJSON_IsArray(entries)))
+        return false;
+    cJSON_ArrayForEach(entry, entries)
+    {
+        if (!json_member(entry, "path"))
+            return false;
+    }
+    return true;
+}
+
+/* Newer envds give a link the type of its target. */
+static bool is_link(const cJSON *entry)
+{
+    return *text_of(entry, "symlinkTarget") ||
+           strcmp(text_of(entry, "type"), "FILE_TYPE_SYMLINK") == 0;
+}
+
+static bool is_folder(const cJSON *entry)
+{
+    return !is_link(entry) &&
+           strcmp(text_of(entry, "type"), "FILE_TYPE_DIRECTORY") == 0;
+}
+
+/* What envd says of a file, for the match of its path. */
+static void describe(const cJSON *entry, struct match *m)
+{
+    m->listed = true;
+    if (is_link(entry))
+        m->not_a_file = "symlink";
+    else if (strcmp(text_of(entry, "type"), "FILE_TYPE_FILE") != 0)
+        m->not_a_file = "not a regular file";
+    m->size = m->not_a_file ? 0 : size_of(entry);
+}
+
 static int match_entry(struct search *s, struct glob *globs, size_t nglobs,
                        const cJSON *entry)
 {
-    const char *path = text_of(entry, "path"), *type = text_of(entry, "type");
-    const char *why = NULL;
+    const char *full = text_of(entry, "path");
+    char path[JOB_PATH_MAX + 1];
+    struct complaint complaint;
+    struct match m = {.path = path};
     bool match = false;
 
-    if (strncmp(path, HOME, strlen(HOME)) != 0 ||
-        strcmp(type, "FILE_TYPE_DIRECTORY") == 0)
+    if (strncmp(full, HOME, strlen(HOME)) != 0 || is_folder(entry))
         return 0;
-    if (strcmp(type, "FILE_TYPE_FILE") != 0)
-        why = strcmp(type, "FILE_TYPE_SYMLINK") == 0 ? "symlink"
-                                                     : "not a regular file";
+    full += strlen(HOME);
+    full += strspn(full, "/");
+    if (job_path_normalise(full, path, &complaint, "path") < 0)
+        return 0;
     for (size_t i = 0; i < nglobs; i++) {
-        bool takes = glob_takes(&globs[i], path + strlen(HOME));
+        bool takes = glob_takes(&globs[i], path);
 
         globs[i].used |= takes;
         match |= takes;
     }
-    return match ? add_match(s, path + strlen(HOME), size_of(entry), why) : 0;
+    describe(entry, &m);
+    return match ? add_match(s, &m) : 0;
+}
+
+/* -EPROTO: it is no listing. -EINVAL: with names that are no text. */
+static int parse_listing(const struct strbuf *listing, cJSON **root_out)
+{
+    int rc = listing->len == 0
+                 ? -EPROTO
+                 : json_check(listing->text, listing->len, NULL, 0, NULL, NULL);
+
+    if (rc < 0)
+        return rc == -EINVAL ? rc : -EPROTO;
+    *root_out = json_parse(listing->text, listing->len);
+    if (!*root_out)
+        return -ENOMEM;
+    return is_listing(*root_out) ? 0 : -EPROTO;
 }
 
 static int match_listing(struct search *s, struct glob *globs, size_t nglobs,
@@ -93,16 +152,16 @@ static int match_listing(struct search *s, struct glob *globs, size_t nglobs,
 {
     cJSON *root = NULL;
     const cJSON *entry;
-    int rc = 0;
+    int rc = listing->failed ? -ENOMEM : parse_listing(listing, &root);
 
-    if (json_check(listing->text, listing->len, NULL, 0, NULL, NULL) == 0)
-        root = json_parse(listing->text, listing->len);
-    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(root, "entries"))
-    {
-        rc = match_entry(s, globs, nglobs, entry);
-        if (rc < 0)
-            break;
-    }
+    if (rc == 0)
+        cJSON_ArrayForEach(entry,
+                           cJSON_GetObjectItemCaseSensitive(root, "entries"))
+        {
+            rc = match_entry(s, globs, nglobs, entry);
+            if (rc < 0)
+                break;
+        }
     cJSON_Delete(root);
     return rc;
 }
@@ -134,8 +193,14 @@ static int find_globs(struct search *s, struct glob *globs, size_t nglobs)
 
     switch (guest_list(s->guest, &listing, text)) {
     case FAULT_NONE:
-        rc = listing.failed ? -ENOMEM
-                            : match_listing(s, globs, nglobs, &listing);
+        rc = match_listing(s, globs, nglobs, &listing);
+        if (rc == -EPROTO)
+            return not_handed_over(s, "its listing makes no sense");
+        if (rc == -EINVAL) {
+            outcome_warn(s->o, "output_files: names that are no text; some "
+                               "files may be missing");
+            return 0;
+        }
         return rc < 0 ? rc : miss_globs(s, globs, nglobs);
     case FAULT_NONSENSE:
         outcome_warn(s->o, "output_files: too many files to search; some may "
@@ -156,7 +221,7 @@ static int find(struct search *s, char *const *names)
         if (glob_is(names[i]))
             rc = glob_init(&globs[nglobs++], names[i]);
         else
-            rc = add_match(s, names[i], 0, NULL);
+            rc = add_match(s, &(struct match){.path = names[i]});
     }
     if (rc == 0 && nglobs > 0)
         rc = find_globs(s, globs, nglobs);
@@ -194,13 +259,36 @@ static void skip(struct search *s, const struct match *m, const char *why)
     outfile_skipped(&s->o->files, m->path, m->size, why);
 }
 
-static int fetch(struct search *s, const struct match *m)
+/* Looks at a file that was asked for by its name; a link is not followed. What
+ * E2B does not say, the download will. */
+static void look(struct search *s, struct match *m)
+{
+    AUTO_STRBUF struct strbuf answer = STRBUF_INIT;
+    char text[CONTROL_TEXT_MAX];
+    cJSON *root = NULL;
+    const cJSON *entry;
+
+    if (guest_stat(s->guest, m->path, s->deadline_ms, &answer, text) !=
+            FAULT_NONE ||
+        answer.failed ||
+        json_check(answer.text, answer.len, NULL, 0, NULL, NULL) < 0)
+        return;
+    root = json_parse(answer.text, answer.len);
+    entry = cJSON_GetObjectItemCaseSensitive(root, "entry");
+    if (cJSON_IsObject(entry))
+        describe(entry, m);
+    cJSON_Delete(root);
+}
+
+static int fetch(struct search *s, struct match *m)
 {
     AUTO_STRBUF struct strbuf data = STRBUF_INIT;
     size_t most = RESULT_FILES_BYTES_MAX - s->bytes;
     char text[CONTROL_TEXT_MAX];
     int status;
 
+    if (!m->listed && clock_ms() <= s->deadline_ms)
+        look(s, m);
     if (m->not_a_file || clock_ms() > s->deadline_ms) {
         skip(s, m,
              m->not_a_file ? m->not_a_file

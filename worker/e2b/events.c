@@ -9,6 +9,7 @@
 #include "common/json.h"
 
 #define NAME_BYTES_MAX 1024 /* of an exception's name */
+#define LAST_BYTES_MAX 1024 /* of a last line without its end */
 
 int events_init(struct events *e, struct outcome *o,
                 const struct run_sink *sink, int64_t output_limit)
@@ -42,6 +43,16 @@ int output_add(struct outcome *o, const struct run_sink *sink,
         sink->output(sink->ctx, is_stderr, data, size);
     capture_add(c, data, size);
     return c->total > (uint64_t)output_limit * OUTPUT_FLOOD ? -ENOBUFS : 0;
+}
+
+size_t cut_length(const char *text, size_t most)
+{
+    size_t len = strnlen(text, most + 1);
+
+    if (len > most)
+        for (len = most; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
+            len--;
+    return len;
 }
 
 void strip_escapes(char *text)
@@ -90,15 +101,9 @@ static bool is_servers(const char *name, const char *traceback)
     return false;
 }
 
-/* At most so many bytes of text, without tearing a character. */
 static void add_cut(struct strbuf *out, const char *text, size_t most)
 {
-    size_t len = strnlen(text, most + 1);
-
-    if (len > most)
-        for (len = most; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
-            len--;
-    strbuf_add_json(out, text, len);
+    strbuf_add_json(out, text, cut_length(text, most));
 }
 
 static int take_error(struct events *e, const cJSON *event)
@@ -324,4 +329,15 @@ int events_feed(void *events, const char *data, size_t size)
         size -= part;
     }
     return rc;
+}
+
+void events_last(struct events *e)
+{
+    static const char type[] = "\"end_of_execution\"";
+    const struct strbuf *line = &e->line;
+
+    if (!e->ended && !e->skipping && line->len <= LAST_BYTES_MAX &&
+        memmem(line->text, line->len, type, strlen(type)) &&
+        json_check(line->text, line->len, NULL, 0, NULL, NULL) == 0)
+        take_line(e);
 }

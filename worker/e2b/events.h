@@ -44,10 +44,17 @@ void events_fini(struct events *e);
 /* The next bytes; fit for struct http_call's data(). */
 int events_feed(void *events, const char *data, size_t size);
 
+/* After the last bytes: end_of_execution needs no newline (protocol section
+ * 3.6). Half a line is none. */
+void events_last(struct events *e);
+
 /* Adds to the output of o, tells the sink. -ENOBUFS as above. */
 int output_add(struct outcome *o, const struct run_sink *sink,
                int64_t output_limit, bool is_stderr, const char *data,
                size_t size);
+
+/* Bytes of text, at most so many, that tear no character of its UTF-8. */
+size_t cut_length(const char *text, size_t most);
 
 /* In place: takes the colours (ESC [ … m and the like) out. */
 void strip_escapes(char *text);

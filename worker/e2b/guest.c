@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "worker/e2b/secret.h"
 
 #define PORT_INTERPRETER 49999
 #define PORT_ENVD        49983
@@ -188,6 +189,17 @@ static bool again_in_a_moment(struct guest *g, const struct http_call *call,
            pause <= AGAIN_MOST_MS && call_slot_nap(&g->slot, pause);
 }
 
+/* What a sandbox's host says of a call that failed: it may repeat all that it
+ * was sent. */
+static void tell(const struct guest *g, struct http_call *call, char *text)
+{
+    hide_in(&call->answer, g->sandbox.token);
+    hide_in(&call->answer, g->sandbox.traffic);
+    fault_text(call, text, CONTROL_TEXT_MAX);
+    hide(text, g->sandbox.token); /* one that JSON had escaped */
+    hide(text, g->sandbox.traffic);
+}
+
 static enum fault ask(struct guest *g, int port, const char *path,
                       struct http_call *call, char *text)
 {
@@ -210,11 +222,20 @@ static enum fault ask(struct guest *g, int port, const char *path,
         hear(g);
     text[0] = '\0';
     if (fault != FAULT_NONE)
-        fault_text(call, text, CONTROL_TEXT_MAX);
+        tell(g, call, text);
     return fault;
 }
 
 /* ---- the interpreter --------------------------------------------------- */
+
+/* A server may keep the connection open for as long as it likes. */
+static int take_events(void *events, const char *data, size_t size)
+{
+    const struct events *e = events;
+    int rc = events_feed(events, data, size);
+
+    return rc == 0 && e->ended ? HTTP_OVER : rc;
+}
 
 enum fault guest_execute(struct guest *g, const struct strbuf *body,
                          int64_t deadline_ms, bool last, struct events *e,
@@ -229,11 +250,12 @@ enum fault guest_execute(struct guest *g, const struct strbuf *body,
         .deadline_ms = deadline_ms,
         .stall_s = GUEST_STALL_S,
         .last = last,
-        .data = events_feed,
+        .data = take_events,
         .ctx = e,
     };
     enum fault fault = ask(g, PORT_INTERPRETER, "/execute", &call, text);
 
+    events_last(e);
     if (call.trouble == HTTP_LATE && call.status / 100 == 2)
         fault = FAULT_LATE;
     if (call.rc == -ENOBUFS)
@@ -247,6 +269,14 @@ enum fault guest_execute(struct guest *g, const struct strbuf *body,
 
 /* ---- envd -------------------------------------------------------------- */
 
+static int take_process(void *process, const char *data, size_t size)
+{
+    const struct process *p = process;
+    int rc = process_feed(process, data, size);
+
+    return rc == 0 && p->ended ? HTTP_OVER : rc;
+}
+
 enum fault guest_start(struct guest *g, const struct strbuf *message,
                        int64_t timeout_ms, struct process *p, char *text)
 {
@@ -258,7 +288,7 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
                     "Connect-Protocol-Version: 1", AS_USER, ping, timeout},
         .deadline_ms = clock_ms() + timeout_ms,
         .stall_s = GUEST_STALL_S,
-        .data = process_feed,
+        .data = take_process,
         .ctx = p,
     };
     enum fault fault;
@@ -274,9 +304,13 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
     }
     call.body = body.text;
     call.body_size = body.len;
+    p->secrets[0] = g->sandbox.token;
+    p->secrets[1] = g->sandbox.traffic;
     fault = ask(g, PORT_ENVD, "/process.Process/Start", &call, text);
+    /* An envd that says so before our own time is wrong. */
     if ((call.trouble == HTTP_LATE && call.status / 100 == 2) ||
-        strcmp(p->code, "deadline_exceeded") == 0)
+        (strcmp(p->code, "deadline_exceeded") == 0 &&
+         clock_ms() >= call.deadline_ms))
         fault = FAULT_LATE;
     if (call.rc == -ENOBUFS)
         fault = FAULT_FLOOD;
@@ -370,23 +404,28 @@ static bool says_not_found(const struct http_call *call)
     return strcmp(code, "not_found") == 0;
 }
 
-enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
+/* A unary call of filesystem.Filesystem: the JSON answer, {} for what is not
+ * there. */
+static enum fault ask_filesystem(struct guest *g, const char *route,
+                                 const struct strbuf *body, int64_t deadline_ms,
+                                 struct strbuf *out, char *text)
 {
-    char body[64];
     struct http_call call = {
         .method = HTTP_POST,
         .headers = {"Content-Type: application/json",
                     "Connect-Protocol-Version: 1", AS_USER},
-        .body = body,
-        .deadline_ms = clock_ms() + GUEST_LIST_MS,
+        .body = body->text,
+        .body_size = body->len,
+        .deadline_ms = deadline_ms,
         .stall_s = GUEST_STALL_S,
     };
-    int size = snprintf(body, sizeof(body),
-                        "{\"path\":\"/home/user\",\"depth\":%d}", GUEST_DEPTH);
     enum fault fault;
 
-    call.body_size = (size_t)size;
-    fault = ask(g, PORT_ENVD, "/filesystem.Filesystem/ListDir", &call, text);
+    if (body->failed) {
+        snprintf(text, CONTROL_TEXT_MAX, "no memory");
+        return FAULT_AWAY;
+    }
+    fault = ask(g, PORT_ENVD, route, &call, text);
     if (fault == FAULT_NONE) {
         strbuf_add(out, call.answer.text, call.answer.len);
     } else if (fault == FAULT_GONE && says_not_found(&call)) {
@@ -395,4 +434,28 @@ enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
     }
     http_call_fini(&call);
     return fault;
+}
+
+enum fault guest_list(struct guest *g, struct strbuf *out, char *text)
+{
+    AUTO_STRBUF struct strbuf body = STRBUF_INIT;
+
+    strbuf_addf(&body, "{\"path\":\"" GUEST_HOME "\",\"depth\":%d}",
+                GUEST_DEPTH);
+    return ask_filesystem(g, "/filesystem.Filesystem/ListDir", &body,
+                          clock_ms() + GUEST_LIST_MS, out, text);
+}
+
+enum fault guest_stat(struct guest *g, const char *path, int64_t deadline_ms,
+                      struct strbuf *out, char *text)
+{
+    AUTO_STRBUF struct strbuf body = STRBUF_INIT, full = STRBUF_INIT;
+
+    strbuf_addf(&full, GUEST_HOME "/%s", path);
+    strbuf_adds(&body, "{\"path\":");
+    strbuf_add_json(&body, full.text, full.len);
+    strbuf_addc(&body, '}');
+    body.failed = body.failed || full.failed;
+    return ask_filesystem(g, "/filesystem.Filesystem/Stat", &body, deadline_ms,
+                          out, text);
 }

@@ -21,6 +21,7 @@
 #define GUEST_FILE_MS    60000
 #define GUEST_LIST_MS    20000
 #define GUEST_PING_S     10 /* keepalives of envd's streams */
+#define GUEST_HOME       "/home/user"
 #define GUEST_DEPTH      16 /* folders below the home folder that are listed */
 #define GUEST_HEADER_MAX 300
 
@@ -84,5 +85,10 @@ enum fault guest_download(struct guest *g, const char *path, size_t most,
 /* filesystem.Filesystem/ListDir of /home/user: the JSON answer. A home that the
  * code took away has no files: {}. */
 enum fault guest_list(struct guest *g, struct strbuf *out, char *text);
+
+/* filesystem.Filesystem/Stat of a path below the home folder: the JSON answer,
+ * {} if there is none. */
+enum fault guest_stat(struct guest *g, const char *path, int64_t deadline_ms,
+                      struct strbuf *out, char *text);
 
 #endif

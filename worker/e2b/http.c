@@ -37,6 +37,7 @@ struct http {
      * libcurl does when there is a folder as well). */
     bool ca_is_file;
     int64_t timer_at_ms;      /* libcurl's; -1: none. Network thread only */
+    int64_t linger_at_ms;     /* of calls that are over; -1: none. The same */
     struct http_call *active; /* network thread only */
     CURL *spare[HTTP_SPARE_HANDLES];
     int nspare;
@@ -50,6 +51,17 @@ struct http {
 
 /* ---- the answer -------------------------------------------------------- */
 
+static void linger(struct http_call *call)
+{
+    struct http *h = call->http;
+
+    if (call->over_ms)
+        return;
+    call->over_ms = clock_ms() + HTTP_LINGER_MS;
+    if (h->linger_at_ms < 0)
+        h->linger_at_ms = call->over_ms; /* those to come are later */
+}
+
 static size_t take_body(char *data, size_t one, size_t count, void *ctx)
 {
     struct http_call *call = ctx;
@@ -58,8 +70,12 @@ static size_t take_body(char *data, size_t one, size_t count, void *ctx)
 
     curl_easy_getinfo(call->handle, CURLINFO_RESPONSE_CODE, &status);
     if (call->data && status >= 200 && status < 300) {
-        call->rc = call->data(call->ctx, data, size);
-        return call->rc < 0 ? CURL_WRITEFUNC_ERROR : size;
+        int rc = call->data(call->ctx, data, size);
+
+        if (rc == HTTP_OVER)
+            linger(call);
+        call->rc = rc < 0 ? rc : 0;
+        return rc < 0 ? CURL_WRITEFUNC_ERROR : size;
     }
     if (size > HTTP_BODY_MAX - call->answer.len) {
         call->rc = -EMSGSIZE;
@@ -281,6 +297,8 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    /* And what comes encoded all the same is decoded. */
+    curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "identity");
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_USERAGENT, "capibox/" CAPIBOX_VERSION);
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)HTTP_RECEIVE_BYTES);
@@ -557,6 +575,39 @@ static void take_aborts(struct http *h)
     }
 }
 
+/* What did not end properly in its time is closed; its answer is whole. */
+static void take_over(struct http *h)
+{
+    int64_t now = clock_ms();
+    struct http_call *next;
+
+    if (h->linger_at_ms < 0 || now < h->linger_at_ms)
+        return;
+    h->linger_at_ms = -1;
+    for (struct http_call *call = h->active; call; call = next) {
+        next = call->next;
+        if (call->over_ms > now &&
+            (h->linger_at_ms < 0 || call->over_ms < h->linger_at_ms))
+            h->linger_at_ms = call->over_ms;
+        if (call->over_ms == 0 || call->over_ms > now)
+            continue;
+        remove_active(h, call);
+        take_end(h, call, CURLE_OK);
+        curl_multi_remove_handle(h->multi, call->handle); /* closes it */
+        finish(h, call);
+    }
+}
+
+/* How long nothing is due. */
+static int wait_ms(const struct http *h)
+{
+    int64_t at = h->timer_at_ms;
+
+    if (h->linger_at_ms >= 0 && (at < 0 || h->linger_at_ms < at))
+        at = h->linger_at_ms;
+    return at < 0 ? -1 : clock_left_ms(at);
+}
+
 /* On a connection of its own, as nothing was sent on the dead one. */
 static void again(struct http *h, struct http_call *call)
 {
@@ -619,8 +670,7 @@ static void *network_main(void *arg)
     int running;
 
     while (!atomic_load(&h->quit)) {
-        int wait = h->timer_at_ms < 0 ? -1 : clock_left_ms(h->timer_at_ms);
-        int got = epoll_wait(h->epoll_fd, events, EVENTS_MAX, wait);
+        int got = epoll_wait(h->epoll_fd, events, EVENTS_MAX, wait_ms(h));
 
         for (int i = 0; i < got; i++)
             act(h, &events[i]);
@@ -631,6 +681,7 @@ static void *network_main(void *arg)
                                      &running);
         }
         take_ended(h);
+        take_over(h);
         take_aborts(h);
     }
     return NULL;
@@ -703,7 +754,7 @@ int http_open(const char *ca, int connections, struct http **http_out)
     pthread_once(&curl_once, start_curl);
     MUST0(pthread_mutex_init(&h->lock, NULL));
     h->posted_last = &h->posted;
-    h->timer_at_ms = -1;
+    h->timer_at_ms = h->linger_at_ms = -1;
     h->multi = curl_multi_init();
     h->share = curl_share_init();
     h->ca = strdup(ca);
@@ -741,7 +792,7 @@ void http_start(struct http *h, struct http_call *call)
     call->sent = call->stale = call->fresh = false;
     call->http = h;
     call->retry_after_s = -1;
-    call->date_s = 0;
+    call->date_s = call->over_ms = 0;
     call->error[0] = call->next_token[0] = '\0';
     strbuf_clear(&call->answer);
     MUST0(sem_init(&call->done, 0, 0));

@@ -34,6 +34,8 @@
 #define HTTP_RECEIVE_BYTES (4u << 10)
 #define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least; kept till the end */
 #define HTTP_SPARE_HANDLES 64
+#define HTTP_OVER          1   /* of data(): nothing more of this body counts */
+#define HTTP_LINGER_MS     200 /* for its proper end, then */
 /* Above one per sandbox. libcurl keeps no deadline of a call that waits for a
  * free connection: so there must be one for all that the janitor does, too. */
 #define HTTP_CONNECTIONS_MORE 40
@@ -75,7 +77,9 @@ struct http_call {
     int stall_s;         /* 0: the deadline alone */
     bool last;           /* nothing more goes to this host: close it after */
     /* The body of a 2xx answer as it comes; negative ends the call with that
-     * rc. NULL: it is kept in `answer`. */
+     * rc, HTTP_OVER as if it were whole: with its proper end, which lets the
+     * connection be kept, or HTTP_LINGER_MS later. NULL: it is kept in
+     * `answer`. */
     int (*data)(void *ctx, const char *data, size_t size);
     void *ctx;
 
@@ -97,8 +101,9 @@ struct http_call {
     sem_t done;
     atomic_bool aborted;
     int sends;
-    bool stale; /* the kept connection it got was dead: nothing was sent */
-    bool fresh; /* so it gets one of its own */
+    bool stale;      /* the kept connection it got was dead: nothing was sent */
+    bool fresh;      /* so it gets one of its own */
+    int64_t over_ms; /* when it ends, after HTTP_OVER; 0: not yet */
 };
 
 /* Appends text percent-encoded (RFC 3986 section 2.1), as many times over. */

@@ -94,6 +94,50 @@ static void python_cell(const struct job *job,
     "process.exit=c=>{const e=new Error(String(c??process.exitCode??" \
     "0));e.name=\"" PRELUDE_EXIT "\";throw e};"
 
+/* Behind white space and comments. */
+static const char *first_word(const char *at)
+{
+    for (;;) {
+        const char *end;
+
+        at += strspn(at, " \t\r\n");
+        if (strncmp(at, "//", 2) == 0)
+            end = strchr(at, '\n');
+        else if (strncmp(at, "/*", 2) == 0)
+            end = strstr(at + 2, "*/");
+        else
+            return at;
+        if (!end)
+            return "";
+        at = end + (*end == '*' ? 2 : 1);
+    }
+}
+
+/* Is all of the code strict, and can eval() run it (which takes no await)? */
+static bool is_strict(const char *code)
+{
+    static const char directive[] = "use strict";
+    const char *at = first_word(code);
+
+    return (*at == '"' || *at == '\'') &&
+           strncmp(at + 1, directive, strlen(directive)) == 0 &&
+           at[1 + strlen(directive)] == *at && !strstr(code, "await");
+}
+
+/* A directive is none behind our words, and the lines that E2B's server puts
+ * before them; but of a text of its own it is. */
+static void add_strict(const struct job *job, struct strbuf *cell)
+{
+    AUTO_STRBUF struct strbuf code = STRBUF_INIT;
+
+    strbuf_add(&code, job->code, job->code_bytes);
+    strbuf_adds(&code, "\n//# sourceURL=main.js");
+    strbuf_adds(cell, "(0,eval)(Buffer.from(\"");
+    strbuf_add_base64(cell, code.text, code.len);
+    strbuf_adds(cell, "\",\"base64\").toString())");
+    cell->failed = cell->failed || code.failed;
+}
+
 /* On the line of the code's first, so that its lines keep their numbers. */
 static void javascript_cell(const struct job *job, struct strbuf *cell)
 {
@@ -116,7 +160,10 @@ static void javascript_cell(const struct job *job, struct strbuf *cell)
         strbuf_add_base64(cell, args.text, args.len);
         strbuf_adds(cell, "\",\"base64\").toString())];");
     }
-    strbuf_add(cell, job->code, job->code_bytes);
+    if (is_strict(job->code))
+        add_strict(job, cell);
+    else
+        strbuf_add(cell, job->code, job->code_bytes);
     cell->failed = cell->failed || env.failed || args.failed;
 }
 
@@ -144,12 +191,13 @@ void prelude_execute(const struct job *job, const struct spec *spec,
 
 /* $1: processes and threads, $2: bytes of a process' data, $3: of a file, all
  * in units of ulimit; $4: the code, or where it lies; the rest are the job's.
- * Threads that are there already count, too. */
-#define BASH_LIMITS                            \
-    "t=(/proc/[0-9]*/task/[0-9]*); ulimit -u " \
-    "$((${#t[@]} + $1)); ulimit -d $2; ulimit -f $3; c=$4; shift 4; "
-#define BASH_CODE  "exec /bin/bash -c \"$c\" main.sh \"$@\""
-#define BASH_FILE  "exec /bin/bash \"$c\" \"$@\""
+ * Threads that are there already count, too. Sets no variable: each name may be
+ * one of the job's. */
+#define BASH_LIMITS                                          \
+    "limit() { ulimit -u $(($# - 1 + $1)); }; limit \"$1\" " \
+    "/proc/[0-9]*/task/[0-9]*; ulimit -d \"$2\"; ulimit -f \"$3\"; "
+#define BASH_CODE  "exec /bin/bash -c \"$4\" main.sh \"${@:5}\""
+#define BASH_FILE  "exec /bin/bash \"$4\" \"${@:5}\""
 #define BASH_STDIN " <" PRELUDE_STDIN_PATH
 
 static void add_string(struct strbuf *out, const char *text, size_t size)
@@ -168,7 +216,10 @@ void prelude_start(const struct job *job, const struct spec *spec,
 
     strbuf_addf(&script, "%s%s%s", BASH_LIMITS, file ? BASH_FILE : BASH_CODE,
                 input ? BASH_STDIN : "");
-    json_add_lit(out, "{\"process\":{\"cmd\":\"/bin/bash\",\"args\":[\"-c\"");
+    /* -p: no function, option or pattern of the environment acts on this one
+     * (bash(1)); they may on the job's own. */
+    json_add_lit(out,
+                 "{\"process\":{\"cmd\":\"/bin/bash\",\"args\":[\"-p\",\"-c\"");
     add_string(out, script.text, script.len);
     strbuf_addf(out, ",\"main.sh\",\"%d\",\"%" PRId64 "\",\"%" PRId64 "\"",
                 limits->pids, limits->memory_bytes >> 10,

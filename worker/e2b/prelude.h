@@ -20,8 +20,9 @@
 #define PRELUDE_CODE_PATH  "/tmp/.capibox/main.sh"
 #define PRELUDE_STDIN_PATH "/tmp/.capibox/stdin"
 
-/* The name of the error that process.exit(code) becomes in JavaScript; its
- * value is the code. */
+/* The name of the error that an exit becomes. JavaScript's process.exit(code):
+ * its value is the code. Python's sys.exit(code), unless that is 0 or None:
+ * " CODE NAME" follows, the process' exit code and the exception's own name. */
 #define PRELUDE_EXIT "CapiboxExit"
 
 /* Is this language run by the interpreter (else as a process by envd)? */

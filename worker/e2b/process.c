@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/scope.h"
 #include "worker/e2b/events.h"
+#include "worker/e2b/secret.h"
 
 #define HEAD           5
 #define FLAG_END       2
@@ -67,17 +68,26 @@ static int take_bytes(struct process *p, bool is_stderr, const char *base64)
     return 0;
 }
 
+static int take_stream(struct process *p, const cJSON *data, bool is_stderr)
+{
+    const cJSON *item =
+        cJSON_GetObjectItemCaseSensitive(data, is_stderr ? "stderr" : "stdout");
+
+    if (!item || cJSON_IsNull(item))
+        return 0;
+    if (!cJSON_IsString(item))
+        return nonsense(p, "output that is no text");
+    return take_bytes(p, is_stderr, item->valuestring);
+}
+
 static int take_data(struct process *p, const cJSON *data)
 {
-    const cJSON *out = cJSON_GetObjectItemCaseSensitive(data, "stdout");
-    const cJSON *err = cJSON_GetObjectItemCaseSensitive(data, "stderr");
-    int rc = 0;
+    int rc;
 
-    if (cJSON_IsString(out))
-        rc = take_bytes(p, false, out->valuestring);
-    if (rc == 0 && cJSON_IsString(err))
-        rc = take_bytes(p, true, err->valuestring);
-    return rc;
+    if (!cJSON_IsObject(data))
+        return nonsense(p, "data of the wrong shape");
+    rc = take_stream(p, data, false);
+    return rc == 0 ? take_stream(p, data, true) : rc;
 }
 
 /* "signal: killed" as Go writes it, also "… (core dumped)": the number, 0 if
@@ -130,30 +140,49 @@ static int take_end(struct process *p, const cJSON *end)
     const cJSON *exited = cJSON_GetObjectItemCaseSensitive(end, "exited");
     const cJSON *status = cJSON_GetObjectItemCaseSensitive(end, "status");
 
-    if ((code && !cJSON_IsNumber(code)) || (status && !cJSON_IsString(status)))
+    if (!cJSON_IsObject(end) || (code && !cJSON_IsNumber(code)) ||
+        (exited && !cJSON_IsBool(exited)) ||
+        (status && !cJSON_IsString(status)))
         return nonsense(p, "an end of the wrong shape");
-    p->exited = true;
     if (cJSON_IsTrue(exited))
         p->exit_code = code ? code->valueint : 0;
     else
         p->signal = signal_of(status ? status->valuestring : "");
+    if (!cJSON_IsTrue(exited) && p->signal == 0)
+        return nonsense(p, "an end with neither an exit nor a signal");
+    p->exited = true;
     return 0;
 }
 
 static int take_event(struct process *p, const cJSON *message)
 {
     const cJSON *event = cJSON_GetObjectItemCaseSensitive(message, "event");
-    const cJSON *item;
+    const cJSON *data, *end;
 
     if (!cJSON_IsObject(event))
         return nonsense(p, "a message without an event");
     if (cJSON_GetObjectItemCaseSensitive(event, "start"))
         p->started = true;
-    item = cJSON_GetObjectItemCaseSensitive(event, "data");
-    if (item)
-        return take_data(p, item);
-    item = cJSON_GetObjectItemCaseSensitive(event, "end");
-    return item ? take_end(p, item) : 0;
+    data = cJSON_GetObjectItemCaseSensitive(event, "data");
+    end = cJSON_GetObjectItemCaseSensitive(event, "end");
+    if (p->exited && (data || end))
+        return nonsense(p, "more of a process that has ended");
+    if (data)
+        return take_data(p, data);
+    return end ? take_end(p, end) : 0;
+}
+
+/* A message of envd's, as far as there is room. */
+static void keep_message(struct process *p, char *message)
+{
+    size_t len;
+
+    for (size_t i = 0; i < sizeof(p->secrets) / sizeof(*p->secrets); i++)
+        if (p->secrets[i])
+            hide(message, p->secrets[i]);
+    len = cut_length(message, sizeof(p->why) - 1);
+    memcpy(p->why, message, len);
+    p->why[len] = '\0';
 }
 
 /* {} or {"error":{"code","message"}} */
@@ -167,8 +196,9 @@ static int take_trailer(struct process *p, const cJSON *message)
     if (error && !cJSON_IsNull(error)) {
         snprintf(p->code, sizeof(p->code), "%s",
                  cJSON_IsString(code) ? code->valuestring : "unknown");
-        snprintf(p->why, sizeof(p->why), "%s",
-                 cJSON_IsString(text) ? text->valuestring : "");
+        p->why[0] = '\0';
+        if (cJSON_IsString(text))
+            keep_message(p, text->valuestring);
     }
     return 0;
 }

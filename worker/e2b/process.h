@@ -21,8 +21,9 @@ struct process {
     struct outcome *o; /* NULL: its stdout goes to `text` alone */
     const struct run_sink *sink;
     int64_t output_limit;
-    struct strbuf text; /* stdout, when there is no outcome; bounded */
-    struct strbuf in;   /* the envelope so far */
+    const char *secrets[2]; /* no message of envd shows them; or NULL */
+    struct strbuf text;     /* stdout, when there is no outcome; bounded */
+    struct strbuf in;       /* the envelope so far */
     bool started;
     bool exited;   /* its end came */
     int exit_code; /* -1: none */

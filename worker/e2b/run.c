@@ -99,33 +99,49 @@ static void clear_error(struct outcome *o)
     o->error_name = o->error_value = o->error_traceback = NULL;
 }
 
-static bool is_exit(const struct spec *spec, const struct outcome *o)
+/* sys.exit(code), as prelude.h has it; the error gets its own name back. */
+static bool take_python_exit(struct outcome *o)
 {
-    const char *name =
-        spec->language == LANGUAGE_PYTHON ? "SystemExit" : PRELUDE_EXIT;
+    static const char word[] = PRELUDE_EXIT " ";
+    char *name = o->error_name, *end;
+    long code;
 
-    return o->error_name && strcmp(o->error_name, name) == 0;
+    if (!name || strncmp(name, word, strlen(word)) != 0)
+        return false;
+    code = strtol(name + strlen(word), &end, 10);
+    if (*end != ' ')
+        return false;
+    o->exit_code = (int)(code & 0xff);
+    memmove(name, end + 1, strlen(end + 1) + 1);
+    return true;
 }
 
-/* sys.exit(x) or process.exit(x), as the interpreter itself ends with it. */
-static void take_exit(const struct spec *spec, const struct run_sink *sink,
-                      int64_t output_limit, struct outcome *o)
+/* process.exit(code), as Node itself ends with it: without an error. */
+static bool take_node_exit(const struct run_sink *sink, int64_t output_limit,
+                           struct outcome *o)
 {
     const char *value = o->error_value ? o->error_value : "";
     char *end = NULL;
     long code = strtol(value, &end, 10);
 
-    if (value[0] == '\0' || strcmp(value, "None") == 0) {
-        code = 0;
-    } else if (*end) {
+    if (!o->error_name || strcmp(o->error_name, PRELUDE_EXIT) != 0)
+        return false;
+    if (*end) {
         output_add(o, sink, output_limit, true, value, strlen(value));
         output_add(o, sink, output_limit, true, "\n", 1);
         code = 1;
     }
     o->exit_code = (int)(code & 0xff);
-    /* Node itself has no error for it. */
-    if (o->exit_code == 0 || spec->language != LANGUAGE_PYTHON)
-        clear_error(o);
+    clear_error(o);
+    return true;
+}
+
+static bool take_exit(const struct spec *spec, const struct run_sink *sink,
+                      int64_t output_limit, struct outcome *o)
+{
+    return spec->language == LANGUAGE_PYTHON
+               ? take_python_exit(o)
+               : take_node_exit(sink, output_limit, o);
 }
 
 static int our_failure(const char *text, struct outcome *o)
@@ -173,9 +189,7 @@ static int by_events(struct guest *g, const struct spec *spec,
     if (e->lost[0])
         return our_failure(e->lost, o);
     o->exit_code = 0;
-    if (is_exit(spec, o))
-        take_exit(spec, e->sink, e->output_limit, o);
-    else if (e->failed)
+    if (!take_exit(spec, e->sink, e->output_limit, o) && e->failed)
         o->exit_code = 1;
     o->verdict = o->exit_code == 0 ? VERDICT_OK : VERDICT_USER_ERROR;
     /* RLIMIT_DATA refuses memory where a cgroup kills. */

@@ -12,8 +12,9 @@
 #include "tests/support/answers.h"
 #include "tests/support/cmocka_all.h"
 
-#define KEY "e2b_0123456789abcdef0123456789abcdef01234567"
-#define ID  "i1q2w3e4r5t6y7u8i9o0p"
+#define BARE "0123456789abcdef0123456789abcdef01234567"
+#define KEY  "e2b_" BARE
+#define ID   "i1q2w3e4r5t6y7u8i9o0p"
 #define MADE                                                       \
     "\"alias\":\"code-interpreter-v1\",\"clientID\":\"6532622b\"," \
     "\"envdVersion\":\"0.6.13\",\"templateID\":\"nlhz8vlwyupq845jsdg9\""
@@ -168,14 +169,14 @@ static void a_template_that_is_not_there_is_refused(void **state)
 static void a_server_that_repeats_the_key_does_not_spread_it(void **state)
 {
     static const char *const script[] = {
-        "HTTP/1.1 401 No\r\n\r\n{\"message\":\"bad key " KEY "/" KEY "\"}",
+        "HTTP/1.1 401 No\r\n\r\n{\"message\":\"bad key " KEY "/" KEY " of " BARE
+        "\"}",
         NULL};
     struct fixture *f = *state;
 
     begin(f, script);
     assert_int_equal(create(f), FAULT_KEY);
-    assert_null(strstr(f->text, KEY + 4));
-    assert_non_null(strstr(f->text, "bad key *"));
+    assert_string_equal(f->text, "HTTP 401: bad key ***/*** of ***");
 }
 
 /* Texts are shortened, maybe in the middle of a key. */

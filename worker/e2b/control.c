@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/e2b/secret.h"
 
 #define LIST_PAGE  100
 #define KEY_HEADER "X-API-Key: "
@@ -37,19 +38,10 @@ int control_init(struct control *c, const struct settings *s, struct http *http)
 
 /* ---- what all calls share ---------------------------------------------- */
 
-/* A server may repeat what it was sent. In its whole answer: of a key that was
- * cut with the text around it, nobody would know. */
-static void hide_key(const struct control *c, char *text)
-{
-    const char *key = c->key + strlen(KEY_HEADER);
-
-    for (char *at = text; key[0] && (at = strstr(at, key)); at += strlen(key))
-        memset(at, '*', strlen(key));
-}
-
 static enum fault ask(const struct control *c, struct call_slot *slot,
                       struct http_call *call, char *text)
 {
+    const char *key = c->key + strlen(KEY_HEADER);
     enum fault fault;
     int n = 0;
 
@@ -61,10 +53,9 @@ static enum fault ask(const struct control *c, struct call_slot *slot,
     fault = fault_of(call, PLANE_CONTROL);
     text[0] = '\0';
     if (fault != FAULT_NONE) {
-        if (call->answer.text)
-            hide_key(c, call->answer.text);
+        hide_in(&call->answer, key);
         fault_text(call, text, CONTROL_TEXT_MAX);
-        hide_key(c, text); /* one that JSON had escaped */
+        hide(text, key); /* one that JSON had escaped */
     }
     return fault;
 }

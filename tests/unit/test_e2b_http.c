@@ -178,6 +178,28 @@ static void every_trouble_has_its_name(void **state)
     f->a.url[0] = '\0';
 }
 
+/* The key would go to it in clear. */
+static void a_plain_address_is_asked_past_any_proxy(void **state)
+{
+    static const char *const names[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
+    static const char *const script[] = {OK, OK, OK, OK, NULL};
+    struct fixture *f = *state;
+    struct answers proxy;
+    int passed;
+
+    answers_open(&f->a, script);
+    answers_open(&proxy, script);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        setenv(names[i], proxy.url, 1);
+        ask(f, HTTP_GET);
+        unsetenv(names[i]);
+    }
+    passed = answers_requests(&proxy);
+    answers_close(&proxy);
+    assert_int_equal(passed, 0);
+    assert_int_equal(answers_requests(&f->a), 3);
+}
+
 static void nobody_there_is_nothing_sent(void **state)
 {
     struct fixture *f = *state;
@@ -423,6 +445,7 @@ int main(void)
         FRESH(a_post_is_never_sent_again_behind_our_back),
         FRESH(what_may_be_repeated_is),
         FRESH(every_trouble_has_its_name),
+        FRESH(a_plain_address_is_asked_past_any_proxy),
         FRESH(nobody_there_is_nothing_sent),
         FRESH(silence_ends_at_the_stall_or_the_deadline),
         FRESH(a_hanging_janitor_takes_no_sandboxs_connection),

@@ -273,6 +273,9 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     int64_t left = call->deadline_ms - clock_ms();
 
     curl_easy_setopt(e, CURLOPT_URL, call->url);
+    /* Whatever the environment says: through a proxy, only a tunnel. */
+    if (strncasecmp(call->url, "https:", strlen("https:")) != 0)
+        curl_easy_setopt(e, CURLOPT_PROXY, "");
     curl_easy_setopt(e, CURLOPT_PRIVATE, call);
     curl_easy_setopt(e, CURLOPT_SHARE, h->share);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);

@@ -5,9 +5,11 @@
  * hundreds of open streams cost no thread per byte. Connections, TLS sessions
  * and names are shared by all calls and kept for reuse, HTTPS with HTTP/1.1
  * (E2B's interpreter notices a client that left only by its closed connection).
- * Redirects are never followed: a key must not reach another host. A request is
- * never sent twice behind the caller's back; a kept connection is looked at
- * before it is used again, as the server may have closed it meanwhile.
+ * Redirects are never followed: a key must not reach another host. A proxy that
+ * the environment names (https_proxy, all_proxy) gets tunnels alone: what is
+ * not https goes past it, as it would read the key. A request is never sent
+ * twice behind the caller's back; a kept connection is looked at before it is
+ * used again, as the server may have closed it meanwhile.
  *
  * Memory:   a call and what it points to are the caller's and must last until
  *           http_do() returns; http_call_fini() frees what came.

@@ -134,6 +134,25 @@ static void a_post_is_never_sent_again_behind_our_back(void **state)
     assert_int_equal(answers_requests(&f->a), 2);
 }
 
+/* And not that we gave it up, which is how libcurl is kept from sending again.
+ */
+static void it_says_who_closed_the_connection(void **state)
+{
+    static const char *const ends[] = {ANSWER_CLOSE, ANSWER_RESET};
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 2; i++) {
+        const char *const script[] = {OK, ends[i], OK, NULL};
+
+        answers_open(&f->a, script);
+        ask(f, HTTP_POST);
+        assert_true(ask(f, HTTP_POST) < 0);
+        assert_string_equal(f->call.error, HTTP_CLOSED_BY_SERVER);
+        answers_close(&f->a);
+    }
+    f->a.url[0] = '\0';
+}
+
 static void what_may_be_repeated_is(void **state)
 {
     static const char *const script[] = {OK, ANSWER_CLOSE, OK, NULL};
@@ -443,6 +462,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FRESH(a_connection_is_kept_and_used_again),
         FRESH(a_post_is_never_sent_again_behind_our_back),
+        FRESH(it_says_who_closed_the_connection),
         FRESH(what_may_be_repeated_is),
         FRESH(every_trouble_has_its_name),
         FRESH(a_plain_address_is_asked_past_any_proxy),

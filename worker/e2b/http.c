@@ -444,8 +444,11 @@ static void take_end(struct http *h, struct http_call *call, CURLcode code)
     if (call->trouble != HTTP_FINE) {
         if (call->rc >= 0)
             call->rc = trouble_rc[call->trouble];
+        /* The only callback that aborts is before_sending(), and what is left
+         * of its reasons here is a second sending. */
         snprintf(call->error, sizeof(call->error), "%s",
-                 curl_easy_strerror(code));
+                 code == CURLE_ABORTED_BY_CALLBACK ? HTTP_CLOSED_BY_SERVER
+                                                   : curl_easy_strerror(code));
     }
 }
 

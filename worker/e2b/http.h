@@ -39,6 +39,8 @@
 /* Above one per sandbox. libcurl keeps no deadline of a call that waits for a
  * free connection: so there must be one for all that the janitor does, too. */
 #define HTTP_CONNECTIONS_MORE 40
+/* The error of a kept connection that ended after it was written to. */
+#define HTTP_CLOSED_BY_SERVER "the server closed it before it answered"
 
 struct http;
 

@@ -278,25 +278,40 @@ static void a_full_account_is_waited_for(void **state)
     e2b_stage_end_well(s);
 }
 
-static void a_rate_limit_is_obeyed_by_all(void **state)
+#define ASKS_FOR_2_S(status, rest)                                             \
+    "\"route\":\"create\",\"kind\":\"status\",\"status\":" status              \
+    ",\"headers\":{\"Retry-After\":\"2\"},\"json\":{\"code\":" status "," rest \
+    "}"
+
+static void a_pause_is_kept_by_all(struct e2b_stage *s, const char *fault)
 {
-    struct e2b_stage *s = *state;
     int64_t start = clock_ms();
 
-    double_fault(&s->e2b,
-                 "\"route\":\"create\",\"kind\":\"status\",\"status\":429,"
-                 "\"headers\":{\"Retry-After\":\"3\"},\"json\":{\"code\":429,"
-                 "\"message\":\"Rate limit exceeded\"}");
+    double_fault(&s->e2b, fault);
     e2b_stage_push(s, "a", 1, "\"max_attempts\":1,\"code\":\"1\"");
     usleep(300000);
     e2b_stage_push(s, "b", 5, "\"max_attempts\":1,\"code\":\"1\"");
-    while (clock_ms() - start < 2700) {
+    while (clock_ms() - start < 1900) {
         assert_int_equal(double_number(&s->e2b, "requests.create"), 1);
         usleep(100000);
     }
     e2b_stage_expect_all(s, "a", 1, "ok", 15000);
     e2b_stage_expect_all(s, "b", 5, "ok", 15000);
     e2b_stage_end_well(s);
+}
+
+static void a_rate_limit_is_obeyed_by_all(void **state)
+{
+    a_pause_is_kept_by_all(
+        *state, ASKS_FOR_2_S("429", "\"message\":\"Rate limit exceeded\""));
+}
+
+static void one_that_is_busy_is_obeyed_by_all(void **state)
+{
+    a_pause_is_kept_by_all(
+        *state,
+        ASKS_FOR_2_S("503", "\"message\":\"no capacity\",\"error_code\":"
+                            "\"sandbox_capacity_unavailable\""));
 }
 
 /* ---- one template fits nowhere --------------------------------------------
@@ -360,6 +375,7 @@ int main(void)
         EMPTY(no_name_or_a_wrong_certificate_is_away_too),
         STAGED(a_full_account_is_waited_for),
         STAGED(a_rate_limit_is_obeyed_by_all),
+        STAGED(one_that_is_busy_is_obeyed_by_all),
         STAGED(a_template_without_a_node_waits_alone),
     };
 

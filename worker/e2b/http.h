@@ -36,6 +36,9 @@
 #define HTTP_RECEIVE_BYTES (4u << 10)
 #define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least; kept till the end */
 #define HTTP_SPARE_HANDLES 64
+/* What of Retry-After is heeded, whoever is asked to wait: one odd header must
+ * not stop a worker for days, nor keep a DELETE back until it is too late. */
+#define HTTP_RETRY_AFTER_MAX_S 120
 /* Above one per sandbox. libcurl keeps no deadline of a call that waits for a
  * free connection: so there must be one for all that the janitor does, too. */
 #define HTTP_CONNECTIONS_MORE 40
@@ -88,7 +91,7 @@ struct http_call {
     enum http_trouble trouble;
     bool sent;                  /* the server may have the request */
     int status;                 /* 0: none */
-    int retry_after_s;          /* of its header, digits only; -1: none */
+    int retry_after_s;          /* at most HTTP_RETRY_AFTER_MAX_S; -1: none */
     int64_t date_s;             /* unix s of its Date header; 0: none */
     char next_token[256];       /* X-Next-Token, or "" */
     char error[HTTP_ERROR_MAX]; /* of `trouble`, in words */
@@ -101,6 +104,7 @@ struct http_call {
     sem_t done;
     atomic_bool aborted;
     int sends;
+    int64_t retry_at_s; /* unix s, of a Retry-After that is a date; 0: none */
     bool stale; /* the kept connection it got was dead: nothing was sent */
     bool fresh; /* so it gets one of its own */
 };

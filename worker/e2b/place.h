@@ -20,9 +20,10 @@
 #include "worker/e2b/breaker.h"
 #include "worker/e2b/fault.h"
 
-#define PLACE_LOWERED_MS   30000  /* after the account was full: stay so low */
-#define PLACE_GROW_MS      5000   /* then one step up each */
-#define PLACE_PAUSE_MAX_MS 120000 /* of what E2B asks for, then one tries */
+#define PLACE_LOWERED_MS 30000 /* after the account was full: stay so low */
+#define PLACE_GROW_MS    5000  /* then one step up each */
+/* Of what E2B asks for, then one tries. */
+#define PLACE_PAUSE_MAX_MS (HTTP_RETRY_AFTER_MAX_S * INT64_C(1000))
 /* So many failures in a row, nobody's call succeeding in between: it is E2B,
  * not the job. */
 #define PLACE_AWAY_FAILURES 3
@@ -60,8 +61,7 @@ bool place_admits(struct place *p, int64_t *again_ms_out);
 /* Is it E2B that is away, rather than one job's sandbox? Changes nothing.
  * *again_ms_out as above, if it is. */
 bool place_is_away(struct place *p, int64_t *again_ms_out);
-/* No sandbox is to be asked for during the next ms (PLACE_PAUSE_MAX_MS at most:
- * one odd header must not stop a worker for days). */
+/* No sandbox is to be asked for in the next ms (PLACE_PAUSE_MAX_MS at most). */
 void place_pause(struct place *p, int64_t ms);
 /* A sandbox is there; it is gone. */
 void place_entered(struct place *p);

@@ -215,6 +215,24 @@ static void jobs_wait_while_sandboxes_cannot_be_reached(void **state)
     e2b_stage_end_well(s);
 }
 
+/* Its sandboxes are nobody else's news, however many of them do not answer. */
+static void a_template_of_ones_own_that_is_broken_stops_no_others(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b, "\"route\":\"execute\",\"kind\":\"502-html\","
+                          "\"count\":1000000");
+    e2b_stage_push(s, "own", 6,
+                   "\"max_attempts\":1,\"requirements\":{\"template_name\":"
+                   "\"code-interpreter-v1\"},\"code\":\"1\"");
+    e2b_stage_expect_all(s, "own", 6, "backend_error", 10000);
+    double_clear(&s->e2b);
+    e2b_stage_push(s, "a", 3, "\"max_attempts\":1,\"code\":\"1\"");
+    e2b_stage_expect_all(s, "a", 3, "ok", 5000);
+    assert_int_equal(rig_stat(&s->rig, "delayed"), 0);
+    e2b_stage_end_well(s);
+}
+
 static void a_refused_key_keeps_jobs_for_the_operator(void **state)
 {
     struct e2b_stage *s = *state;
@@ -371,6 +389,7 @@ int main(void)
         STAGED(a_running_job_keeps_nobody_from_trying_again),
         STAGED(a_job_refused_its_own_template_holds_nobody_up),
         STAGED(jobs_wait_while_sandboxes_cannot_be_reached),
+        STAGED(a_template_of_ones_own_that_is_broken_stops_no_others),
         STAGED(a_refused_key_keeps_jobs_for_the_operator),
         EMPTY(no_name_or_a_wrong_certificate_is_away_too),
         STAGED(a_full_account_is_waited_for),

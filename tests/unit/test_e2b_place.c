@@ -64,7 +64,7 @@ static void it_is_as_large_as_the_concurrency(void **state)
 
     assert_int_equal(room(*state), CONCURRENCY);
     assert_int_equal(grows_at_ms(*state), 0);
-    assert_true(place_admits(*state, &again));
+    assert_true(place_admits(*state, false, &again));
     assert_false(place_is_away(*state, &again));
 }
 
@@ -78,7 +78,7 @@ static void either_plane_that_is_away_closes_it(void **state)
 
         note_times(p, planes[i], FAULT_UNSURE, BREAKER_FAILURES);
         assert_int_equal(room(p), 0);
-        assert_false(place_admits(p, &again));
+        assert_false(place_admits(p, false, &again));
         assert_in_range(again, 1, BREAKER_PAUSE_MS);
         assert_true(place_is_away(p, &again));
         assert_true(grows_at_ms(p) > clock_ms() - 1);
@@ -95,9 +95,9 @@ static void one_goes_through_to_see_whether_it_is_back(void **state)
     note_times(p, PLANE_CONTROL, FAULT_AWAY, BREAKER_FAILURES);
     let_pass(&p->api);
     assert_int_equal(room(p), 1);
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
     assert_int_equal(room(p), 0);
-    assert_false(place_admits(p, &again));
+    assert_false(place_admits(p, false, &again));
     assert_in_range(again, 1, BREAKER_PAUSE_MAX_MS);
     place_note(p, PLANE_CONTROL, FAULT_REFUSED,
                ""); /* it answers: it is well */
@@ -123,7 +123,7 @@ static void those_that_run_take_nobodys_turn(void **state)
     place_entered(p); /* asked for before */
     assert_int_equal(room(p), 4);
     assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
     assert_int_equal(room(p), 0);
     place_note(p, PLANE_SANDBOX, FAULT_NONE, "");
     assert_int_equal(room(p), CONCURRENCY);
@@ -145,7 +145,7 @@ static void looking_takes_nobodys_turn(void **state)
         assert_int_equal(room(p), 1);
         assert_true(place_is_away(p, &again));
     }
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
 }
 
 static void one_that_tells_nothing_gives_its_turn_back(void **state)
@@ -155,10 +155,10 @@ static void one_that_tells_nothing_gives_its_turn_back(void **state)
 
     note_times(p, PLANE_SANDBOX, FAULT_AWAY, BREAKER_FAILURES);
     let_pass(&p->guests);
-    assert_true(place_admits(p, &again));
-    assert_false(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
+    assert_false(place_admits(p, false, &again));
     place_note(p, PLANE_SANDBOX, FAULT_ABORTED, "");
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
 }
 
 static void it_is_e2b_after_a_few_failures_in_a_row(void **state)
@@ -173,7 +173,7 @@ static void it_is_e2b_after_a_few_failures_in_a_row(void **state)
     assert_false(place_is_away(p, &again));
     place_note(p, PLANE_CONTROL, FAULT_UNSURE, "");
     assert_true(place_is_away(p, &again));
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
 }
 
 static void what_one_job_did_wrong_closes_nothing(void **state)
@@ -250,10 +250,10 @@ static void who_watches_is_told_what_no_clock_tells(void **state)
     assert_int_equal(read(fd, &count, sizeof(count)), -1);
     let_pass(&p->api);
     assert_int_equal(grows_at_ms(p), 0); /* the one may go */
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
     place_note(p, PLANE_CONTROL, FAULT_ABORTED, "");
     assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
     place_note(p, PLANE_CONTROL, FAULT_NONE, "");
     assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
     place_note(p, PLANE_CONTROL, FAULT_NONE, "");
@@ -268,13 +268,38 @@ static void a_pause_that_was_asked_for_is_kept(void **state)
     place_pause(p, 5000);
     place_pause(p, 1000); /* the longer one holds */
     assert_int_equal(room(p), 0);
-    assert_false(place_admits(p, &again));
+    assert_false(place_admits(p, false, &again));
     assert_in_range(again, 4900, 5000);
     assert_false(place_is_away(p, &again));
     assert_in_range(grows_at_ms(p) - clock_ms(), 4900, 5000);
     p->paused_till_ms = clock_ms();
     assert_int_equal(room(p), CONCURRENCY);
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
+}
+
+/* Whether E2B is back, others tell; if there are none, it gives its turn back.
+ */
+static void a_job_with_its_own_template_goes_after_the_others(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    note_times(p, PLANE_SANDBOX, FAULT_AWAY, BREAKER_FAILURES);
+    let_pass(&p->guests);
+    assert_false(place_admits(p, true, &again));
+    assert_in_range(again, PLACE_OWN_LAST_MS, PLACE_OWN_LAST_MS + 100);
+    assert_true(place_admits(p, false, &again));
+    place_note(p, PLANE_SANDBOX, FAULT_ABORTED, "");
+    p->guests.until_ms = clock_ms() - PLACE_OWN_LAST_MS;
+    assert_true(place_admits(p, true, &again));
+    assert_int_equal(room(p), 0);
+    place_note(p, PLANE_SANDBOX, FAULT_ABORTED, "");
+    assert_int_equal(room(p), 1);
+    assert_false(place_admits(p, true, &again));
+    assert_true(place_admits(p, false, &again));
+    place_note(p, PLANE_SANDBOX, FAULT_NONE, "");
+    assert_true(place_admits(p, true, &again));
+    assert_int_equal(again, 0);
 }
 
 /* ---- waiting for one of our own to end ----------------------------------- */
@@ -380,6 +405,7 @@ int main(void)
         FRESH(it_never_lowers_to_nothing),
         FRESH(who_watches_is_told_what_no_clock_tells),
         FRESH(a_pause_that_was_asked_for_is_kept),
+        FRESH(a_job_with_its_own_template_goes_after_the_others),
         FRESH(each_that_leaves_lets_one_waiter_go_on),
         FRESH(one_that_left_meanwhile_is_seen),
         FRESH(with_none_of_ours_there_is_nothing_to_wait_for),

@@ -177,7 +177,12 @@ static int not_reached(struct sandbox *sb, enum fault fault, const char *text,
     struct place *place = &sb->backend->place;
     int64_t again = 0;
 
-    place_note(place, PLANE_SANDBOX, fault, text);
+    /* A template that the job itself named is its own affair. */
+    place_note(place, PLANE_SANDBOX,
+               sb->job->wants.template_name && fault_is_outage(fault)
+                   ? FAULT_ABORTED
+                   : fault,
+               text);
     if (fault_is_outage(fault) &&
         (place_is_away(place, &again) || fault == FAULT_AWAY)) {
         o->verdict = VERDICT_NONE;

@@ -99,15 +99,18 @@ static int64_t again_locked(const struct place *p, int64_t now)
     return until > now ? until - now : 0;
 }
 
-bool place_admits(struct place *p, int64_t *again_ms_out)
+bool place_admits(struct place *p, bool own, int64_t *again_ms_out)
 {
     int64_t now = clock_ms();
+    int64_t last = own ? PLACE_OWN_LAST_MS : 0;
     bool admits;
 
     MUST0(pthread_mutex_lock(&p->lock));
     admits = now >= p->paused_till_ms && breaker_would_admit(&p->api, now) &&
-             breaker_would_admit(&p->guests, now);
+             breaker_would_admit(&p->guests, now - last);
     *again_ms_out = again_locked(p, now);
+    if (p->guests.state != BREAKER_CLOSED)
+        *again_ms_out += last;
     if (admits) {
         breaker_admits(&p->api, now);
         breaker_admits(&p->guests, now);

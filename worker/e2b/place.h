@@ -27,6 +27,10 @@
 /* So many failures in a row, nobody's call succeeding in between: it is E2B,
  * not the job. */
 #define PLACE_AWAY_FAILURES 3
+/* A job that names its template itself is let through to see whether the
+ * sandboxes' hosts are back only when nobody else came for so long: of what
+ * happens to it, others learn nothing unless it is good. */
+#define PLACE_OWN_LAST_MS 5000
 
 struct place {
     pthread_mutex_t lock;
@@ -54,10 +58,11 @@ int place_room(struct place *p, int64_t *grows_at_ms_out);
 /* Where to say that the end of a call made room: an eventfd, or -1. */
 void place_watch(struct place *p, int wake_fd);
 
-/* May a sandbox be asked for? Then how that ended must be noted for both planes
- * (FAULT_ABORTED: nothing is known), as others wait for it when E2B was away.
- * False: *again_ms_out is how long to stay away. */
-bool place_admits(struct place *p, int64_t *again_ms_out);
+/* May a sandbox be asked for? own: for a template that its job names. Then how
+ * that ended must be noted for both planes (FAULT_ABORTED: nothing is known),
+ * as others wait for it when E2B was away. False: *again_ms_out is how long to
+ * stay away. */
+bool place_admits(struct place *p, bool own, int64_t *again_ms_out);
 /* Is it E2B that is away, rather than one job's sandbox? Changes nothing.
  * *again_ms_out as above, if it is. */
 bool place_is_away(struct place *p, int64_t *again_ms_out);

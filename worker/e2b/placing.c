@@ -254,12 +254,13 @@ int placing_ask(struct sandbox *sb, struct control_create *want,
     char text[CONTROL_TEXT_MAX] = "";
     int retry_after_s = -1;
     enum fault fault = FAULT_AWAY;
+    bool own = sb->job->wants.template_name != NULL;
     int64_t again;
 
     for (int try = 0;; try++) {
         int64_t departures = place_departures(&sb->backend->place);
 
-        if (!place_admits(&sb->backend->place, &again))
+        if (!place_admits(&sb->backend->place, own, &again))
             return placing_put_off(o, again,
                                    text[0] ? text : "it does not answer");
         fault = ask_for_one(sb, want, &retry_after_s, text);

@@ -233,6 +233,23 @@ static void a_template_of_ones_own_that_is_broken_stops_no_others(void **state)
     e2b_stage_end_well(s);
 }
 
+/* They are paid for. */
+static void one_job_makes_no_sandboxes_without_end(void **state)
+{
+    struct e2b_stage *s = *state;
+    cJSON *r;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"execute\",\"kind\":\"401\",\"count\":1000000");
+    e2b_stage_push(s, "a", 1, "\"max_attempts\":3,\"code\":\"1\"");
+    r = stage_result_within(&s->rig, "a0", 10000);
+    stage_expect(r, "verdict", "backend_error");
+    assert_int_equal(stage_number(r, "attempt"), 3);
+    cJSON_Delete(r);
+    assert_int_equal(double_number(&s->e2b, "creates"), 3);
+    e2b_stage_end_well(s);
+}
+
 static void a_refused_key_keeps_jobs_for_the_operator(void **state)
 {
     struct e2b_stage *s = *state;
@@ -390,6 +407,7 @@ int main(void)
         STAGED(a_job_refused_its_own_template_holds_nobody_up),
         STAGED(jobs_wait_while_sandboxes_cannot_be_reached),
         STAGED(a_template_of_ones_own_that_is_broken_stops_no_others),
+        STAGED(one_job_makes_no_sandboxes_without_end),
         STAGED(a_refused_key_keeps_jobs_for_the_operator),
         EMPTY(no_name_or_a_wrong_certificate_is_away_too),
         STAGED(a_full_account_is_waited_for),

@@ -170,25 +170,22 @@ static int ended_badly(struct sandbox *sb, struct outcome *o, int rc)
 }
 
 /* After a call that ran no code, to a sandbox that never answered: back to the
- * queue if it is E2B that is away. */
+ * queue if it is E2B that is away (place.h). */
 static int not_reached(struct sandbox *sb, enum fault fault, const char *text,
                        struct outcome *o, int rc)
 {
     struct place *place = &sb->backend->place;
     int64_t again = 0;
 
-    /* A template that the job itself named is its own affair. */
-    place_note(place, PLANE_SANDBOX,
-               sb->job->wants.template_name && fault_is_outage(fault)
-                   ? FAULT_ABORTED
-                   : fault,
-               text);
-    if (fault_is_outage(fault) &&
-        (place_is_away(place, &again) || fault == FAULT_AWAY)) {
-        o->verdict = VERDICT_NONE;
-        return placing_put_off(o, again, text);
+    if (!fault_is_outage(fault)) {
+        place_note(place, PLANE_SANDBOX, fault, text);
+        return rc;
     }
-    return rc;
+    if (!place_missed(place, sb->job->id, sb->job->wants.template_name, fault,
+                      text, &again))
+        return rc;
+    o->verdict = VERDICT_NONE;
+    return placing_put_off(o, again, text);
 }
 
 /* The network thread's: its host is well. What code then does to its own
@@ -198,6 +195,7 @@ static void note_answer(void *ctx)
     struct sandbox *sb = ctx;
 
     place_note(&sb->backend->place, PLANE_SANDBOX, FAULT_NONE, "");
+    place_answered(&sb->backend->place, sb->job->id);
 }
 
 static int upload(struct sandbox *sb, struct outcome *o)

@@ -385,7 +385,7 @@ static void e2b_destroy(struct sandbox *sb, struct outcome *o)
 
     if (delete_it(sb, hurry, &wait_s, text) != FAULT_NONE) {
         janitor_kill(be->janitor, sb->guest.sandbox.id,
-                     wait_s > 0 ? wait_s * INT64_C(1000) : 0);
+                     wait_s > 0 ? wait_s * INT64_C(1000) : 0, sb->dies_at_ms);
         outcome_warn(o,
                      "the sandbox's end was not seen (%s); it is tried again, "
                      "and E2B ends it by itself",

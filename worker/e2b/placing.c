@@ -208,6 +208,7 @@ static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
                               int *retry_after_s, char *text)
 {
     struct backend *be = sb->backend;
+    int64_t ttl_ms = want->ttl_s * INT64_C(1000);
     struct control_sandbox made;
     char nonce[NONCE_CHARS + 1];
     enum fault fault;
@@ -218,9 +219,9 @@ static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
                            retry_after_s, text);
     fault = note_create(sb, fault, *retry_after_s, text);
     if (fault != FAULT_NONE && made.id[0])
-        janitor_kill(be->janitor, made.id, 0);
+        janitor_kill(be->janitor, made.id, 0, clock_ms() + ttl_ms);
     else if (may_have_made(fault))
-        janitor_lost(be->janitor, nonce);
+        janitor_lost(be->janitor, nonce, ttl_ms);
     if (fault != FAULT_NONE)
         return fault;
     guest_found(&sb->guest, &made);

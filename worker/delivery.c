@@ -136,6 +136,8 @@ int delivery_check(struct delivery *d, struct template_set *templates,
         job_glean(d->body, d->body_len, ignored, d->batch, &d->streams);
     }
     choose_id(d, own_id);
+    if (d->job) /* a backend tells jobs apart by it */
+        snprintf(d->job->id, sizeof(d->job->id), "%s", d->job_id);
     d->early = decide_early(d);
     d->suspect = d->envelope.suspicions > 0 && d->early == VERDICT_NONE;
     d->must_start |= d->suspect || d->streams;

@@ -83,8 +83,7 @@ static void run_rows(struct e2b_stage *s, const struct row *rows, size_t count)
     static const struct row good = {NULL, NULL, "ok", NULL, "42\n"};
 
     for (size_t i = 0; i < count; i++) {
-        if (i % 2 == 0)
-            run_one(s, &good);
+        run_one(s, &good);
         double_fault(&s->e2b, rows[i].fault);
         run_one(s, &rows[i]);
         double_clear(&s->e2b);
@@ -94,6 +93,14 @@ static void run_rows(struct e2b_stage *s, const struct row *rows, size_t count)
 }
 
 #define ROWS(rows) rows, sizeof(rows) / sizeof(*rows)
+
+#define ON_START(kind) "\"route\":\"start\",\"kind\":\"" kind "\""
+#define BASH                                                                  \
+    "\"template_id\":\"quick_script\",\"language\":\"bash\",\"code\":\"echo " \
+    "42\""
+#define IN                                                    \
+    "\"files\":[{\"path\":\"in.txt\",\"content\":\"aGkK\"}]," \
+    "\"code\":\"print(open('in.txt').read())\""
 
 /* Verdicts of code that may have run: not again behind the user's back. */
 static void the_interpreters_stream_fails(void **state)
@@ -204,8 +211,31 @@ static void the_interpreter_is_not_reached(void **state)
     struct e2b_stage *s = *state;
 
     run_rows(s, ROWS(rows));
-    /* Each asked once, with a good one for each two and at the end. */
-    assert_int_equal(requests(s, "execute"), count + (count + 1) / 2 + 1);
+    /* Each asked once, with a good one before each and at the end. */
+    assert_int_equal(requests(s, "execute"), 2 * count + 1);
+    e2b_stage_end_well(s);
+}
+
+/* What counts as executed is code that a sandbox took. */
+static void code_that_no_sandbox_took_did_not_run(void **state)
+{
+#define NOT_TAKEN "the E2B sandbox did not take the job's code: "
+#define UNKNOWN   "whether its code ran is not known: "
+    static const struct row rows[] = {
+        {ON_RUN("401"), NULL, "backend_error", NOT_TAKEN "HTTP 401", NULL},
+        {ON_RUN("502-port"), IN, "backend_error", NOT_TAKEN "HTTP 502", NULL},
+        {ON_START("500"), BASH, "backend_error", UNKNOWN "HTTP 500", NULL},
+        {ON_RUN("reset_before"), IN, "backend_error", UNKNOWN, NULL},
+    };
+    const int count = sizeof(rows) / sizeof(*rows);
+    struct e2b_stage *s = *state;
+
+    run_rows(s, ROWS(rows));
+    assert_int_equal(rig_stat(&s->rig, "total_executions"), count + 1);
+    assert_int_equal(rig_stat(&s->rig, "failed_executions"), 0);
+    run_one(s,
+            &(struct row){NULL, "\"code\":\"1/0\"", "user_error", NULL, NULL});
+    assert_int_equal(rig_stat(&s->rig, "failed_executions"), 1);
     e2b_stage_end_well(s);
 }
 
@@ -259,9 +289,6 @@ static void envds_stream_fails(void **state)
 static void files_fail_on_their_way(void **state)
 {
 #define ON(route, kind) "\"route\":\"" route "\",\"kind\":\"" kind "\""
-#define IN                                                    \
-    "\"files\":[{\"path\":\"in.txt\",\"content\":\"aGkK\"}]," \
-    "\"code\":\"print(open('in.txt').read())\""
 #define OUT                                                \
     "\"output_files\":[\"o*.txt\",\"p.txt\"],"             \
     "\"code\":\"print(42); open('o.txt','w').write('x'); " \
@@ -377,7 +404,7 @@ static void create_is_refused_for_good(void **state)
     struct e2b_stage *s = *state;
 
     run_rows(s, ROWS(rows));
-    assert_int_equal(requests(s, "create"), 5 + 4); /* none was tried again */
+    assert_int_equal(requests(s, "create"), 5 + 6); /* none was tried again */
     e2b_stage_end_well(s);
 }
 
@@ -639,6 +666,7 @@ int main(void)
         STAGED(a_file_that_comes_packed_is_unpacked),
         STAGED(streams_are_over_with_their_end),
         STAGED(the_interpreter_is_not_reached),
+        STAGED(code_that_no_sandbox_took_did_not_run),
         STAGED(a_proxy_that_asks_for_a_moment_gets_it),
         STAGED(envds_stream_fails),
         STAGED(files_fail_on_their_way),

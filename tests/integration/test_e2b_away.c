@@ -215,6 +215,41 @@ static void jobs_wait_while_sandboxes_cannot_be_reached(void **state)
     e2b_stage_end_well(s);
 }
 
+/* Its sandboxes are nobody else's news, however many of them do not answer. */
+static void a_template_of_ones_own_that_is_broken_stops_no_others(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b, "\"route\":\"execute\",\"kind\":\"502-html\","
+                          "\"count\":1000000");
+    e2b_stage_push(s, "own", 6,
+                   "\"max_attempts\":1,\"requirements\":{\"template_name\":"
+                   "\"code-interpreter-v1\"},\"code\":\"1\"");
+    e2b_stage_expect_all(s, "own", 6, "backend_error", 10000);
+    double_clear(&s->e2b);
+    e2b_stage_push(s, "a", 3, "\"max_attempts\":1,\"code\":\"1\"");
+    e2b_stage_expect_all(s, "a", 3, "ok", 5000);
+    assert_int_equal(rig_stat(&s->rig, "delayed"), 0);
+    e2b_stage_end_well(s);
+}
+
+/* They are paid for. */
+static void one_job_makes_no_sandboxes_without_end(void **state)
+{
+    struct e2b_stage *s = *state;
+    cJSON *r;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"execute\",\"kind\":\"401\",\"count\":1000000");
+    e2b_stage_push(s, "a", 1, "\"max_attempts\":3,\"code\":\"1\"");
+    r = stage_result_within(&s->rig, "a0", 10000);
+    stage_expect(r, "verdict", "backend_error");
+    assert_int_equal(stage_number(r, "attempt"), 3);
+    cJSON_Delete(r);
+    assert_int_equal(double_number(&s->e2b, "creates"), 3);
+    e2b_stage_end_well(s);
+}
+
 static void a_refused_key_keeps_jobs_for_the_operator(void **state)
 {
     struct e2b_stage *s = *state;
@@ -278,25 +313,40 @@ static void a_full_account_is_waited_for(void **state)
     e2b_stage_end_well(s);
 }
 
-static void a_rate_limit_is_obeyed_by_all(void **state)
+#define ASKS_FOR_2_S(status, rest)                                             \
+    "\"route\":\"create\",\"kind\":\"status\",\"status\":" status              \
+    ",\"headers\":{\"Retry-After\":\"2\"},\"json\":{\"code\":" status "," rest \
+    "}"
+
+static void a_pause_is_kept_by_all(struct e2b_stage *s, const char *fault)
 {
-    struct e2b_stage *s = *state;
     int64_t start = clock_ms();
 
-    double_fault(&s->e2b,
-                 "\"route\":\"create\",\"kind\":\"status\",\"status\":429,"
-                 "\"headers\":{\"Retry-After\":\"3\"},\"json\":{\"code\":429,"
-                 "\"message\":\"Rate limit exceeded\"}");
+    double_fault(&s->e2b, fault);
     e2b_stage_push(s, "a", 1, "\"max_attempts\":1,\"code\":\"1\"");
     usleep(300000);
     e2b_stage_push(s, "b", 5, "\"max_attempts\":1,\"code\":\"1\"");
-    while (clock_ms() - start < 2700) {
+    while (clock_ms() - start < 1900) {
         assert_int_equal(double_number(&s->e2b, "requests.create"), 1);
         usleep(100000);
     }
     e2b_stage_expect_all(s, "a", 1, "ok", 15000);
     e2b_stage_expect_all(s, "b", 5, "ok", 15000);
     e2b_stage_end_well(s);
+}
+
+static void a_rate_limit_is_obeyed_by_all(void **state)
+{
+    a_pause_is_kept_by_all(
+        *state, ASKS_FOR_2_S("429", "\"message\":\"Rate limit exceeded\""));
+}
+
+static void one_that_is_busy_is_obeyed_by_all(void **state)
+{
+    a_pause_is_kept_by_all(
+        *state,
+        ASKS_FOR_2_S("503", "\"message\":\"no capacity\",\"error_code\":"
+                            "\"sandbox_capacity_unavailable\""));
 }
 
 /* ---- one template fits nowhere --------------------------------------------
@@ -356,10 +406,13 @@ int main(void)
         STAGED(a_running_job_keeps_nobody_from_trying_again),
         STAGED(a_job_refused_its_own_template_holds_nobody_up),
         STAGED(jobs_wait_while_sandboxes_cannot_be_reached),
+        STAGED(a_template_of_ones_own_that_is_broken_stops_no_others),
+        STAGED(one_job_makes_no_sandboxes_without_end),
         STAGED(a_refused_key_keeps_jobs_for_the_operator),
         EMPTY(no_name_or_a_wrong_certificate_is_away_too),
         STAGED(a_full_account_is_waited_for),
         STAGED(a_rate_limit_is_obeyed_by_all),
+        STAGED(one_that_is_busy_is_obeyed_by_all),
         STAGED(a_template_without_a_node_waits_alone),
     };
 

@@ -154,6 +154,70 @@ static void also_of_a_job_that_has_ended(void **state)
     double_end(&s->e2b);
 }
 
+static void wait_for_deletes(struct e2b_stage *s, int count)
+{
+    while (double_number(&s->e2b, "requests.delete") < count)
+        usleep(5000);
+}
+
+/* A worker that ends does not wait for its turn: it tries at once, and again.
+ */
+static void what_waits_to_be_killed_is_killed_at_the_end(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b, "\"route\":\"delete\",\"kind\":\"503\",\"count\":4");
+    e2b_stage_push(s, "a", 1, SLEEPS("30"));
+    assert_true(rig_wait_job(&s->rig, "a0", "status", "running"));
+    assert_true(double_wait_alive(&s->e2b, 1, 10000));
+    rig_number(&s->rig, "ZADD", "{capibox}:cx", "0", "a0", NULL);
+    rig_number(&s->rig, "PUBLISH", "{capibox}:control", "a0", NULL);
+    wait_for_deletes(s, 3); /* the next one would be in two seconds */
+    assert_int_equal(stage_end_worker(&s->worker), 0);
+    assert_true(double_settled(&s->e2b, 100));
+    assert_int_equal(double_number(&s->e2b, "requests.delete"), 5);
+    double_close(&s->e2b);
+}
+
+/* A list that hangs takes nothing of the last moments. */
+static void also_while_it_looks_around(void **state)
+{
+    struct e2b_stage *s = *state;
+    int lists;
+
+    while ((lists = (int)double_number(&s->e2b, "requests.list")) < 1)
+        usleep(5000);
+    double_fault(&s->e2b, "\"route\":\"list\",\"kind\":\"stall\"");
+    double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"answer_lost\"");
+    e2b_stage_push(s, "a", 1, "\"code\":\"1\"");
+    e2b_stage_expect_all(s, "a", 1, "ok", 10000);
+    while (double_number(&s->e2b, "requests.list") <= lists)
+        usleep(5000);
+    assert_int_equal(double_alive(&s->e2b), 1);
+    assert_int_equal(stage_end_worker(&s->worker), 0);
+    assert_true(double_settled(&s->e2b, 100));
+    double_close(&s->e2b);
+}
+
+/* And never sooner than it asks for. */
+static void what_is_left_to_e2b_is_told(void **state)
+{
+    struct e2b_stage *s = *state;
+
+    double_fault(&s->e2b,
+                 "\"route\":\"delete\",\"kind\":\"429b\",\"count\":1000,"
+                 "\"headers\":{\"Retry-After\":\"60\"}");
+    e2b_stage_push(s, "a", 2, "\"code\":\"1\"");
+    e2b_stage_expect_all(s, "a", 2, "ok", 10000);
+    proc_signal(&s->worker, SIGTERM);
+    assert_true(proc_says(&s->worker, "sandboxes are left behind", 5000));
+    assert_true(proc_says(&s->worker, "sandboxes=2 ", 5000));
+    assert_true(proc_says(&s->worker, "at_latest=20", 5000));
+    assert_int_equal(stage_end_worker(&s->worker), 0);
+    assert_int_equal(double_number(&s->e2b, "requests.delete"), 2);
+    double_end(&s->e2b);
+}
+
 #define STAGED(test) \
     cmocka_unit_test_setup_teardown(test, e2b_stage_open, e2b_stage_close)
 #define EMPTY(test) \
@@ -169,6 +233,9 @@ int main(void)
         STAGED(also_while_create_goes_silent),
         STAGED(also_while_delete_goes_silent),
         STAGED(also_of_a_job_that_has_ended),
+        STAGED(what_waits_to_be_killed_is_killed_at_the_end),
+        STAGED(also_while_it_looks_around),
+        STAGED(what_is_left_to_e2b_is_told),
     };
 
     return cmocka_run_group_tests_name("e2b deaths", tests, NULL, NULL);

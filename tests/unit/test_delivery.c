@@ -136,6 +136,7 @@ a_job_without_any_is_named_after_its_first_claim_for_ever(void **state)
 
     (void)state;
     assert_string_equal(d->job_id, WID ".7");
+    assert_string_equal(d->job->id, WID ".7"); /* for its backend, too */
     assert_false(d->must_start); /* nobody else can have that id */
     assert_int_equal(delivery_release(d), 0);
     d = next_of(d);

@@ -134,6 +134,25 @@ static void a_post_is_never_sent_again_behind_our_back(void **state)
     assert_int_equal(answers_requests(&f->a), 2);
 }
 
+/* And not that we gave it up, which is how libcurl is kept from sending again.
+ */
+static void it_says_who_closed_the_connection(void **state)
+{
+    static const char *const ends[] = {ANSWER_CLOSE, ANSWER_RESET};
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 2; i++) {
+        const char *const script[] = {OK, ends[i], OK, NULL};
+
+        answers_open(&f->a, script);
+        ask(f, HTTP_POST);
+        assert_true(ask(f, HTTP_POST) < 0);
+        assert_string_equal(f->call.error, HTTP_CLOSED_BY_SERVER);
+        answers_close(&f->a);
+    }
+    f->a.url[0] = '\0';
+}
+
 static void what_may_be_repeated_is(void **state)
 {
     static const char *const script[] = {OK, ANSWER_CLOSE, OK, NULL};
@@ -176,6 +195,28 @@ static void every_trouble_has_its_name(void **state)
         answers_close(&f->a);
     }
     f->a.url[0] = '\0';
+}
+
+/* The key would go to it in clear. */
+static void a_plain_address_is_asked_past_any_proxy(void **state)
+{
+    static const char *const names[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
+    static const char *const script[] = {OK, OK, OK, OK, NULL};
+    struct fixture *f = *state;
+    struct answers proxy;
+    int passed;
+
+    answers_open(&f->a, script);
+    answers_open(&proxy, script);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        setenv(names[i], proxy.url, 1);
+        ask(f, HTTP_GET);
+        unsetenv(names[i]);
+    }
+    passed = answers_requests(&proxy);
+    answers_close(&proxy);
+    assert_int_equal(passed, 0);
+    assert_int_equal(answers_requests(&f->a), 3);
 }
 
 static void nobody_there_is_nothing_sent(void **state)
@@ -308,9 +349,7 @@ static void headers_that_matter_are_read(void **state)
     static const char *const script[] = {
         "HTTP/1.1 429 Slow\r\nRetry-After:  12 \r\nX-Next-Token: abc\r\n"
         "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n",
-        "HTTP/1.1 429 Slow\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT"
-        "\r\n\r\n",
-        "HTTP/1.1 429 Slow\r\nRetry-After: 99999999999\r\n\r\n", OK, NULL};
+        OK, NULL};
     struct fixture *f = *state;
 
     answers_open(&f->a, script);
@@ -320,8 +359,48 @@ static void headers_that_matter_are_read(void **state)
     assert_int_equal(f->call.date_s, 784111777);
     ask(f, HTTP_GET);
     assert_int_equal(f->call.retry_after_s, -1);
-    ask(f, HTTP_GET);
-    assert_int_equal(f->call.retry_after_s, -1);
+}
+
+#define BUSY         "HTTP/1.1 503 Busy\r\n"
+#define AFTER(value) "Retry-After: " value "\r\n"
+#define DATE         "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+
+/* Seconds or a date (RFC 9110 section 10.2.3); nobody waits for days. */
+static void a_pause_is_read_in_either_form_and_bounded(void **state)
+{
+    static const struct {
+        const char *head;
+        int wait_s;
+    } rows[] = {
+        {AFTER("0"), 0},
+        {AFTER("0000000007"), 7},
+        {AFTER("86400"), HTTP_RETRY_AFTER_MAX_S},
+        {AFTER("10000000"), HTTP_RETRY_AFTER_MAX_S},
+        {AFTER("99999999999999999999999"), HTTP_RETRY_AFTER_MAX_S},
+        /* By the clock of who says it. */
+        {AFTER("Sun, 06 Nov 1994 08:49:45 GMT") DATE, 8},
+        {DATE AFTER("Sun, 06 Nov 1994 08:49:45 GMT"), 8},
+        {AFTER("Sun, 06 Nov 1994 08:49:00 GMT") DATE, 0},
+        {AFTER("Mon, 07 Nov 1994 08:49:00 GMT") DATE, HTTP_RETRY_AFTER_MAX_S},
+        {AFTER("Fri, 31 Dec 1999 23:59:59 GMT"), 0}, /* by ours */
+        {AFTER("soon"), -1},
+        {AFTER("-5"), -1},
+        {AFTER(""), -1},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        char answer[256];
+        const char *const script[] = {answer, NULL};
+
+        snprintf(answer, sizeof(answer), BUSY "%s\r\n", rows[i].head);
+        answers_open(&f->a, script);
+        ask(f, HTTP_POST);
+        if (f->call.retry_after_s != rows[i].wait_s)
+            fail_msg("%s -> %d", rows[i].head, f->call.retry_after_s);
+        answers_close(&f->a);
+    }
+    f->a.url[0] = '\0';
 }
 
 static void an_answer_too_large_is_refused(void **state)
@@ -421,8 +500,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FRESH(a_connection_is_kept_and_used_again),
         FRESH(a_post_is_never_sent_again_behind_our_back),
+        FRESH(it_says_who_closed_the_connection),
         FRESH(what_may_be_repeated_is),
         FRESH(every_trouble_has_its_name),
+        FRESH(a_plain_address_is_asked_past_any_proxy),
         FRESH(nobody_there_is_nothing_sent),
         FRESH(silence_ends_at_the_stall_or_the_deadline),
         FRESH(a_hanging_janitor_takes_no_sandboxs_connection),
@@ -430,6 +511,7 @@ int main(void)
         FRESH(name_servers_that_do_not_answer_hold_nobody_up),
         FRESH(redirects_are_answers),
         FRESH(headers_that_matter_are_read),
+        FRESH(a_pause_is_read_in_either_form_and_bounded),
         FRESH(an_answer_too_large_is_refused),
         FRESH(who_takes_the_data_may_refuse_it),
         FRESH(a_call_can_be_given_up),

@@ -2,6 +2,7 @@
 #include "worker/e2b/place.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -64,7 +65,7 @@ static void it_is_as_large_as_the_concurrency(void **state)
 
     assert_int_equal(room(*state), CONCURRENCY);
     assert_int_equal(grows_at_ms(*state), 0);
-    assert_true(place_admits(*state, &again));
+    assert_true(place_admits(*state, false, &again));
     assert_false(place_is_away(*state, &again));
 }
 
@@ -78,7 +79,7 @@ static void either_plane_that_is_away_closes_it(void **state)
 
         note_times(p, planes[i], FAULT_UNSURE, BREAKER_FAILURES);
         assert_int_equal(room(p), 0);
-        assert_false(place_admits(p, &again));
+        assert_false(place_admits(p, false, &again));
         assert_in_range(again, 1, BREAKER_PAUSE_MS);
         assert_true(place_is_away(p, &again));
         assert_true(grows_at_ms(p) > clock_ms() - 1);
@@ -95,9 +96,9 @@ static void one_goes_through_to_see_whether_it_is_back(void **state)
     note_times(p, PLANE_CONTROL, FAULT_AWAY, BREAKER_FAILURES);
     let_pass(&p->api);
     assert_int_equal(room(p), 1);
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
     assert_int_equal(room(p), 0);
-    assert_false(place_admits(p, &again));
+    assert_false(place_admits(p, false, &again));
     assert_in_range(again, 1, BREAKER_PAUSE_MAX_MS);
     place_note(p, PLANE_CONTROL, FAULT_REFUSED,
                ""); /* it answers: it is well */
@@ -123,7 +124,7 @@ static void those_that_run_take_nobodys_turn(void **state)
     place_entered(p); /* asked for before */
     assert_int_equal(room(p), 4);
     assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
     assert_int_equal(room(p), 0);
     place_note(p, PLANE_SANDBOX, FAULT_NONE, "");
     assert_int_equal(room(p), CONCURRENCY);
@@ -145,7 +146,7 @@ static void looking_takes_nobodys_turn(void **state)
         assert_int_equal(room(p), 1);
         assert_true(place_is_away(p, &again));
     }
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
 }
 
 static void one_that_tells_nothing_gives_its_turn_back(void **state)
@@ -155,10 +156,10 @@ static void one_that_tells_nothing_gives_its_turn_back(void **state)
 
     note_times(p, PLANE_SANDBOX, FAULT_AWAY, BREAKER_FAILURES);
     let_pass(&p->guests);
-    assert_true(place_admits(p, &again));
-    assert_false(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
+    assert_false(place_admits(p, false, &again));
     place_note(p, PLANE_SANDBOX, FAULT_ABORTED, "");
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
 }
 
 static void it_is_e2b_after_a_few_failures_in_a_row(void **state)
@@ -173,7 +174,7 @@ static void it_is_e2b_after_a_few_failures_in_a_row(void **state)
     assert_false(place_is_away(p, &again));
     place_note(p, PLANE_CONTROL, FAULT_UNSURE, "");
     assert_true(place_is_away(p, &again));
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
 }
 
 static void what_one_job_did_wrong_closes_nothing(void **state)
@@ -250,10 +251,10 @@ static void who_watches_is_told_what_no_clock_tells(void **state)
     assert_int_equal(read(fd, &count, sizeof(count)), -1);
     let_pass(&p->api);
     assert_int_equal(grows_at_ms(p), 0); /* the one may go */
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
     place_note(p, PLANE_CONTROL, FAULT_ABORTED, "");
     assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
     place_note(p, PLANE_CONTROL, FAULT_NONE, "");
     assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
     place_note(p, PLANE_CONTROL, FAULT_NONE, "");
@@ -268,13 +269,154 @@ static void a_pause_that_was_asked_for_is_kept(void **state)
     place_pause(p, 5000);
     place_pause(p, 1000); /* the longer one holds */
     assert_int_equal(room(p), 0);
-    assert_false(place_admits(p, &again));
+    assert_false(place_admits(p, false, &again));
     assert_in_range(again, 4900, 5000);
     assert_false(place_is_away(p, &again));
     assert_in_range(grows_at_ms(p) - clock_ms(), 4900, 5000);
     p->paused_till_ms = clock_ms();
     assert_int_equal(room(p), CONCURRENCY);
-    assert_true(place_admits(p, &again));
+    assert_true(place_admits(p, false, &again));
+}
+
+/* ---- sandboxes that do not answer ---------------------------------------- */
+
+static bool waits(struct place *p, const char *job)
+{
+    int64_t again;
+    bool waits = place_missed(p, job, NULL, FAULT_UNSURE, "told to", &again);
+
+    if (waits)
+        assert_in_range(again, PLACE_MISS_WAIT_MS, BREAKER_PAUSE_MAX_MS);
+    return waits;
+}
+
+static void what_one_job_alone_misses_is_its_own(void **state)
+{
+    struct place *p = *state;
+
+    for (int i = 0; i < 2 * BREAKER_FAILURES; i++)
+        assert_false(waits(p, "a"));
+    assert_int_equal(room(p), CONCURRENCY);
+}
+
+static void what_two_jobs_miss_is_e2bs(void **state)
+{
+    struct place *p = *state;
+
+    assert_false(waits(p, "a"));
+    assert_true(waits(p, "b"));
+    assert_true(waits(p, "a"));
+    for (int i = 0; i < BREAKER_FAILURES; i++)
+        assert_true(waits(p, "b"));
+    assert_int_equal(room(p), 0);
+}
+
+/* No connection, or 503: that is not for one job's sandbox. */
+static void nothing_got_through_is_e2bs(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    for (int i = 0; i < BREAKER_FAILURES; i++)
+        assert_true(place_missed(p, "a", NULL, FAULT_AWAY, "told to", &again));
+    assert_int_equal(room(p), 0);
+    for (int i = BREAKER_FAILURES; i < PLACE_MISSED_MAX; i++)
+        assert_true(place_missed(p, "a", NULL, FAULT_AWAY, "told to", &again));
+    assert_false(place_missed(p, "a", NULL, FAULT_AWAY, "told to", &again));
+}
+
+static void an_answer_between_them_explains_nothing(void **state)
+{
+    struct place *p = *state;
+
+    for (int i = 0; i < 2 * BREAKER_FAILURES; i++) {
+        assert_false(waits(p, i % 2 ? "a" : "b"));
+        place_note(p, PLANE_SANDBOX, FAULT_NONE, "");
+    }
+    assert_int_equal(room(p), CONCURRENCY);
+}
+
+/* The same job is let through each time, as the only one there is. */
+static void a_job_that_waits_for_e2b_costs_no_more_than_that(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    assert_false(waits(p, "a"));
+    for (int i = 0; i < PLACE_MISSED_MAX; i++) {
+        assert_true(waits(p, "b"));
+        if (p->guests.state == BREAKER_OPEN) {
+            let_pass(&p->guests);
+            assert_true(place_admits(p, false, &again));
+        }
+    }
+    assert_false(waits(p, "b"));
+    assert_true(waits(p, "c"));
+    place_answered(p, "b");
+    assert_true(waits(p, "b"));
+}
+
+/* More jobs than are remembered: those that missed most still are. */
+static void who_missed_most_is_remembered(void **state)
+{
+    struct place *p = *state;
+    char job[8];
+
+    assert_false(waits(p, "a"));
+    for (int i = 0; i < PLACE_MISSED_MAX; i++)
+        assert_true(waits(p, "b"));
+    for (int i = 0; i < 3 * PLACE_MISSERS; i++) {
+        snprintf(job, sizeof(job), "c%d", i);
+        assert_true(waits(p, job));
+    }
+    assert_false(waits(p, "b"));
+}
+
+static void what_a_jobs_own_template_misses_closes_nothing(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+    char job[8];
+
+    for (int i = 0; i < 2 * BREAKER_FAILURES; i++) {
+        snprintf(job, sizeof(job), "o%d", i);
+        assert_false(
+            place_missed(p, job, "broken", FAULT_UNSURE, "told to", &again));
+        place_note(p, PLANE_SANDBOX, FAULT_ABORTED, ""); /* it is destroyed */
+    }
+    assert_int_equal(room(p), CONCURRENCY);
+    /* But with others: */
+    assert_true(
+        place_missed(p, "other", "whole", FAULT_UNSURE, "told to", &again));
+    assert_true(
+        place_missed(p, "o1", "broken", FAULT_UNSURE, "told to", &again));
+    assert_true(waits(p, "a"));
+    assert_int_equal(room(p), CONCURRENCY);
+}
+
+/* Whether E2B is back, others tell; if there are none, it gives its turn back.
+ */
+static void a_job_with_its_own_template_goes_after_the_others(void **state)
+{
+    struct place *p = *state;
+    int64_t again;
+
+    note_times(p, PLANE_SANDBOX, FAULT_AWAY, BREAKER_FAILURES);
+    let_pass(&p->guests);
+    assert_false(place_admits(p, true, &again));
+    assert_in_range(again, PLACE_OWN_LAST_MS, PLACE_OWN_LAST_MS + 100);
+    assert_true(place_admits(p, false, &again));
+    place_note(p, PLANE_SANDBOX, FAULT_ABORTED, "");
+    p->guests.until_ms = clock_ms() - PLACE_OWN_LAST_MS;
+    assert_true(place_admits(p, true, &again));
+    assert_int_equal(room(p), 0);
+    place_missed(p, "o", "its own", FAULT_UNSURE, "told to", &again);
+    assert_int_equal(room(p), 1);
+    assert_false(place_admits(p, true, &again));
+    assert_true(place_admits(p, false, &again));
+    place_note(p, PLANE_SANDBOX, FAULT_NONE, "");
+    assert_true(place_admits(p, true, &again));
+    assert_int_equal(again, 0);
 }
 
 /* ---- waiting for one of our own to end ----------------------------------- */
@@ -380,6 +522,14 @@ int main(void)
         FRESH(it_never_lowers_to_nothing),
         FRESH(who_watches_is_told_what_no_clock_tells),
         FRESH(a_pause_that_was_asked_for_is_kept),
+        FRESH(what_one_job_alone_misses_is_its_own),
+        FRESH(what_two_jobs_miss_is_e2bs),
+        FRESH(nothing_got_through_is_e2bs),
+        FRESH(an_answer_between_them_explains_nothing),
+        FRESH(a_job_that_waits_for_e2b_costs_no_more_than_that),
+        FRESH(who_missed_most_is_remembered),
+        FRESH(what_a_jobs_own_template_misses_closes_nothing),
+        FRESH(a_job_with_its_own_template_goes_after_the_others),
         FRESH(each_that_leaves_lets_one_waiter_go_on),
         FRESH(one_that_left_meanwhile_is_seen),
         FRESH(with_none_of_ours_there_is_nothing_to_wait_for),

@@ -170,20 +170,22 @@ static int ended_badly(struct sandbox *sb, struct outcome *o, int rc)
 }
 
 /* After a call that ran no code, to a sandbox that never answered: back to the
- * queue if it is E2B that is away. */
+ * queue if it is E2B that is away (place.h). */
 static int not_reached(struct sandbox *sb, enum fault fault, const char *text,
                        struct outcome *o, int rc)
 {
     struct place *place = &sb->backend->place;
     int64_t again = 0;
 
-    place_note(place, PLANE_SANDBOX, fault, text);
-    if (fault_is_outage(fault) &&
-        (place_is_away(place, &again) || fault == FAULT_AWAY)) {
-        o->verdict = VERDICT_NONE;
-        return placing_put_off(o, again, text);
+    if (!fault_is_outage(fault)) {
+        place_note(place, PLANE_SANDBOX, fault, text);
+        return rc;
     }
-    return rc;
+    if (!place_missed(place, sb->job->id, sb->job->wants.template_name, fault,
+                      text, &again))
+        return rc;
+    o->verdict = VERDICT_NONE;
+    return placing_put_off(o, again, text);
 }
 
 /* The network thread's: its host is well. What code then does to its own
@@ -193,6 +195,7 @@ static void note_answer(void *ctx)
     struct sandbox *sb = ctx;
 
     place_note(&sb->backend->place, PLANE_SANDBOX, FAULT_NONE, "");
+    place_answered(&sb->backend->place, sb->job->id);
 }
 
 static int upload(struct sandbox *sb, struct outcome *o)
@@ -282,22 +285,50 @@ static int e2b_create(struct backend *be, const struct job *job,
 
 /* ---- run and collect --------------------------------------------------- */
 
+/* The call that runs the code ended without a 2xx: for all that is known. */
+static void not_taken(enum fault fault, const char *text, struct outcome *o)
+{
+    if (fault == FAULT_UNSURE)
+        outcome_error(o,
+                      "the E2B sandbox gave no answer to the job's code, and "
+                      "whether its code ran is not known: %s",
+                      text);
+    else if (fault != FAULT_NONE)
+        outcome_error(o, "the E2B sandbox did not take the job's code: %s",
+                      text);
+}
+
+static int cancelled_run(struct sandbox *sb, struct outcome *o)
+{
+    int rc = e2b_cancelled(sb, o);
+
+    if (o->verdict == VERDICT_CANCELLED && !o->code_started)
+        outcome_error(o, "cancelled before its sandbox answered");
+    return rc;
+}
+
+/* Code counts as started once its sandbox took it: answered with a 2xx. */
 static int e2b_run(struct sandbox *sb, const struct run_sink *sink,
                    struct outcome *o)
 {
+    bool heard_before;
     struct run_end end;
     int rc;
 
     if (!sb)
         return 0;
-    if (call_slot_aborted(&sb->guest.slot)) {
-        o->code_started = false;
+    o->code_started = false;
+    if (call_slot_aborted(&sb->guest.slot))
         return e2b_cancelled(sb, o);
-    }
-    o->code_started = true;
+    heard_before = sb->guest.heard;
+    sb->guest.heard = false;
     rc = run_code(&sb->guest, sb->job, sb->spec, sb->dies_at_ms, sink, o, &end);
+    o->code_started = sb->guest.heard;
+    sb->guest.heard = sb->guest.heard || heard_before;
+    if (rc < 0 && !o->code_started)
+        not_taken(end.fault, end.text, o);
     if (end.fault == FAULT_ABORTED)
-        return e2b_cancelled(sb, o);
+        return cancelled_run(sb, o);
     if (!sb->guest.heard)
         rc = not_reached(sb, end.fault, end.text, o, rc);
     return rc < 0 && rc != -EAGAIN ? e2b_fail(sb, o, rc) : rc;
@@ -354,7 +385,7 @@ static void e2b_destroy(struct sandbox *sb, struct outcome *o)
 
     if (delete_it(sb, hurry, &wait_s, text) != FAULT_NONE) {
         janitor_kill(be->janitor, sb->guest.sandbox.id,
-                     wait_s > 0 ? wait_s * INT64_C(1000) : 0);
+                     wait_s > 0 ? wait_s * INT64_C(1000) : 0, sb->dies_at_ms);
         outcome_warn(o,
                      "the sandbox's end was not seen (%s); it is tried again, "
                      "and E2B ends it by itself",

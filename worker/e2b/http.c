@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -117,6 +118,28 @@ static void free_tls_buffers(CURL *handle)
         SSL_free_buffers(tls->internals);
 }
 
+static int bounded_wait(int64_t wait_s)
+{
+    if (wait_s < 0)
+        return 0;
+    return wait_s < HTTP_RETRY_AFTER_MAX_S ? (int)wait_s
+                                           : HTTP_RETRY_AFTER_MAX_S;
+}
+
+/* Seconds or a date. CURLINFO_RETRY_AFTER tells 0 and none not apart, and takes
+ * our clock for that of who wrote the date. */
+static void take_retry_after(struct http_call *call, const char *value)
+{
+    time_t date;
+
+    if (value[0] && value[strspn(value, "0123456789")] == '\0') {
+        call->retry_after_s = bounded_wait(strtoll(value, NULL, 10));
+        return;
+    }
+    date = curl_getdate(value, NULL);
+    call->retry_at_s = date > 0 ? (int64_t)date : 0;
+}
+
 static size_t take_header(char *line, size_t one, size_t count, void *ctx)
 {
     struct http_call *call = ctx;
@@ -126,9 +149,7 @@ static size_t take_header(char *line, size_t one, size_t count, void *ctx)
     if (size == strlen("\r\n") && call->data)
         free_tls_buffers(call->handle);
     if (header_value(line, size, "Retry-After", value, sizeof(value))) {
-        if (value[0] && value[strspn(value, "0123456789")] == '\0' &&
-            strlen(value) < 7)
-            call->retry_after_s = atoi(value);
+        take_retry_after(call, value);
     } else if (header_value(line, size, "Date", value, sizeof(value))) {
         time_t date = curl_getdate(value, NULL);
 
@@ -289,6 +310,9 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     int64_t left = call->deadline_ms - clock_ms();
 
     curl_easy_setopt(e, CURLOPT_URL, call->url);
+    /* Whatever the environment says: through a proxy, only a tunnel. */
+    if (strncasecmp(call->url, "https:", strlen("https:")) != 0)
+        curl_easy_setopt(e, CURLOPT_PROXY, "");
     curl_easy_setopt(e, CURLOPT_PRIVATE, call);
     curl_easy_setopt(e, CURLOPT_SHARE, h->share);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
@@ -455,12 +479,18 @@ static void take_end(struct http *h, struct http_call *call, CURLcode code)
     atomic_fetch_add(&h->connects, connects);
     call->status = (int)status;
     call->sent = request > 0 || call->sends > 0;
+    if (call->retry_at_s > 0)
+        call->retry_after_s = bounded_wait(
+            call->retry_at_s - (call->date_s ? call->date_s : time(NULL)));
     call->trouble = trouble_of(code, call);
     if (call->trouble != HTTP_FINE) {
         if (call->rc >= 0)
             call->rc = trouble_rc[call->trouble];
+        /* The only callback that aborts is before_sending(), and what is left
+         * of its reasons here is a second sending. */
         snprintf(call->error, sizeof(call->error), "%s",
-                 curl_easy_strerror(code));
+                 code == CURLE_ABORTED_BY_CALLBACK ? HTTP_CLOSED_BY_SERVER
+                                                   : curl_easy_strerror(code));
     }
 }
 
@@ -792,7 +822,7 @@ void http_start(struct http *h, struct http_call *call)
     call->sent = call->stale = call->fresh = false;
     call->http = h;
     call->retry_after_s = -1;
-    call->date_s = call->over_ms = 0;
+    call->date_s = call->retry_at_s = call->over_ms = 0;
     call->error[0] = call->next_token[0] = '\0';
     strbuf_clear(&call->answer);
     MUST0(sem_init(&call->done, 0, 0));

@@ -5,9 +5,11 @@
  * hundreds of open streams cost no thread per byte. Connections, TLS sessions
  * and names are shared by all calls and kept for reuse, HTTPS with HTTP/1.1
  * (E2B's interpreter notices a client that left only by its closed connection).
- * Redirects are never followed: a key must not reach another host. A request is
- * never sent twice behind the caller's back; a kept connection is looked at
- * before it is used again, as the server may have closed it meanwhile.
+ * Redirects are never followed: a key must not reach another host. A proxy that
+ * the environment names (https_proxy, all_proxy) gets tunnels alone: what is
+ * not https goes past it, as it would read the key. A request is never sent
+ * twice behind the caller's back; a kept connection is looked at before it is
+ * used again, as the server may have closed it meanwhile.
  *
  * Memory:   a call and what it points to are the caller's and must last until
  *           http_do() returns; http_call_fini() frees what came.
@@ -36,9 +38,14 @@
 #define HTTP_SPARE_HANDLES 64
 #define HTTP_OVER          1   /* of data(): nothing more of this body counts */
 #define HTTP_LINGER_MS     200 /* for its proper end, then */
+/* What of Retry-After is heeded, whoever is asked to wait: one odd header must
+ * not stop a worker for days, nor keep a DELETE back until it is too late. */
+#define HTTP_RETRY_AFTER_MAX_S 120
 /* Above one per sandbox. libcurl keeps no deadline of a call that waits for a
  * free connection: so there must be one for all that the janitor does, too. */
 #define HTTP_CONNECTIONS_MORE 40
+/* The error of a kept connection that ended after it was written to. */
+#define HTTP_CLOSED_BY_SERVER "the server closed it before it answered"
 
 struct http;
 
@@ -88,7 +95,7 @@ struct http_call {
     enum http_trouble trouble;
     bool sent;                  /* the server may have the request */
     int status;                 /* 0: none */
-    int retry_after_s;          /* of its header, digits only; -1: none */
+    int retry_after_s;          /* at most HTTP_RETRY_AFTER_MAX_S; -1: none */
     int64_t date_s;             /* unix s of its Date header; 0: none */
     char next_token[256];       /* X-Next-Token, or "" */
     char error[HTTP_ERROR_MAX]; /* of `trouble`, in words */
@@ -101,6 +108,7 @@ struct http_call {
     sem_t done;
     atomic_bool aborted;
     int sends;
+    int64_t retry_at_s; /* unix s, of a Retry-After that is a date; 0: none */
     bool stale;      /* the kept connection it got was dead: nothing was sent */
     bool fresh;      /* so it gets one of its own */
     int64_t over_ms; /* when it ends, after HTTP_OVER; 0: not yet */

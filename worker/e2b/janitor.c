@@ -19,6 +19,7 @@
 #define KILL_FOR_MS   (CONTROL_TTL_S_MAX * INT64_C(1000))
 #define KILL_CALL_MS  10000
 #define ASKED_MORE_MS 500 /* so that not all come back at once */
+#define LAST_AGAIN_MS 500 /* in the last moments */
 #define STEPS         4
 
 enum task_kind { TASK_KILL, TASK_LOST, TASK_BURY, TASK_SURVEY };
@@ -28,8 +29,11 @@ struct task {
     enum task_kind kind;
     char text[CONTROL_VALUE_MAX + 1]; /* sandbox, create or worker */
     int64_t begun_ms, due_ms;
+    int64_t asked_ms;   /* not sooner: E2B wants it so; 0: it does not */
+    int64_t dies_at_ms; /* by E2B's hand, at the latest; 0: not known */
     int step;
     int failures; /* in a row */
+    bool found;   /* what it looks for was there, and is killed */
 };
 
 struct janitor {
@@ -37,8 +41,11 @@ struct janitor {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct call_slot slot; /* of its lists and single kills */
-    int64_t lists_from_ms; /* as E2B asked for; its own thread only */
+    /* Of its lists and single kills; last: of those after it was told to quit,
+     * which ends what was under way. */
+    struct call_slot slot, last;
+    struct call_slot *calls; /* one of the two; its own thread only */
+    int64_t lists_from_ms;   /* as E2B asked for; its own thread only */
     /* Guarded by lock; broadcast changed. */
     struct task *tasks;
     int count;
@@ -72,7 +79,7 @@ static bool known_locked(const struct janitor *j, const struct task *t)
 }
 
 static void add(struct janitor *j, enum task_kind kind, const char *text,
-                int64_t wait_ms)
+                int64_t wait_ms, int64_t dies_at_ms)
 {
     struct task *t = calloc(1, sizeof(*t));
     bool full, known = false, say;
@@ -80,7 +87,8 @@ static void add(struct janitor *j, enum task_kind kind, const char *text,
     if (t) {
         t->kind = kind;
         t->begun_ms = clock_ms();
-        t->due_ms = t->begun_ms + wait_ms;
+        t->due_ms = t->asked_ms = t->begun_ms + wait_ms;
+        t->dies_at_ms = dies_at_ms;
         snprintf(t->text, sizeof(t->text), "%s", text);
     }
     MUST0(pthread_mutex_lock(&j->lock));
@@ -200,6 +208,7 @@ static void wait_longer(struct task *t, int asked_s)
     if (wait > KILL_MOST_MS)
         wait = KILL_MOST_MS;
     t->failures++;
+    t->asked_ms = clock_ms() + asked;
     t->due_ms = clock_ms() + (wait < asked ? asked : wait);
 }
 
@@ -208,7 +217,7 @@ static enum fault list(struct janitor *j, const char *name, const char *value,
 {
     char text[CONTROL_TEXT_MAX];
     int asked_s = -1;
-    enum fault fault = control_list(j->control, &j->slot, name, value, each,
+    enum fault fault = control_list(j->control, j->calls, name, value, each,
                                     ctx, &asked_s, text);
 
     if (asked_s >= 0)
@@ -276,6 +285,7 @@ static bool search_and_kill(struct janitor *j, struct task *t, const char *name,
         return clock_ms() > t->begun_ms + KILL_FOR_MS;
     }
     t->failures = 0;
+    t->found = t->found || killed > 0;
     if (++t->step < STEPS)
         t->due_ms = t->begun_ms + steps[t->step];
     return t->step == STEPS;
@@ -286,7 +296,7 @@ static bool kill_one(struct janitor *j, struct task *t)
     char text[CONTROL_TEXT_MAX];
     int retry_after_s;
 
-    if (control_kill(j->control, &j->slot, t->text, KILL_CALL_MS,
+    if (control_kill(j->control, j->calls, t->text, KILL_CALL_MS,
                      &retry_after_s, text) == FAULT_NONE)
         return true;
     wait_longer(t, retry_after_s);
@@ -311,6 +321,127 @@ static bool do_task(struct janitor *j, struct task *t)
     return true;
 }
 
+/* ---- the last moments -------------------------------------------------- */
+
+/* Takes out kills that are due, CONTROL_KILLS_MAX at most. *next_ms_out: when
+ * the first of the rest is. */
+static int take_kills_locked(struct janitor *j, int64_t now, struct task **out,
+                             int64_t *next_ms_out)
+{
+    struct task **at = &j->tasks;
+    int count = 0;
+
+    *next_ms_out = INT64_MAX;
+    while (*at) {
+        struct task *t = *at;
+
+        if (t->kind == TASK_KILL && t->due_ms <= now &&
+            count < CONTROL_KILLS_MAX) {
+            *at = t->next;
+            out[count++] = t;
+            continue;
+        }
+        if (t->kind == TASK_KILL && t->due_ms < *next_ms_out)
+            *next_ms_out = t->due_ms;
+        at = &t->next;
+    }
+    j->count -= count;
+    return count;
+}
+
+/* At once, side by side. Those that are not gone get a new time. */
+static void kill_batch(struct janitor *j, struct task **batch, int count,
+                       int64_t by_ms, bool *good_out)
+{
+    char ids[CONTROL_KILLS_MAX][CONTROL_ID_MAX + 1];
+    int asked_s;
+
+    for (int i = 0; i < count; i++)
+        snprintf(ids[i], sizeof(ids[i]), "%.*s", CONTROL_ID_MAX,
+                 batch[i]->text);
+    control_kill_many(j->control, ids, count, clock_left_ms(by_ms), good_out,
+                      &asked_s);
+    for (int i = 0; i < count; i++)
+        batch[i]->due_ms = clock_ms() + LAST_AGAIN_MS + asked_ms(asked_s);
+}
+
+static void last_kills_locked(struct janitor *j)
+{
+    struct task *batch[CONTROL_KILLS_MAX];
+    bool good[CONTROL_KILLS_MAX];
+    int64_t next, now;
+
+    while ((now = clock_ms()) < j->quit_by_ms) {
+        int count = take_kills_locked(j, now, batch, &next);
+
+        if (count == 0 && next >= j->quit_by_ms)
+            return;
+        if (count == 0) {
+            cond_wait_until(&j->changed, &j->lock, next);
+            continue;
+        }
+        MUST0(pthread_mutex_unlock(&j->lock));
+        kill_batch(j, batch, count, j->quit_by_ms, good);
+        MUST0(pthread_mutex_lock(&j->lock));
+        for (int i = 0; i < count; i++) {
+            if (good[i])
+                free(batch[i]);
+            else
+                add_locked(j, batch[i]);
+        }
+    }
+}
+
+/* What we put off is not put off any more: those known by name, and answers
+ * that nobody could look for so far. */
+static void hurry_locked(struct janitor *j)
+{
+    int64_t now = clock_ms();
+
+    j->calls = &j->last;
+    for (struct task *t = j->tasks; t; t = t->next)
+        if (t->due_ms > now &&
+            (t->kind == TASK_KILL ||
+             (t->kind == TASK_LOST && (t->step == 0 || t->failures > 0))))
+            t->due_ms = t->asked_ms > now ? t->asked_ms : now;
+    last_kills_locked(j);
+}
+
+/* The wall clock's text of a CLOCK_MONOTONIC time. */
+static void wall_text(int64_t at_ms, char *out, size_t size)
+{
+    time_t at = time(NULL) + (time_t)((at_ms - clock_ms()) / 1000);
+    struct tm parts;
+
+    gmtime_r(&at, &parts);
+    strftime(out, size, "%Y-%m-%dT%H:%M:%SZ", &parts);
+}
+
+/* A create whose answer was lost may be at work still. */
+static void say_what_is_left(const struct janitor *j)
+{
+    int64_t last = clock_ms();
+    int kills = 0, creates = 0;
+    char when[32];
+
+    for (const struct task *t = j->tasks; t; t = t->next) {
+        if (t->kind != TASK_KILL && (t->kind != TASK_LOST || t->found))
+            continue;
+        kills += t->kind == TASK_KILL;
+        creates += t->kind == TASK_LOST;
+        if (t->dies_at_ms > last)
+            last = t->dies_at_ms;
+    }
+    if (kills + creates == 0)
+        return;
+    wall_text(last, when, sizeof(when));
+    log_warn(kills > 0 ? "sandboxes are left behind; E2B ends them by itself"
+                       : "creates without an answer may leave sandboxes "
+                         "behind; E2B ends them by itself",
+             LOG_I("sandboxes", kills), LOG_I("lost_creates", creates),
+             LOG_S("at_latest", when), LOG_END);
+}
+
 /* ---- the thread -------------------------------------------------------- */
 
 static void *janitor_main(void *arg)
@@ -320,9 +451,12 @@ static void *janitor_main(void *arg)
 
     MUST0(pthread_mutex_lock(&j->lock));
     for (;;) {
-        int64_t now = clock_ms();
         struct task *t = NULL;
+        int64_t now;
 
+        if (j->quit && j->calls != &j->last)
+            hurry_locked(j);
+        now = clock_ms();
         if (!j->quit || now < j->quit_by_ms)
             t = take_due_locked(j, now, &next);
         if (t) {
@@ -355,10 +489,13 @@ int janitor_start(const struct control *c, struct janitor **janitor_out)
         return -ENOMEM;
     j->control = c;
     call_slot_init(&j->slot);
+    call_slot_init(&j->last);
+    j->calls = &j->slot;
     MUST0(pthread_mutex_init(&j->lock, NULL));
     cond_init(&j->changed);
     rc = -pthread_create(&j->thread, NULL, janitor_main, j);
     if (rc < 0) {
+        call_slot_fini(&j->last);
         call_slot_fini(&j->slot);
         pthread_cond_destroy(&j->changed);
         pthread_mutex_destroy(&j->lock);
@@ -380,15 +517,20 @@ void janitor_stop(struct janitor *j)
     j->quit = true;
     j->quit_by_ms = clock_ms() + JANITOR_LAST_MS;
     MUST0(pthread_cond_broadcast(&j->changed));
+    MUST0(pthread_mutex_unlock(&j->lock));
+    call_slot_abort(&j->slot, j->control->http);
+    MUST0(pthread_mutex_lock(&j->lock));
     while (!j->ended && rc == 0)
         rc = cond_wait_until(&j->changed, &j->lock, j->quit_by_ms);
     MUST0(pthread_mutex_unlock(&j->lock));
-    call_slot_abort(&j->slot, j->control->http);
+    call_slot_abort(&j->last, j->control->http);
     MUST0(pthread_join(j->thread, NULL));
+    say_what_is_left(j);
     for (struct task *t = j->tasks; t; t = next) {
         next = t->next;
         free(t);
     }
+    call_slot_fini(&j->last);
     call_slot_fini(&j->slot);
     pthread_cond_destroy(&j->changed);
     pthread_mutex_destroy(&j->lock);
@@ -407,22 +549,23 @@ void janitor_identify(struct janitor *j, const char *fleet, const char *wid)
     snprintf(j->wid, sizeof(j->wid), "%s", wid);
     MUST0(pthread_mutex_unlock(&j->lock));
     if (first)
-        add(j, TASK_SURVEY, "", 0);
+        add(j, TASK_SURVEY, "", 0, 0);
 }
 
-void janitor_kill(struct janitor *j, const char *sandbox_id, int64_t wait_ms)
+void janitor_kill(struct janitor *j, const char *sandbox_id, int64_t wait_ms,
+                  int64_t dies_at_ms)
 {
-    add(j, TASK_KILL, sandbox_id, wait_ms);
+    add(j, TASK_KILL, sandbox_id, wait_ms, dies_at_ms);
 }
 
-void janitor_lost(struct janitor *j, const char *create)
+void janitor_lost(struct janitor *j, const char *create, int64_t ttl_ms)
 {
-    add(j, TASK_LOST, create, steps[0]);
+    add(j, TASK_LOST, create, steps[0], clock_ms() + JANITOR_LATE_MS + ttl_ms);
 }
 
 void janitor_bury(struct janitor *j, const char *wid)
 {
-    add(j, TASK_BURY, wid, 0);
+    add(j, TASK_BURY, wid, 0, 0);
 }
 
 int janitor_strangers(struct janitor *j, char (*wids_out)[WORKER_ID_MAX + 1],

@@ -6,7 +6,8 @@
  * dead. And it looks now and then which workers have sandboxes at all, so that
  * the keeper can say which of them are dead.
  *
- * What it cannot reach ends by its own time to live.
+ * What it cannot reach ends by its own time to live. At the worker's end it
+ * tries once more, and says what it leaves.
  *
  * Threads:  one of its own; any thread may call the rest.
  * Errors:   none: a full list of things to do is logged, the time to live does
@@ -29,16 +30,22 @@
 struct janitor;
 
 int janitor_start(const struct control *c, struct janitor **janitor_out);
-/* What is due at once is still tried once, for JANITOR_LAST_MS (and until the
- * DELETEs under way are over). */
+/* For JANITOR_LAST_MS (and until the DELETEs under way are over): all DELETEs
+ * that wait are tried at once and again, but not sooner than E2B asked for;
+ * then answers that were lost are looked for, and what else is due. One warning
+ * says how many sandboxes are left behind, and when E2B ends the last of them.
+ * The counters (sandbox_destroyed) do not know of these: they are told at each
+ * job's end. */
 void janitor_stop(struct janitor *j);
 
 /* Who we are: whose sandboxes to look at, and which of them are our own. */
 void janitor_identify(struct janitor *j, const char *fleet, const char *wid);
 
-/* Not before wait_ms are over. */
-void janitor_kill(struct janitor *j, const char *sandbox_id, int64_t wait_ms);
-void janitor_lost(struct janitor *j, const char *create);
+/* Not before wait_ms are over. dies_at_ms: when E2B ends it (clock_ms()). */
+void janitor_kill(struct janitor *j, const char *sandbox_id, int64_t wait_ms,
+                  int64_t dies_at_ms);
+/* ttl_ms: of the sandbox that it may have made. */
+void janitor_lost(struct janitor *j, const char *create, int64_t ttl_ms);
 void janitor_bury(struct janitor *j, const char *wid);
 
 /* Takes out other workers seen to have sandboxes. */

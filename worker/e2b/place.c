@@ -12,8 +12,10 @@
 
 void place_init(struct place *p, int concurrency)
 {
-    *p = (struct place){
-        .concurrency = concurrency, .limit = concurrency, .watcher = -1};
+    *p = (struct place){.concurrency = concurrency,
+                        .limit = concurrency,
+                        .watcher = -1,
+                        .row = 1};
     MUST0(pthread_mutex_init(&p->lock, NULL));
     cond_init(&p->changed);
 }
@@ -99,15 +101,18 @@ static int64_t again_locked(const struct place *p, int64_t now)
     return until > now ? until - now : 0;
 }
 
-bool place_admits(struct place *p, int64_t *again_ms_out)
+bool place_admits(struct place *p, bool own, int64_t *again_ms_out)
 {
     int64_t now = clock_ms();
+    int64_t last = own ? PLACE_OWN_LAST_MS : 0;
     bool admits;
 
     MUST0(pthread_mutex_lock(&p->lock));
     admits = now >= p->paused_till_ms && breaker_would_admit(&p->api, now) &&
-             breaker_would_admit(&p->guests, now);
+             breaker_would_admit(&p->guests, now - last);
     *again_ms_out = again_locked(p, now);
+    if (p->guests.state != BREAKER_CLOSED)
+        *again_ms_out += last;
     if (admits) {
         breaker_admits(&p->api, now);
         breaker_admits(&p->guests, now);
@@ -176,21 +181,124 @@ int place_alive(struct place *p)
     return alive;
 }
 
+/* ---- sandboxes that did not answer ------------------------------------- */
+
+/* FNV-1a. */
+static uint64_t hash_of(const char *text)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static struct place_misser *find_misser_locked(struct place *p, uint64_t job)
+{
+    for (int i = 0; i < PLACE_MISSERS; i++)
+        if (p->missers[i].count > 0 && p->missers[i].job == job)
+            return &p->missers[i];
+    return NULL;
+}
+
+/* Who missed least makes room. */
+static struct place_misser *add_misser_locked(struct place *p, uint64_t job,
+                                              uint64_t kind)
+{
+    struct place_misser *least = &p->missers[0];
+
+    for (int i = 1; i < PLACE_MISSERS; i++)
+        if (p->missers[i].count < least->count)
+            least = &p->missers[i];
+    *least = (struct place_misser){.job = job, .kind = kind};
+    return least;
+}
+
+/* Has one of another kind missed one since the last answer? */
+static bool others_miss_locked(const struct place *p, uint64_t kind)
+{
+    for (int i = 0; i < PLACE_MISSERS; i++)
+        if (p->missers[i].count > 0 && p->missers[i].kind != kind &&
+            p->missers[i].row == p->row)
+            return true;
+    return false;
+}
+
+static void note_miss_locked(struct place *p, struct place_misser *m, bool own,
+                             bool explained, int64_t now, const char *text)
+{
+    if (own)
+        breaker_nothing(&p->guests, now);
+    else if (explained || m->row != p->row || p->guests.state != BREAKER_CLOSED)
+        breaker_bad(&p->guests, now, noise(), text);
+    m->row = p->row;
+}
+
+/* Its own share of the wait, besides that for the breakers. */
+static int64_t miss_wait_ms(int count)
+{
+    int64_t wait = PLACE_MISS_WAIT_MS << (count < 5 ? count - 1 : 4);
+
+    return wait < BREAKER_PAUSE_MAX_MS ? wait : BREAKER_PAUSE_MAX_MS;
+}
+
+bool place_missed(struct place *p, const char *job_id, const char *own,
+                  enum fault fault, const char *text, int64_t *again_ms_out)
+{
+    uint64_t job = hash_of(job_id), kind = own ? hash_of(own) : job;
+    int64_t now = clock_ms(), wait;
+    struct place_misser *m;
+    bool explained, waits;
+    int before;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    before = room_locked(p, now);
+    m = find_misser_locked(p, job);
+    if (!m)
+        m = add_misser_locked(p, job, kind);
+    m->count++;
+    explained =
+        fault == FAULT_AWAY || is_away(&p->api) || others_miss_locked(p, kind);
+    note_miss_locked(p, m, own != NULL, explained, now, text);
+    waits = explained && m->count <= PLACE_MISSED_MAX;
+    wait = miss_wait_ms(m->count);
+    *again_ms_out = again_locked(p, now);
+    if (*again_ms_out < wait)
+        *again_ms_out = wait;
+    tell_if_larger_locked(p, before, now);
+    MUST0(pthread_mutex_unlock(&p->lock));
+    return waits;
+}
+
+void place_answered(struct place *p, const char *job_id)
+{
+    struct place_misser *m;
+
+    MUST0(pthread_mutex_lock(&p->lock));
+    m = find_misser_locked(p, hash_of(job_id));
+    if (m)
+        m->count = 0;
+    MUST0(pthread_mutex_unlock(&p->lock));
+}
+
 void place_note(struct place *p, enum fault_plane plane, enum fault fault,
                 const char *text)
 {
     struct breaker *b = plane == PLANE_CONTROL ? &p->api : &p->guests;
     int64_t now = clock_ms();
+    bool good = fault != FAULT_ABORTED && !fault_is_outage(fault);
     int before;
 
     MUST0(pthread_mutex_lock(&p->lock));
     before = room_locked(p, now);
-    if (fault == FAULT_ABORTED)
-        breaker_nothing(b, now);
-    else if (!fault_is_outage(fault))
+    if (good)
         breaker_good(b);
+    else if (fault == FAULT_ABORTED)
+        breaker_nothing(b, now);
     else
         breaker_bad(b, now, noise(), text);
+    if (good && plane == PLANE_SANDBOX)
+        p->row++;
     /* Nothing else will do before the key changes. A sandbox that refuses its
      * token speaks for itself alone. */
     for (int i = 0; plane == PLANE_CONTROL && fault == FAULT_KEY &&

@@ -114,6 +114,14 @@ static bool wait_for_departure(struct sandbox *sb, int64_t seen)
     return false;
 }
 
+/* As long as it asked for, where that is longer. */
+static int64_t at_least(int64_t ms, int retry_after_s)
+{
+    int64_t asked = retry_after_s * INT64_C(1000);
+
+    return ms > asked ? ms : asked;
+}
+
 /* After a create that did not give a sandbox: 1 try again, else the end. */
 static int after_refusal(struct sandbox *sb, enum fault fault, int try,
                          int retry_after_s, int64_t departures)
@@ -130,8 +138,8 @@ static int after_refusal(struct sandbox *sb, enum fault fault, int try,
         pause = 1000 << try;
     }
     if (fault == FAULT_RATE)
-        pause =
-            retry_after_s >= 0 ? retry_after_s * INT64_C(1000) : 1000 << try;
+        pause = retry_after_s >= 0 ? 0 : 1000 << try;
+    pause = at_least(pause, retry_after_s);
     if (pause > RATE_MS_MAX)
         return 0;
     /* Never sooner than it asked for. */
@@ -146,12 +154,12 @@ static int give_up(struct sandbox *sb, enum fault fault, int retry_after_s,
     /* A team that is blocked waits for its operator, as one without a key. */
     if (fault == FAULT_KEY || fault == FAULT_FORBIDDEN || fault == FAULT_RATE ||
         fault == FAULT_ACCOUNT || fault == FAULT_CONFLICT)
-        return placing_put_off(o, retry_after_s * INT64_C(1000), text);
+        return placing_put_off(o, at_least(0, retry_after_s), text);
     if (fault == FAULT_NO_NODE)
-        return placing_put_off(o, NO_NODE_MS, text);
+        return placing_put_off(o, at_least(NO_NODE_MS, retry_after_s), text);
     /* E2B as a whole is away, or it is this job that cannot be placed. */
     if (place_is_away(&sb->backend->place, &again) || fault == FAULT_AWAY)
-        return placing_put_off(o, again, text);
+        return placing_put_off(o, at_least(again, retry_after_s), text);
     outcome_error(o, "no sandbox from E2B: %s", text);
     return e2b_fail(sb, o, -EIO);
 }
@@ -182,7 +190,8 @@ static enum fault note_create(struct sandbox *sb, enum fault fault,
     place_note(place, PLANE_CONTROL, noted, text);
     if (named && fault == FAULT_FORBIDDEN)
         return FAULT_REFUSED;
-    if (fault == FAULT_RATE && retry_after_s > 0)
+    if (retry_after_s > 0 &&
+        (fault == FAULT_RATE || (fault_is_outage(fault) && !named)))
         place_pause(place, retry_after_s * INT64_C(1000));
     return fault;
 }
@@ -199,6 +208,7 @@ static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
                               int *retry_after_s, char *text)
 {
     struct backend *be = sb->backend;
+    int64_t ttl_ms = want->ttl_s * INT64_C(1000);
     struct control_sandbox made;
     char nonce[NONCE_CHARS + 1];
     enum fault fault;
@@ -209,9 +219,9 @@ static enum fault ask_for_one(struct sandbox *sb, struct control_create *want,
                            retry_after_s, text);
     fault = note_create(sb, fault, *retry_after_s, text);
     if (fault != FAULT_NONE && made.id[0])
-        janitor_kill(be->janitor, made.id, 0);
+        janitor_kill(be->janitor, made.id, 0, clock_ms() + ttl_ms);
     else if (may_have_made(fault))
-        janitor_lost(be->janitor, nonce);
+        janitor_lost(be->janitor, nonce, ttl_ms);
     if (fault != FAULT_NONE)
         return fault;
     guest_found(&sb->guest, &made);
@@ -245,12 +255,13 @@ int placing_ask(struct sandbox *sb, struct control_create *want,
     char text[CONTROL_TEXT_MAX] = "";
     int retry_after_s = -1;
     enum fault fault = FAULT_AWAY;
+    bool own = sb->job->wants.template_name != NULL;
     int64_t again;
 
     for (int try = 0;; try++) {
         int64_t departures = place_departures(&sb->backend->place);
 
-        if (!place_admits(&sb->backend->place, &again))
+        if (!place_admits(&sb->backend->place, own, &again))
             return placing_put_off(o, again,
                                    text[0] ? text : "it does not answer");
         fault = ask_for_one(sb, want, &retry_after_s, text);

@@ -313,13 +313,16 @@ static bool route_fits(struct request *r, const char *method)
 /* Is there a body that is better read to its end than cut off? */
 static bool body_follows(const struct request *r)
 {
+    const char *encoding = request_header(r, "Transfer-Encoding");
     const char *length = request_header(r, "Content-Length");
     unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
 
     if (request_header(r, "Expect"))
         return false;
-    return (bytes > 0 && bytes <= HTTP_DISCARD_MAX) ||
-           request_header(r, "Transfer-Encoding");
+    /* Of any other encoding the daemon never sees the end. */
+    if (encoding)
+        return !strcasecmp(encoding, "chunked");
+    return bytes > 0 && bytes <= HTTP_DISCARD_MAX;
 }
 
 void admit(struct request *r, const char *method)

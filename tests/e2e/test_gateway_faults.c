@@ -420,6 +420,69 @@ static void nothing_is_read_behind_a_body_of_doubtful_length(void **state)
     }
 }
 
+static void expect_once(const char *request, const char *status,
+                        const char *part)
+{
+    char text[300];
+    AUTO_FREE char *said = NULL;
+
+    snprintf(text, sizeof(text), "%s\r\n", request);
+    said = web_raw(&web, text, strlen(text), RIG_WAIT_MS);
+    if (strncmp(said, "HTTP/1.1 ", 9) != 0 ||
+        strncmp(said + 9, status, 3) != 0 || !strstr(said, part) ||
+        count_of(said, "HTTP/1.1 ") != 1)
+        fail_msg("%s: %s", request, said);
+}
+
+#define CLOSE "Connection: close\r\n"
+#define HOST  "Host: localhost\r\n"
+
+static void whom_a_request_is_for_is_said_once(void **state)
+{
+    static const struct {
+        const char *request, *status, *part;
+    } asked[] = {
+        {"GET /health HTTP/1.1\r\n", "400", "\"code\":\"invalid_host\""},
+        {"GET /health HTTP/1.0\r\n", "200", "\"ok\""},
+        {"GET /health HTTP/1.1\r\n" HOST HOST, "400", "invalid_host"},
+        {"GET /health HTTP/1.1\r\nHost: localhost \t\r\n" CLOSE, "200",
+         "\"ok\""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++)
+        expect_once(asked[i].request, asked[i].status, asked[i].part);
+}
+
+static void a_target_may_be_a_whole_url(void **state)
+{
+    static const struct {
+        const char *request, *status, *part;
+    } asked[] = {
+        {"GET http://localhost/health HTTP/1.1\r\n" HOST CLOSE, "200",
+         "\"ok\""},
+        {"GET HTTP://127.0.0.1:80 HTTP/1.1\r\n" HOST CLOSE, "200", "<html"},
+        /* Then the header says nothing. */
+        {"GET http://localhost/health HTTP/1.1\r\nHost: other\r\n" CLOSE, "200",
+         "\"ok\""},
+        {"GET http://evil.test/health HTTP/1.1\r\n" HOST CLOSE, "421",
+         "wrong_host"},
+        {"GET http://localhostile/health HTTP/1.1\r\n" HOST CLOSE, "421",
+         "wrong_host"},
+        {"GET ftp://localhost/health HTTP/1.1\r\n" HOST CLOSE, "404",
+         "not_found"},
+        {"GET " API "jobs/a b HTTP/1.1\r\n" HOST CLOSE, "400",
+         "malformed_path"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++)
+        expect_once(asked[i].request, asked[i].status, asked[i].part);
+}
+
+#undef CLOSE
+#undef HOST
+
 static void a_flood_of_headers_is_refused(void **state)
 {
     static char flood[1 << 20];
@@ -742,6 +805,8 @@ int main(void)
         cmocka_unit_test_teardown(all_are_when_redis_hangs, let_redis_go_on),
         cmocka_unit_test(requests_that_are_none_do_no_harm),
         cmocka_unit_test(nothing_is_read_behind_a_body_of_doubtful_length),
+        cmocka_unit_test(whom_a_request_is_for_is_said_once),
+        cmocka_unit_test(a_target_may_be_a_whole_url),
         cmocka_unit_test(a_flood_of_headers_is_refused),
         cmocka_unit_test(who_goes_away_frees_a_place),
         cmocka_unit_test(ten_thousand_idle_connections_are_no_hindrance),

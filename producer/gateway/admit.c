@@ -182,9 +182,9 @@ static struct holder *holder_of(const struct request *r)
 
     if (bearer && !strncasecmp(bearer, "Bearer ", 7))
         key = bearer + 7 + strspn(bearer + 7, " ");
-    if (!key || strlen(key) > KEYS_LENGTH_MAX)
+    if (!key || trimmed(key) > KEYS_LENGTH_MAX)
         return NULL;
-    return keys_find(&r->gateway->keys, key, strlen(key));
+    return keys_find(&r->gateway->keys, key, trimmed(key));
 }
 
 static void answer_unauthorized(struct request *r)

@@ -995,6 +995,12 @@ static void a_key_is_needed_where_keys_are_set(void **state)
                      200);
     assert_int_equal(
         status_with(&keyed, "Authorization: Bearer " BOB, "/metrics"), 200);
+    /* Space behind a value is no part of it. */
+    assert_int_equal(status_with(&keyed, "X-API-Key: " ALICE " \t", "/metrics"),
+                     200);
+    assert_int_equal(
+        status_with(&keyed, "Authorization: Bearer  " BOB " ", "/metrics"),
+        200);
     assert_int_equal(status_with(&keyed, NULL, "/health"), 200);
     assert_int_equal(status_with(&keyed, NULL, "/"), 200);
     AUTO_FREE char *said = proc_err(&keyed.proc);

@@ -237,8 +237,16 @@ static bool is_json(const char *type)
 
 struct framing {
     int hosts, lengths, encodings;
-    bool odd;
+    bool odd;     /* the length */
+    bool encoded; /* the content */
 };
+
+static bool is_identity(const char *encoding)
+{
+    size_t size = trimmed(encoding);
+
+    return size == 0 || (size == 8 && !strncasecmp(encoding, "identity", 8));
+}
 
 static enum MHD_Result note_header(void *cls, enum MHD_ValueKind kind,
                                    const char *name, const char *value)
@@ -252,6 +260,8 @@ static enum MHD_Result note_header(void *cls, enum MHD_ValueKind kind,
         f->encodings++;
         f->odd = f->odd || !value || strcasecmp(value, "chunked") != 0;
     }
+    if (!strcasecmp(name, "Content-Encoding"))
+        f->encoded = f->encoded || (value && !is_identity(value));
     /* "Content-Length : 5" is none to the daemon. */
     f->odd = f->odd || strpbrk(name, " \t");
     return MHD_YES;
@@ -276,21 +286,20 @@ static void answer_hosts(struct request *r, int hosts)
 }
 
 /* False: answered. */
-static bool head_fits(struct request *r, const char *version)
+static bool head_fits(struct request *r, const struct framing *f,
+                      const char *version)
 {
     bool old = !strcmp(version, MHD_HTTP_VERSION_1_0);
-    struct framing f = {0};
 
-    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, note_header, &f);
-    if (f.lengths + f.encodings > 1 || f.odd)
+    if (f->lengths + f->encodings > 1 || f->odd)
         answer_ambiguous(r);
-    else if (f.hosts > 1 || (f.hosts == 0 && !old))
-        answer_hosts(r, f.hosts);
+    else if (f->hosts > 1 || (f->hosts == 0 && !old))
+        answer_hosts(r, f->hosts);
     return !r->answered;
 }
 
 /* False: answered. */
-static bool body_fits(struct request *r)
+static bool body_fits(struct request *r, const struct framing *f)
 {
     const char *length = request_header(r, "Content-Length");
 
@@ -299,6 +308,12 @@ static bool body_fits(struct request *r)
     if (!is_json(request_header(r, "Content-Type"))) {
         request_answer_error(r, 415, "unsupported_media_type", NULL,
                              "the body must be application/json");
+        return false;
+    }
+    if (f->encoded) {
+        request_answer_error(r, 415, "unsupported_encoding", "Content-Encoding",
+                             "the body must be sent as it is, without a "
+                             "Content-Encoding");
         return false;
     }
     if (length && strtoull(length, NULL, 10) > r->body_max) {
@@ -394,14 +409,17 @@ static bool body_follows(const struct request *r)
 
 void admit(struct request *r, const struct admit_head *head)
 {
+    struct framing f = {0};
+
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, note_header, &f);
     r->deferring = body_follows(r);
-    if (head_fits(r, head->version) && route_fits(r, head)) {
+    if (head_fits(r, &f, head->version) && route_fits(r, head)) {
         r->head_only = !strcmp(head->method, "HEAD");
         r->body_max = r->match.route->flags & ROUTE_BATCH
                           ? APIJOB_BATCH_BYTES_MAX
                           : JOB_BYTES_MAX + APIJOB_OWN_BYTES;
         if (let_in(r))
-            body_fits(r);
+            body_fits(r, &f);
     }
     r->deferring = false;
 }

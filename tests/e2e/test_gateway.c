@@ -847,6 +847,33 @@ static void a_body_must_be_json_and_of_a_size(void **state)
     answer_free(&a);
 }
 
+static void a_body_that_was_packed_is_refused(void **state)
+{
+    static const struct {
+        const char *one, *two;
+        long status;
+    } sent[] = {
+        {"Content-Encoding: identity", NULL, 202},
+        {"Content-Encoding: gzip", NULL, 415},
+        {"Content-Encoding: Identity ", "Content-Encoding: br", 415},
+        {"Content-Encoding: identity, gzip", NULL, 415},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sent) / sizeof(*sent); i++) {
+        struct answer a;
+
+        web_ask(&web, &a, "POST", API "execute",
+                "{\"code\":\"1\",\"async\":true}", sent[i].one, sent[i].two,
+                NULL);
+        web_expect(&a, sent[i].status);
+        if (sent[i].status == 415)
+            web_expect_error(&a, 415, "unsupported_encoding",
+                             "Content-Encoding");
+        answer_free(&a);
+    }
+}
+
 /* ---- pages -------------------------------------------------------------- */
 
 static void pages_allow_no_script_but_their_own(void **state)
@@ -1650,6 +1677,7 @@ int main(void)
         cmocka_unit_test(the_dead_are_listed_retried_and_dropped),
         cmocka_unit_test(unknown_paths_and_methods_are_refused),
         cmocka_unit_test(a_body_must_be_json_and_of_a_size),
+        cmocka_unit_test(a_body_that_was_packed_is_refused),
         cmocka_unit_test(pages_allow_no_script_but_their_own),
         cmocka_unit_test(pages_of_others_are_kept_out),
         cmocka_unit_test(a_key_is_needed_where_keys_are_set),

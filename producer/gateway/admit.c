@@ -417,7 +417,7 @@ void admit(struct request *r, const struct admit_head *head)
         r->head_only = !strcmp(head->method, "HEAD");
         r->body_max = r->match.route->flags & ROUTE_BATCH
                           ? APIJOB_BATCH_BYTES_MAX
-                          : JOB_BYTES_MAX + APIJOB_OWN_BYTES;
+                          : JOB_BYTES_MAX;
         if (let_in(r))
             body_fits(r, &f);
     }

@@ -192,7 +192,7 @@ static void run(struct request *r)
         answer_closing(r);
     else if (r->oversized)
         request_answer_error(r, 413, "too_large", NULL,
-                             "the body is too large");
+                             "more than %zu bytes of body", r->body_max);
     else if (r->body.failed)
         request_answer_redis(r, -ENOMEM);
     else

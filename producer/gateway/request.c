@@ -166,6 +166,8 @@ void request_answer_complaint(struct request *r, int rc,
 
     if (rc == -ENOMEM)
         request_answer_redis(r, rc);
+    else if (rc == -EFBIG)
+        request_answer_error(r, 413, "too_large", why->field, "%s", why->text);
     else
         request_answer_error(r, is_json ? 422 : 400,
                              is_json ? "invalid_field" : "invalid_json",

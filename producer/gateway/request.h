@@ -82,7 +82,7 @@ void request_answer_json(struct request *r, unsigned status,
 __attribute__((format(printf, 5, 6))) void
 request_answer_error(struct request *r, unsigned status, const char *code,
                      const char *field, const char *fmt, ...);
-/* 400 or 422, as json_check() and job_parse() tell, or 503 for -ENOMEM. */
+/* 400, 413 or 422, as apijob.h tells, or 503 for -ENOMEM. */
 void request_answer_complaint(struct request *r, int rc,
                               const struct complaint *why);
 /* 503 with Retry-After: Redis is away, full, or says "later" (rc). */

@@ -847,6 +847,29 @@ static void a_body_must_be_json_and_of_a_size(void **state)
     answer_free(&a);
 }
 
+static void a_job_may_be_as_large_as_the_limit_says(void **state)
+{
+    static const char front[] = "{\"code\":\"1\",\"metadata\":{\"x\":\"";
+    static const char end[] = "\"}}";
+    AUTO_FREE char *body = malloc(JOB_BYTES_MAX + 2);
+
+    (void)state;
+    MUST(body);
+    for (size_t size = JOB_BYTES_MAX; size <= JOB_BYTES_MAX + 1; size++) {
+        struct answer a;
+
+        memset(body, 'x', size);
+        memcpy(body, front, sizeof(front) - 1);
+        memcpy(body + size - sizeof(end) + 1, end, sizeof(end));
+        ask(&a, API "execute", body);
+        if (size > JOB_BYTES_MAX)
+            web_expect_error(&a, 413, "too_large", NULL);
+        else
+            stage_expect(a.json, "verdict", "ok");
+        answer_free(&a);
+    }
+}
+
 static void a_body_that_was_packed_is_refused(void **state)
 {
     static const struct {
@@ -1677,6 +1700,7 @@ int main(void)
         cmocka_unit_test(the_dead_are_listed_retried_and_dropped),
         cmocka_unit_test(unknown_paths_and_methods_are_refused),
         cmocka_unit_test(a_body_must_be_json_and_of_a_size),
+        cmocka_unit_test(a_job_may_be_as_large_as_the_limit_says),
         cmocka_unit_test(a_body_that_was_packed_is_refused),
         cmocka_unit_test(pages_allow_no_script_but_their_own),
         cmocka_unit_test(pages_of_others_are_kept_out),

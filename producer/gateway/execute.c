@@ -37,24 +37,82 @@ static void free_execution(void *state)
     free(x);
 }
 
+/* ---- Prefer (RFC 7240) -------------------------------------------------- */
+
+#define PREFER_VALUE_MAX 32 /* of those that mean something here */
+
+static const char *skip_blanks(const char *s)
+{
+    return s + strspn(s, " \t");
+}
+
+/* A token or a quoted string, without its quotes and as far as there is room.
+ * Returns what is behind it. */
+static const char *take_word(const char *s, char out[PREFER_VALUE_MAX])
+{
+    bool quoted = *s == '"';
+    size_t n = 0;
+
+    for (s += quoted; *s && (quoted ? *s != '"' : !strchr(" \t,;", *s)); s++) {
+        s += quoted && *s == '\\' && s[1];
+        if (n < PREFER_VALUE_MAX - 1)
+            out[n++] = *s;
+    }
+    out[n] = '\0';
+    return quoted && *s ? s + 1 : s;
+}
+
+/* Over parameters and whatever else, to the comma or the end. */
+static const char *skip_rest(const char *s)
+{
+    char word[PREFER_VALUE_MAX];
+
+    while (*s && *s != ',')
+        s = *s == '"' ? take_word(s, word) : s + 1;
+    return s;
+}
+
+/* -1: no number of seconds. */
+static double read_seconds(const char *text)
+{
+    size_t whole = strspn(text, "0123456789");
+    size_t part =
+        text[whole] == '.' ? strspn(text + whole + 1, "0123456789") : 0;
+    double seconds;
+
+    if (whole == 0 || text[whole + (part > 0 ? part + 1 : 0)])
+        return -1;
+    seconds = strtod(text, NULL);
+    return seconds < EXECUTE_WAIT_S ? seconds : EXECUTE_WAIT_S;
+}
+
+static bool is_word(const char *s, size_t size, const char *word)
+{
+    return size == strlen(word) && !strncasecmp(s, word, size);
+}
+
 double execute_prefer(const char *header)
 {
+    bool async = false, waits = false;
     double wait = -1;
 
     while (header && *header) {
-        size_t len = strcspn(header, ",;");
+        char value[PREFER_VALUE_MAX] = "";
+        const char *name = header + strspn(header, " \t,");
+        size_t size = strcspn(name, " \t,;=");
 
-        header += strspn(header, " \t");
-        len = strcspn(header, ",;");
-        if (!strncasecmp(header, "respond-async", 13) && wait < 0)
-            wait = 0;
-        if (!strncasecmp(header, "wait=", 5))
-            wait = strtod(header + 5, NULL);
-        header += len + (header[len] != '\0');
+        header = skip_blanks(name + size);
+        if (*header == '=')
+            header = take_word(skip_blanks(header + 1), value);
+        header = skip_rest(header);
+        async = async || (is_word(name, size, "respond-async") && !*value);
+        /* Of several the first one counts. */
+        if (!waits && is_word(name, size, "wait")) {
+            waits = true;
+            wait = read_seconds(value);
+        }
     }
-    return wait >= 0 && wait < EXECUTE_WAIT_S ? wait
-           : wait < 0                         ? -1
-                                              : EXECUTE_WAIT_S;
+    return wait < 0 && async ? 0 : wait;
 }
 
 /* ---- answers ------------------------------------------------------------ */
@@ -295,9 +353,31 @@ static int submit(struct execution *x)
     return rc;
 }
 
+static enum MHD_Result add_line(void *cls, enum MHD_ValueKind kind,
+                                const char *name, const char *value)
+{
+    struct strbuf *list = cls;
+
+    (void)kind;
+    if (!strcasecmp(name, "Prefer"))
+        strbuf_addf(list, "%s, ", value ? value : "");
+    return MHD_YES;
+}
+
+/* Several lines are one list. */
+static double preferred_wait(const struct request *r)
+{
+    AUTO_STRBUF struct strbuf list = STRBUF_INIT;
+
+    if (!request_header(r, "Prefer"))
+        return -1;
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, add_line, &list);
+    return execute_prefer(list.text);
+}
+
 static void choose_wait(struct execution *x)
 {
-    double wait = execute_prefer(request_header(x->request, "Prefer"));
+    double wait = preferred_wait(x->request);
 
     if (x->job.async || wait == 0)
         return;

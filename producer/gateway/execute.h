@@ -23,8 +23,8 @@ void execute_dynamic(struct request *r);
 void execute_answer_id(struct request *r, unsigned status, const char *id,
                        const char *job_status, const char *more);
 
-/* What `Prefer` says: seconds to wait, 0 for respond-async alone, -1 for
- * nothing of the kind. */
+/* What `Prefer` (all its lines as one list; may be NULL) says: seconds to wait,
+ * 0 for respond-async alone, -1 for nothing of the kind. */
 double execute_prefer(const char *header);
 
 #endif

@@ -216,6 +216,11 @@ static void a_wait_that_is_over_answers_with_the_id(void **state)
     assert_true(a.seconds >= 1 && a.seconds < 3.5);
     answer_free(&a);
     expect_end("wait-1", "ok");
+    /* Lines of one name are one list. */
+    web_ask(&web, &a, "POST", API "execute", "{\"code\":\"1\"}",
+            "Prefer: return=minimal", "Prefer: respond-async", NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
 }
 
 static void expect_duplicate(const struct answer *a, bool code_differs)

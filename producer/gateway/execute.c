@@ -203,14 +203,56 @@ static void on_abandon(struct request *r, enum abandon why)
                       "the gateway is ending; the job goes on");
 }
 
+enum { LOOK_CODE = WAITERS_FIELDS, LOOK_FIELDS };
+
+static int ask_hash(struct execution *x, link_done_fn *done)
+{
+    struct gateway *g = x->request->gateway;
+    char key[KEY_MAX];
+    const char *argv[] = {
+        "HMGET",  protocol_key(&g->protocol, key, "job", x->id),
+        "status", "result",
+        "tenant", "verdict",
+        "code"};
+
+    return link_ask(&g->link, done, x, 2 + LOOK_FIELDS, argv);
+}
+
+static const char *status_in(const redisReply *fields)
+{
+    const redisReply *status = fields->element[WAITERS_STATUS];
+
+    return status->type == REDIS_REPLY_STRING ? status->str : "unknown";
+}
+
+/* It has waited for as long as was said. */
+static void on_overdue(void *ctx, int rc, redisReply **reply)
+{
+    struct execution *x = ctx;
+    bool known = rc == 0 && reply_failure(*reply) == 0 &&
+                 reply_is_array(*reply, LOOK_FIELDS);
+    const char *status = known ? status_in(*reply) : "unknown";
+
+    if (client_ended(status))
+        answer_result(x, *reply);
+    else
+        execute_answer_id(x->request, 202, x->id, status, said_of(x));
+}
+
 static void on_tick(struct request *r, int64_t now_ms)
 {
     struct execution *x = r->state;
+    int rc;
 
     if (now_ms < x->answer_by_ms || !x->waiter.job)
         return;
     waiters_remove(&x->waiter);
-    execute_answer_id(r, 202, x->id, "queued", said_of(x));
+    /* It must live to see the reply. */
+    r->abandon = NULL;
+    r->tick = NULL;
+    rc = ask_hash(x, on_overdue);
+    if (rc < 0)
+        on_overdue(x, rc, &(redisReply *){NULL});
 }
 
 static void begin_waiting(struct execution *x)
@@ -226,8 +268,6 @@ static void begin_waiting(struct execution *x)
 }
 
 /* ---- submitting --------------------------------------------------------- */
-
-enum { LOOK_CODE = WAITERS_FIELDS, LOOK_FIELDS };
 
 /* Its code is kept up to a size, and of jobs that were not just pushed. */
 static bool has_other_code(const struct execution *x, const redisReply *kept)
@@ -258,12 +298,7 @@ static void on_look(void *ctx, int rc, redisReply **reply)
         request_answer_error(r, 409, "id_taken", "id",
                              "there is another job with this id");
     } else if (x->answer_by_ms == 0) {
-        const redisReply *status = fields->element[WAITERS_STATUS];
-
-        execute_answer_id(r, 202, x->id,
-                          status->type == REDIS_REPLY_STRING ? status->str
-                                                             : "unknown",
-                          said_of(x));
+        execute_answer_id(r, 202, x->id, status_in(fields), said_of(x));
     } else {
         begin_waiting(x);
         waiters_look(&x->waiter);
@@ -272,24 +307,24 @@ static void on_look(void *ctx, int rc, redisReply **reply)
 
 static void look_at_other(struct execution *x)
 {
-    struct gateway *g = x->request->gateway;
-    char key[KEY_MAX];
-    const char *argv[] = {
-        "HMGET",  protocol_key(&g->protocol, key, "job", x->id),
-        "status", "result",
-        "tenant", "verdict",
-        "code"};
-    int rc = link_ask(&g->link, on_look, x, 2 + LOOK_FIELDS, argv);
+    int rc = ask_hash(x, on_look);
 
     if (rc < 0)
         request_answer_redis(x->request, rc);
+}
+
+/* Whoever takes it will put it aside until then. */
+static bool is_for_later(const struct job *job)
+{
+    return job->delay_s > 0 || job->run_at > clock_unix_s();
 }
 
 static void on_accepted(struct execution *x)
 {
     slot_keep(x->slot);
     if (x->answer_by_ms == 0) {
-        execute_answer_id(x->request, 202, x->id, "queued", "");
+        execute_answer_id(x->request, 202, x->id,
+                          is_for_later(x->job.job) ? "delayed" : "queued", "");
         return;
     }
     waiters_there(&x->waiter);

@@ -175,8 +175,17 @@ static void an_async_job_is_answered_at_once_and_found_by_its_id(void **state)
     web_expect(&a, 202);
     answer_header(&a, "Content-Type", at);
     assert_string_equal(at, "application/json");
+    stage_expect(a.json, "status", "queued");
     answer_free(&a);
     expect_end("as-2", "ok");
+    ask(&a, API "execute",
+        "{\"code\":\"1\",\"id\":\"as-3\",\"async\":true,\"delay\":100}");
+    web_expect(&a, 202);
+    stage_expect(a.json, "status", "delayed");
+    answer_free(&a);
+    web_ask(&web, &a, "DELETE", API "jobs/as-3", NULL, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
 }
 
 static void the_code_is_kept_with_its_job(void **state)
@@ -214,6 +223,7 @@ static void a_wait_that_is_over_answers_with_the_id(void **state)
             "Prefer: wait=1", NULL);
     web_expect(&a, 202);
     assert_true(a.seconds >= 1 && a.seconds < 3.5);
+    stage_expect(a.json, "status", "running");
     answer_free(&a);
     expect_end("wait-1", "ok");
     /* Lines of one name are one list. */

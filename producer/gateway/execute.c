@@ -192,15 +192,24 @@ static void on_end(struct waiter *w, int rc, const redisReply *fields)
         answer_result(x, fields);
 }
 
+/* Another one's job is theirs to cancel. */
+static void leave(struct execution *x)
+{
+    if (x->job.cancel_on_disconnect && !x->duplicate)
+        cancel_quietly(x->request->gateway, x->id);
+    request_drop(x->request);
+}
+
 static void on_abandon(struct request *r, enum abandon why)
 {
     struct execution *x = r->state;
 
     waiters_remove(&x->waiter);
-    if (why == ABANDON_GONE && x->job.cancel_on_disconnect)
-        cancel_quietly(r->gateway, x->id);
-    answer_unfinished(r, x->id, "shutting_down",
-                      "the gateway is ending; the job goes on");
+    if (why == ABANDON_GONE)
+        leave(x);
+    else
+        answer_unfinished(r, x->id, "shutting_down",
+                          "the gateway is ending; the job goes on");
 }
 
 enum { LOOK_CODE = WAITERS_FIELDS, LOOK_FIELDS };
@@ -235,6 +244,8 @@ static void on_overdue(void *ctx, int rc, redisReply **reply)
 
     if (client_ended(status))
         answer_result(x, *reply);
+    else if (x->request->gone)
+        leave(x);
     else
         execute_answer_id(x->request, 202, x->id, status, said_of(x));
 }

@@ -1,6 +1,7 @@
 #include "producer/gateway/request.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,6 +115,25 @@ void request_answer(struct request *r, unsigned status,
     http_send(r, status, response);
     if (response)
         MHD_destroy_response(response);
+}
+
+bool request_is_gone(const struct request *r)
+{
+    struct pollfd p = {.events = POLLRDHUP};
+
+    if (!r->peer)
+        return false;
+    p.fd = r->peer->fd;
+    return poll(&p, 1, 0) == 1;
+}
+
+void request_drop(struct request *r)
+{
+    if (r->answered)
+        return;
+    r->answered = true;
+    r->dropped = true;
+    http_wake(r);
 }
 
 void request_answer_json(struct request *r, unsigned status,

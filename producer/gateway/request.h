@@ -96,6 +96,12 @@ void request_answer(struct request *r, unsigned status,
  * that wait long: answers of Redis are not worth two system calls each. */
 void request_watch(struct request *r);
 
+/* Has its client closed the connection, or its sending side, which looks the
+ * same? Costs a system call. */
+bool request_is_gone(const struct request *r);
+/* Hangs up without a word: of use to nobody. */
+void request_drop(struct request *r);
+
 /* Its body is let go of; http.c does so at the end. */
 void request_release_body(struct request *r);
 

@@ -787,6 +787,75 @@ static int let_redis_go_on(void **state)
     return 0;
 }
 
+/* ---- clients that leave half way ---------------------------------------- */
+
+/* The bytes and the end of its sending come in one piece. */
+static int send_half_closed(const char *head, const char *body)
+{
+    int fd = web_connect(&web);
+    char text[600];
+    int size = snprintf(text, sizeof(text),
+                        "%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                        "application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                        head, strlen(body), body);
+
+    assert_true(fd >= 0);
+    assert_int_equal(send(fd, text, (size_t)size, MSG_NOSIGNAL | MSG_MORE),
+                     size);
+    MUST0(shutdown(fd, SHUT_WR));
+    return fd;
+}
+
+static void expect_silence(int fd)
+{
+    int64_t began = clock_ms();
+    AUTO_FREE char *said = read_all(fd, RIG_WAIT_MS);
+
+    close(fd);
+    assert_string_equal(said, "");
+    assert_true(clock_ms() - began < HANG_UP_MS);
+}
+
+static void who_sends_no_more_is_taken_for_gone(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_silence(send_half_closed(
+        "POST " API "execute",
+        "{\"id\":\"half-1\",\"code\":\"import time; time.sleep(60)\","
+        "\"cancel_on_disconnect\":true}"));
+    assert_true(rig_wait_job(&rig, "half-1", "status", "cancelled"));
+    expect_silence(
+        send_half_closed("POST " API "execute",
+                         "{\"id\":\"half-2\",\"code\":\"1\",\"delay\":600}"));
+    expect_silence(send_half_closed("GET " API "jobs/half-2/events", ""));
+    web_ask(&web, &a, "DELETE", API "jobs/half-2", NULL, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
+}
+
+static void who_asks_for_anothers_job_does_not_take_it_along(void **state)
+{
+    int both = 3; /* and who asks for the gauge */
+    struct web_call call;
+    char body[200];
+    int fd;
+
+    (void)state;
+    begin_job(&call, body, "shared", 3);
+    expect_running("shared");
+    fd = send_kind(&web, &(struct kind){"POST", API "execute",
+                                        "{\"id\":\"shared\",\"code\":\"1\","
+                                        "\"cancel_on_disconnect\":true}"});
+    assert_true(wait_until(all_wait, &both, RIG_WAIT_MS));
+    close(fd);
+    web_wait(&call);
+    web_expect(&call.answer, 200);
+    stage_expect(call.answer.json, "verdict", "ok");
+    answer_free(&call.answer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -809,6 +878,8 @@ int main(void)
         cmocka_unit_test(a_target_may_be_a_whole_url),
         cmocka_unit_test(a_flood_of_headers_is_refused),
         cmocka_unit_test(who_goes_away_frees_a_place),
+        cmocka_unit_test(who_sends_no_more_is_taken_for_gone),
+        cmocka_unit_test(who_asks_for_anothers_job_does_not_take_it_along),
         cmocka_unit_test(ten_thousand_idle_connections_are_no_hindrance),
         cmocka_unit_test(who_dawdles_over_a_request_is_hung_up_on),
     };

@@ -194,6 +194,8 @@ static void a_redis_that_hangs_is_given_up(void **state)
     web_expect(&a, 503);
     assert_true(a.seconds < 10);
     answer_free(&a);
+    assert_true(proc_says(&web.proc, "for=commands why=\"no answer for 5 s\"",
+                          RIG_WAIT_MS));
     expect_healthy();
 }
 

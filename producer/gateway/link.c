@@ -139,8 +139,18 @@ static void take_message(struct link *link, const redisReply *reply)
                             (size_t)reply->element[2]->len);
 }
 
+static void note_refusal(struct link *link, const redisReply *reply)
+{
+    enum redis_kind kind = redis_kind(reply);
+
+    if (link->hooks.refused && (kind == REDIS_WRONG || kind == REDIS_AUTH))
+        link->hooks.refused(link->hooks.ctx, reply->str);
+}
+
 static void deliver(struct link *link, redisReply *reply)
 {
+    if (reply->type == REDIS_REPLY_ERROR)
+        note_refusal(link, reply);
     if (link->channel) {
         take_message(link, reply);
     } else if (link->count > 0) {

@@ -247,6 +247,37 @@ static void a_redis_that_was_never_there_is_told_once(void **state)
     }
 }
 
+static void expect_refused(struct web *by, const char *method)
+{
+    struct answer a;
+
+    web_ask(by, &a, method, API "jobs/of-another-type", NULL, NULL);
+    web_expect_error(&a, 503, "redis_error", NULL);
+    answer_free(&a);
+}
+
+static void why_redis_refused_is_told_once(void **state)
+{
+    /* The link's and the errands' connection. */
+    static const char *const methods[] = {"GET", "DELETE"};
+
+    (void)state;
+    rig_number(&rig, "RPUSH", "{capibox}:job:of-another-type", "x", NULL);
+    for (size_t i = 0; i < sizeof(methods) / sizeof(*methods); i++) {
+        AUTO_FREE char *said = NULL;
+        struct web fresh = {0};
+
+        web_start(&rig, &fresh, NULL);
+        expect_refused(&fresh, methods[i]);
+        expect_refused(&fresh, methods[i]);
+        said = proc_err(&fresh.proc);
+        if (count_of(said, "Redis refused") != 1 || !strstr(said, "WRONGTYPE"))
+            fail_msg("%s: %s", methods[i], said);
+        assert_int_equal(web_stop(&fresh), 0);
+    }
+    rig_number(&rig, "DEL", "{capibox}:job:of-another-type", NULL);
+}
+
 /* ---- the gateway goes away ---------------------------------------------- */
 
 static void a_killed_gateway_leaves_its_jobs_to_be_found(void **state)
@@ -867,6 +898,7 @@ int main(void)
         cmocka_unit_test(a_long_absence_is_told_and_then_forgotten),
         cmocka_unit_test(a_redis_that_hangs_is_given_up),
         cmocka_unit_test(a_redis_that_was_never_there_is_told_once),
+        cmocka_unit_test(why_redis_refused_is_told_once),
         cmocka_unit_test(a_killed_gateway_leaves_its_jobs_to_be_found),
         cmocka_unit_test(a_sigterm_lets_who_waits_have_the_result),
         cmocka_unit_test(after_the_grace_they_are_told_where_to_look),

@@ -531,7 +531,7 @@ static void a_wall_clock_set_back_keeps_no_link_from_trying(void **state)
     struct redis_target target = {.kind = REDIS_UNIX,
                                   .path = (char *)"/no/such/redis.sock",
                                   .shown = (char *)"unix:///no/such"};
-    const struct link_hooks none = {NULL, NULL, NULL};
+    const struct link_hooks none = {0};
     int64_t deadline = clock_ms() + 5000;
     uint64_t tries = 0, count;
     struct loop loop;

@@ -1278,6 +1278,17 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     web_expect_error(&a, 429, "too_many_jobs", NULL);
     assert_string_equal(answer_header(&a, "Retry-After", after), "1");
     answer_free(&a);
+    web_ask(&keyed, &a, "POST", API "batch", "{\"jobs\":[{\"code\":\"1\"}]}", A,
+            NULL);
+    web_expect_error(&a, 429, "too_many_jobs", "jobs");
+    answer_free(&a);
+    /* Of no use to try again. */
+    web_ask(&keyed, &a, "POST", API "batch",
+            "{\"jobs\":[{\"code\":\"1\"},{\"code\":\"2\"}]}", A, NULL);
+    web_expect_error(&a, 413, "batch_too_large", "jobs");
+    stage_expect_part(a.json, "error.message", "2 jobs; this key may have 1");
+    assert_string_equal(answer_header(&a, "Retry-After", after), "");
+    answer_free(&a);
     expect_end("slot", "ok");
     usleep(100000); /* the message goes to both gateways */
     web_ask(&keyed, &a, "POST", API "execute", "{\"code\":\"1\"}", A, NULL);

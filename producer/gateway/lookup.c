@@ -190,6 +190,20 @@ static bool copy_text(const char *text, struct lookup_found *out)
     return out->data != NULL;
 }
 
+/* Digits alone, as `capibox --save` writes them. 0: none, or beyond any
+ * result. *end_out is behind them. */
+static int read_number(const char *text, const char **end_out)
+{
+    int number = 0;
+
+    *end_out = text + strspn(text, "0123456789");
+    if (*text == '0')
+        return 0;
+    for (; text < *end_out && number <= RESULT_ITEMS_MAX; text++)
+        number = 10 * number + (*text - '0');
+    return number <= RESULT_ITEMS_MAX ? number : 0;
+}
+
 /* "result-3.png": a form of the third item. */
 static bool find_displayed(const cJSON *results, const char *path,
                            struct lookup_found *out)
@@ -204,15 +218,15 @@ static bool find_displayed(const cJSON *results, const char *path,
         {".svg", "svg", "image/svg+xml", false},
         {".html", "html", "text/html", false},
     };
-    char *ending;
-    long number;
+    const char *ending;
+    int number;
 
     if (strncmp(path, "result-", 7) != 0)
         return false;
-    number = strtol(path + 7, &ending, 10);
+    number = read_number(path + 7, &ending);
     for (size_t i = 0; number > 0 && i < sizeof(forms) / sizeof(*forms); i++) {
-        const char *data = json_member(
-            cJSON_GetArrayItem(results, (int)(number - 1)), forms[i].form);
+        const char *data =
+            json_member(cJSON_GetArrayItem(results, number - 1), forms[i].form);
 
         if (strcmp(ending, forms[i].ending) != 0 || !data)
             continue;

@@ -251,22 +251,48 @@ bool lookup_in_result(const cJSON *result, const char *path,
                           clean, out);
 }
 
+/* A byte that a quoted file name may hold: never what ends or escapes it, nor
+ * what some browsers undo. */
+static bool is_plain(unsigned char c)
+{
+    return c > ' ' && c <= '~' && !strchr("\"\\%;", c);
+}
+
+/* The same in full, for those who know RFC 8187. */
+static void add_utf8_name(struct strbuf *text, const char *name)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "!#$&+-.^_`|~";
+
+    strbuf_adds(text, "; filename*=UTF-8''");
+    for (; *name; name++)
+        if (strchr(plain, *name))
+            strbuf_addc(text, *name);
+        else
+            strbuf_addf(text, "%%%02X", (unsigned char)*name);
+}
+
 /* The last part of the path, as far as a header can say it. */
 static void name_file(struct MHD_Response *response, const char *path)
 {
+    AUTO_STRBUF struct strbuf text = STRBUF_INIT;
     const char *slash = strrchr(path, '/');
-    char text[ROUTES_REST_MAX + 32];
-    size_t n;
+    const char *name = slash ? slash + 1 : path;
+    bool whole = true;
 
-    path = slash ? slash + 1 : path;
-    n = (size_t)snprintf(text, sizeof(text), "inline; filename=\"");
-    for (; *path && n < sizeof(text) - 2; path++)
-        text[n++] = *path > ' ' && *path <= '~' && !strchr("\"\\%;", *path)
-                        ? *path
-                        : '_';
-    text[n++] = '"';
-    text[n] = '\0';
-    MHD_add_response_header(response, "Content-Disposition", text);
+    strbuf_adds(&text, "inline; filename=\"");
+    for (const char *s = name; *s; s++) {
+        bool plain = is_plain((unsigned char)*s);
+
+        strbuf_addc(&text, plain ? *s : '_');
+        whole = whole && plain;
+    }
+    strbuf_addc(&text, '"');
+    if (!whole)
+        add_utf8_name(&text, name);
+    if (!text.failed)
+        MHD_add_response_header(response, "Content-Disposition", text.text);
 }
 
 static void answer_file(struct request *r, struct lookup_found *found)

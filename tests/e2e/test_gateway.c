@@ -398,13 +398,20 @@ static void a_full_queue_turns_jobs_away(void **state)
 static void files_and_pictures_are_served_but_never_live(void **state)
 {
     static const struct {
-        const char *path, *type, *holds;
+        const char *path, *type, *holds, *name;
     } files[] = {
-        {"plot.png", "image/png", "\x89PNG"},
-        {"/home/user/plot.png", "image/png", "\x89PNG"},
-        {"page.html", "text/html; charset=utf-8", "<script>"},
-        {"sub/a%20b.txt", "text/plain; charset=utf-8", "text"},
-        {"result-1.svg", "image/svg+xml", "<svg"},
+        {"plot.png", "image/png", "\x89PNG", "inline; filename=\"plot.png\""},
+        {"/home/user/plot.png", "image/png", "\x89PNG",
+         "inline; filename=\"plot.png\""},
+        {"page.html", "text/html; charset=utf-8", "<script>",
+         "inline; filename=\"page.html\""},
+        {"sub/a%20b.txt", "text/plain; charset=utf-8", "text",
+         "inline; filename=\"a_b.txt\"; filename*=UTF-8''a%20b.txt"},
+        {"sub/%C3%A9%22%27%25.txt", "text/plain; charset=utf-8", "odd",
+         "inline; filename=\"___'_.txt\"; "
+         "filename*=UTF-8''%C3%A9%22%27%25.txt"},
+        {"result-1.svg", "image/svg+xml", "<svg",
+         "inline; filename=\"result-1.svg\""},
     };
     struct answer a;
     char path[160], text[256];
@@ -416,6 +423,7 @@ static void files_and_pictures_are_served_but_never_live(void **state)
         "open('plot.png','wb').write(b'\\\\x89PNG\\\\r\\\\n\\\\x1a\\\\n')\\n"
         "open('page.html','w').write('<script>alert(1)</script>')\\n"
         "open('sub/a b.txt','w').write('text')\\n"
+        "open('sub/\\u00e9\\\"\\\\x27%.txt','w').write('odd')\\n"
         "class S:\\n  def _repr_svg_(self): return '<svg></svg>'\\nS()\","
         "\"output_files\":[\"*.png\",\"page.html\",\"sub/*\"]}",
         &a);
@@ -427,6 +435,8 @@ static void files_and_pictures_are_served_but_never_live(void **state)
         assert_string_equal(answer_header(&a, "Content-Type", text),
                             files[i].type);
         assert_non_null(strstr(a.body, files[i].holds));
+        assert_string_equal(answer_header(&a, "Content-Disposition", text),
+                            files[i].name);
         answer_header(&a, "Content-Security-Policy", text);
         assert_int_equal(strncmp(text, "sandbox; default-src 'none'", 27), 0);
         assert_string_equal(answer_header(&a, "X-Content-Type-Options", text),

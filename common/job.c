@@ -954,7 +954,7 @@ static int check_text(const char *text, size_t size, struct json_want wants[2],
 
     if (rc != -EBADMSG)
         copy_id(text, &wants[0], id_out);
-    if (size > JOB_BYTES_MAX)
+    if (size > JOB_TEXT_BYTES_MAX)
         return complain(why, NULL,
                         "the job is %zu bytes long; give at most %u (4 MiB)",
                         size, JOB_BYTES_MAX);

@@ -7,7 +7,9 @@
 #define COMMON_LIMITS_H
 
 /* A job (contract section 3). */
-#define JOB_BYTES_MAX        (4u << 20)
+#define JOB_BYTES_MAX        (4u << 20) /* as a client has it */
+#define JOB_ADDED_BYTES_MAX  256 /* by a producer: id, tenant, batch id… */
+#define JOB_TEXT_BYTES_MAX   (JOB_BYTES_MAX + JOB_ADDED_BYTES_MAX)
 #define JOB_CODE_BYTES_MAX   (1u << 20)
 #define JOB_CODE_KEPT_MAX    (16u << 10) /* larger code is not in its hash */
 #define JOB_ID_MAX           64

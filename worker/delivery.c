@@ -254,7 +254,7 @@ static int fields_done(struct field_list *fields)
 /* What a dead entry keeps of a text that is larger than any job may be. */
 static size_t kept_bytes(const struct delivery *d)
 {
-    return d->body_len < JOB_BYTES_MAX ? d->body_len : JOB_BYTES_MAX;
+    return d->body_len < JOB_TEXT_BYTES_MAX ? d->body_len : JOB_TEXT_BYTES_MAX;
 }
 
 /* One line of JSON about it, then the job as it came, byte for byte. */

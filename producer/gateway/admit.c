@@ -11,6 +11,53 @@
 #include "producer/gateway/gateway.h"
 #include "producer/gateway/http.h"
 
+/* ---- whom it is for ----------------------------------------------------- */
+
+/* Space behind a header's value is no part of it (RFC 9110 section 5.5). */
+static size_t trimmed(const char *value)
+{
+    size_t size = strlen(value);
+
+    while (size > 0 && (value[size - 1] == ' ' || value[size - 1] == '\t'))
+        size--;
+    return size;
+}
+
+/* Behind the scheme of a target that is a whole URL, else NULL. */
+static const char *authority(const char *target)
+{
+    if (!strncasecmp(target, "http://", 7))
+        return target + 7;
+    return !strncasecmp(target, "https://", 8) ? target + 8 : NULL;
+}
+
+const char *admit_path(const char *target)
+{
+    const char *host = authority(target);
+    const char *path = host ? host + strcspn(host, "/") : target;
+
+    return host && !*path ? "/" : path;
+}
+
+struct host {
+    const char *text; /* NULL: nobody said */
+    size_t size;
+};
+
+/* A target that is a whole URL says it, whatever the header does. */
+static struct host host_of(const struct request *r, const char *target)
+{
+    struct host host = {.text = authority(target)};
+
+    if (host.text) {
+        host.size = strcspn(host.text, "/");
+        return host;
+    }
+    host.text = request_header(r, "Host");
+    host.size = host.text ? trimmed(host.text) : 0;
+    return host;
+}
+
 /* ---- who may ask -------------------------------------------------------- */
 
 /* Is it one of the comma-separated ones, or are all welcome? */
@@ -98,32 +145,34 @@ const char *admit_origin(const struct request *r)
 }
 
 /* A page of somebody else's must not make a browser run code here. */
-static bool origin_fits(const struct request *r)
+static bool origin_fits(const struct request *r, const struct host *host)
 {
     const char *origin = request_header(r, "Origin");
-    const char *host = request_header(r, "Host");
     const char *at;
 
     if (!origin || admit_origin(r))
         return true;
     at = strstr(origin, "://");
-    return at && host && !strcasecmp(at + 3, host);
+    return at && host->text && trimmed(at + 3) == host->size &&
+           !strncasecmp(at + 3, host->text, host->size);
 }
 
 /* Without keys only loopback's own names will do: a name of somebody else's
  * that leads here is an attack on the browser that follows it. */
-static bool host_fits(const struct request *r)
+static bool host_fits(const struct request *r, const struct host *host)
 {
-    const char *host = request_header(r, "Host");
+    const char *text = host->text;
     size_t len;
 
-    if (r->gateway->keyed || !host)
+    if (r->gateway->keyed || !text)
         return true;
-    len = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    return (len == 9 && !strncasecmp(host, "localhost", 9)) ||
-           (len == 5 && !strncmp(host, "[::1]", 5)) ||
-           (len >= 7 && !strncmp(host, "127.", 4) &&
-            strspn(host, "0123456789.") == len);
+    len = text[0] == '[' ? strcspn(text, "]") + 1 : strcspn(text, ":/");
+    if (len > host->size)
+        len = host->size;
+    return (len == 9 && !strncasecmp(text, "localhost", 9)) ||
+           (len == 5 && !strncmp(text, "[::1]", 5)) ||
+           (len >= 7 && !strncmp(text, "127.", 4) &&
+            strspn(text, "0123456789.") == len);
 }
 
 static struct holder *holder_of(const struct request *r)
@@ -133,9 +182,9 @@ static struct holder *holder_of(const struct request *r)
 
     if (bearer && !strncasecmp(bearer, "Bearer ", 7))
         key = bearer + 7 + strspn(bearer + 7, " ");
-    if (!key || strlen(key) > KEYS_LENGTH_MAX)
+    if (!key || trimmed(key) > KEYS_LENGTH_MAX)
         return NULL;
-    return keys_find(&r->gateway->keys, key, strlen(key));
+    return keys_find(&r->gateway->keys, key, trimmed(key));
 }
 
 static void answer_unauthorized(struct request *r)
@@ -187,9 +236,17 @@ static bool is_json(const char *type)
 }
 
 struct framing {
-    int lengths, encodings;
-    bool odd;
+    int hosts, lengths, encodings;
+    bool odd;     /* the length */
+    bool encoded; /* the content */
 };
+
+static bool is_identity(const char *encoding)
+{
+    size_t size = trimmed(encoding);
+
+    return size == 0 || (size == 8 && !strncasecmp(encoding, "identity", 8));
+}
 
 static enum MHD_Result note_header(void *cls, enum MHD_ValueKind kind,
                                    const char *name, const char *value)
@@ -197,35 +254,52 @@ static enum MHD_Result note_header(void *cls, enum MHD_ValueKind kind,
     struct framing *f = cls;
 
     (void)kind;
+    f->hosts += !strcasecmp(name, "Host");
     f->lengths += !strcasecmp(name, "Content-Length");
     if (!strcasecmp(name, "Transfer-Encoding")) {
         f->encodings++;
         f->odd = f->odd || !value || strcasecmp(value, "chunked") != 0;
     }
+    if (!strcasecmp(name, "Content-Encoding"))
+        f->encoded = f->encoded || (value && !is_identity(value));
     /* "Content-Length : 5" is none to the daemon. */
     f->odd = f->odd || strpbrk(name, " \t");
     return MHD_YES;
 }
 
 /* Whoever is in front of us may see the body's end elsewhere, and then a
- * request of somebody else's in what follows: nothing is read behind it. False:
- * answered. */
-static bool length_fits(struct request *r)
+ * request of somebody else's in what follows: nothing is read behind it. */
+static void answer_ambiguous(struct request *r)
 {
-    struct framing f = {0};
-
-    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, note_header, &f);
-    if (f.lengths + f.encodings <= 1 && !f.odd)
-        return true;
     r->last = true;
     request_answer_error(r, 400, "ambiguous_length", NULL,
                          "the body's length must be told once, by "
                          "Content-Length or Transfer-Encoding: chunked");
-    return false;
+}
+
+/* The same goes for who it is for. */
+static void answer_hosts(struct request *r, int hosts)
+{
+    r->last = true;
+    request_answer_error(r, 400, "invalid_host", "Host",
+                         "there are %d Host headers; give one", hosts);
 }
 
 /* False: answered. */
-static bool body_fits(struct request *r)
+static bool head_fits(struct request *r, const struct framing *f,
+                      const char *version)
+{
+    bool old = !strcmp(version, MHD_HTTP_VERSION_1_0);
+
+    if (f->lengths + f->encodings > 1 || f->odd)
+        answer_ambiguous(r);
+    else if (f->hosts > 1 || (f->hosts == 0 && !old))
+        answer_hosts(r, f->hosts);
+    return !r->answered;
+}
+
+/* False: answered. */
+static bool body_fits(struct request *r, const struct framing *f)
 {
     const char *length = request_header(r, "Content-Length");
 
@@ -234,6 +308,12 @@ static bool body_fits(struct request *r)
     if (!is_json(request_header(r, "Content-Type"))) {
         request_answer_error(r, 415, "unsupported_media_type", NULL,
                              "the body must be application/json");
+        return false;
+    }
+    if (f->encoded) {
+        request_answer_error(r, 415, "unsupported_encoding", "Content-Encoding",
+                             "the body must be sent as it is, without a "
+                             "Content-Encoding");
         return false;
     }
     if (length && strtoull(length, NULL, 10) > r->body_max) {
@@ -285,11 +365,12 @@ static void answer_not_allowed(struct request *r)
 }
 
 /* False: answered. */
-static bool route_fits(struct request *r, const char *method)
+static bool route_fits(struct request *r, const struct admit_head *head)
 {
-    bool options = !strcmp(method, "OPTIONS");
+    bool options = !strcmp(head->method, "OPTIONS");
+    struct host host = host_of(r, head->target);
 
-    if (!host_fits(r))
+    if (!host_fits(r, &host))
         request_answer_error(r, 421, "wrong_host", "Host",
                              "without keys only localhost is answered");
     else if (!r->match.allow[0])
@@ -298,11 +379,12 @@ static bool route_fits(struct request *r, const char *method)
         answer_options(r);
     else if (!r->match.route)
         answer_not_allowed(r);
-    else if (r->match.malformed)
+    else if (r->match.malformed || strpbrk(head->target, " \t"))
         request_answer_error(r, 400, "malformed_path", NULL,
                              "the path is not percent-encoded UTF-8, holds a "
                              "NUL, or is too long");
-    else if (strcmp(r->match.route->method, "GET") != 0 && !origin_fits(r))
+    else if (strcmp(r->match.route->method, "GET") != 0 &&
+             !origin_fits(r, &host))
         request_answer_error(r, 403, "origin_not_allowed", "Origin",
                              "pages of this origin may not do that");
     return !r->answered;
@@ -313,25 +395,31 @@ static bool route_fits(struct request *r, const char *method)
 /* Is there a body that is better read to its end than cut off? */
 static bool body_follows(const struct request *r)
 {
+    const char *encoding = request_header(r, "Transfer-Encoding");
     const char *length = request_header(r, "Content-Length");
     unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
 
     if (request_header(r, "Expect"))
         return false;
-    return (bytes > 0 && bytes <= HTTP_DISCARD_MAX) ||
-           request_header(r, "Transfer-Encoding");
+    /* Of any other encoding the daemon never sees the end. */
+    if (encoding)
+        return !strcasecmp(encoding, "chunked");
+    return bytes > 0 && bytes <= HTTP_DISCARD_MAX;
 }
 
-void admit(struct request *r, const char *method)
+void admit(struct request *r, const struct admit_head *head)
 {
+    struct framing f = {0};
+
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, note_header, &f);
     r->deferring = body_follows(r);
-    if (length_fits(r) && route_fits(r, method)) {
-        r->head_only = !strcmp(method, "HEAD");
+    if (head_fits(r, &f, head->version) && route_fits(r, head)) {
+        r->head_only = !strcmp(head->method, "HEAD");
         r->body_max = r->match.route->flags & ROUTE_BATCH
                           ? APIJOB_BATCH_BYTES_MAX
-                          : JOB_BYTES_MAX + APIJOB_OWN_BYTES;
+                          : JOB_BYTES_MAX;
         if (let_in(r))
-            body_fits(r);
+            body_fits(r, &f);
     }
     r->deferring = false;
 }

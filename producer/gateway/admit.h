@@ -9,9 +9,16 @@
 
 #include "producer/gateway/request.h"
 
+struct admit_head { /* as libmicrohttpd tells them */
+    const char *method, *target, *version;
+};
+
+/* The path of a target, which may be a whole URL (RFC 9112 section 3.2.2). */
+const char *admit_path(const char *target);
+
 /* Of a request whose head is there and whose r->match is filled in. Answers it
  * (r->answered) if it may not go on; else sets holder, head_only, body_max. */
-void admit(struct request *r, const char *method);
+void admit(struct request *r, const struct admit_head *head);
 
 /* CAPIBOX_API_ORIGINS: each is as browsers send it, or "*"; anything else would
  * never fit. -EINVAL. */

@@ -195,6 +195,14 @@ static bool stays(const struct span *key, const struct span *value,
     return !dropped;
 }
 
+/* At most: JOB_TEXT_BYTES_MAX has room for it. */
+#define ADDED                                                       \
+    ",\"id\":\"\",\"tenant\":\"\",\"batch_id\":\"\",\"task_type\":" \
+    "\"general\""
+_Static_assert(sizeof(ADDED) + JOB_ID_MAX + 2 * JOB_NAME_MAX <=
+                   JOB_ADDED_BYTES_MAX,
+               "the gateway adds more than a worker takes");
+
 static int add_front(struct apijob *out, const struct apijob_rules *rules,
                      const struct members *found)
 {
@@ -260,6 +268,11 @@ static int build(const char *body, size_t size,
     int rc;
 
     *out = (struct apijob){.queue = "default"};
+    if (size > JOB_BYTES_MAX) {
+        complain(why, NULL, "a job of %zu bytes; give at most %u (4 MiB)", size,
+                 JOB_BYTES_MAX);
+        return -EFBIG;
+    }
     if (!start)
         return complain(why, NULL,
                         "a job is a JSON object; give {\"code\": \"…\"}");
@@ -331,12 +344,10 @@ static int build_each(const char *s, const char *end,
     for (size_t i = 0; next_item(&s, end, NULL, &value); i++) {
         int rc = build(value.at, value.size, rules, &jobs[i], why);
 
-        if (rc == -EINVAL || rc == -EBADMSG) {
+        if (rc == -EINVAL || rc == -EBADMSG || rc == -EFBIG)
             name_place(why, i);
-            return -EINVAL;
-        }
         if (rc < 0)
-            return rc;
+            return rc == -EBADMSG ? -EINVAL : rc;
     }
     return 0;
 }

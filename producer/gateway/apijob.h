@@ -7,8 +7,9 @@
  *
  * Memory:   apijob_fini() frees; harmless on zeroes.
  * Threads:  none of its own.
- * Errors:   -EBADMSG: not JSON. -EINVAL: JSON, but for the named fault. -EEXIST
- *           never: ids are Redis' to judge. -ENOMEM.
+ * Errors:   -EBADMSG: not JSON. -EINVAL: JSON, but for the named fault. -EFBIG:
+ *           a job of more than JOB_BYTES_MAX as it came. -EEXIST never: ids are
+ *           Redis' to judge. -ENOMEM.
  */
 #ifndef PRODUCER_GATEWAY_APIJOB_H
 #define PRODUCER_GATEWAY_APIJOB_H
@@ -23,7 +24,6 @@
 
 #define APIJOB_BATCH_MAX       10000 /* jobs of one batch */
 #define APIJOB_BATCH_BYTES_MAX (16u << 20)
-#define APIJOB_OWN_BYTES       1024 /* what the gateway's members may add */
 
 struct apijob_rules {
     const char *tenant;   /* put in, whatever the body says; NULL: the body's */

@@ -155,7 +155,7 @@ static void send_all(struct batch *b)
     }
 }
 
-/* False: answered. */
+/* False: answered. One that is too large by itself never fits. */
 static bool fits_key(struct batch *b)
 {
     struct request *r = b->request;
@@ -163,6 +163,13 @@ static bool fits_key(struct batch *b)
 
     if (!r->holder || most == 0 || r->holder->jobs + (int64_t)b->count <= most)
         return true;
+    if ((int64_t)b->count > most) {
+        request_answer_error(r, 413, "batch_too_large", "jobs",
+                             "%zu jobs; this key may have %lld that have not "
+                             "ended: send no more than that in a batch",
+                             b->count, (long long)most);
+        return false;
+    }
     r->retry_after_s = REQUEST_RETRY_S;
     request_answer_error(r, 429, "too_many_jobs", "jobs",
                          "%zu jobs on top of %lld that have not ended; this "

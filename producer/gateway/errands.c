@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -64,6 +65,13 @@ static void fail_waiting_locked(struct errands *set)
     }
 }
 
+static void run(struct errands *set, struct errand *e)
+{
+    e->rc = e->run(e, set->protocol, set->redis);
+    if (e->rc == -EPROTO || e->rc == -EACCES)
+        snprintf(e->refusal, sizeof(e->refusal), "%s", protocol_error());
+}
+
 static void *worker(void *arg)
 {
     struct errands *set = arg;
@@ -83,7 +91,10 @@ static void *worker(void *arg)
         set->waiting--;
         MUST0(pthread_mutex_unlock(&set->lock));
         there = connect_again(set);
-        e->rc = there ? e->run(e, set->protocol, set->redis) : -ENOTCONN;
+        if (there)
+            run(set, e);
+        else
+            e->rc = -ENOTCONN;
         MUST0(pthread_mutex_lock(&set->lock));
         finish_locked(set, e);
         if (!there)
@@ -93,11 +104,13 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static void done_all(struct errand *e)
+static void done_all(struct errands *set, struct errand *e)
 {
     while (e) {
         struct errand *next = e->next;
 
+        if (set->refused && e->refusal[0])
+            set->refused(set->ctx, e->refusal);
         e->done(e);
         e = next;
     }
@@ -116,7 +129,7 @@ static void on_wake(void *ctx, uint32_t events)
     e = set->finished;
     set->finished = NULL;
     MUST0(pthread_mutex_unlock(&set->lock));
-    done_all(e);
+    done_all(set, e);
 }
 
 static int start_thread(struct errands *set)
@@ -183,8 +196,8 @@ void errands_fini(struct errands *set)
         stop_thread(set);
     for (struct errand *e = set->todo; e; e = e->next)
         e->rc = -ECANCELED;
-    done_all(set->finished);
-    done_all(set->todo);
+    done_all(set, set->finished);
+    done_all(set, set->todo);
     loop_remove(set->loop, &set->wake);
     redis_destroy(set->redis);
     if (set->wake.fd >= 0)
@@ -199,6 +212,7 @@ int errands_add(struct errands *set, struct errand *e)
     if (!set->has_thread) /* its lock went with it */
         return -ENOTCONN;
     e->rc = 0;
+    e->refusal[0] = '\0';
     MUST0(pthread_mutex_lock(&set->lock));
     if (set->waiting >= ERRANDS_MAX) {
         rc = -EBUSY;

@@ -6,7 +6,8 @@
  *
  * Memory:   an errand is its owner's until its done() was called.
  * Threads:  run() is called in the errands' thread, all else in the loop's.
- * Errors:   run()'s answer is passed to done(); -ENOTCONN: Redis is away.
+ * Errors:   run()'s answer is passed to done(); -ENOTCONN: Redis is away. Why
+ *           Redis refused one is told to refused() before that.
  */
 #ifndef PRODUCER_GATEWAY_ERRANDS_H
 #define PRODUCER_GATEWAY_ERRANDS_H
@@ -18,8 +19,9 @@
 #include "common/protocol.h"
 #include "producer/gateway/loop.h"
 
-#define ERRANDS_MAX        4096 /* that wait their turn */
-#define ERRANDS_CONNECT_MS 1000
+#define ERRANDS_MAX         4096 /* that wait their turn */
+#define ERRANDS_CONNECT_MS  1000
+#define ERRANDS_REFUSAL_MAX 256
 
 struct errand {
     struct errand *next;
@@ -28,11 +30,15 @@ struct errand {
     void *ctx;
     bool patient; /* nobody waits for it: it keeps its turn without Redis */
     int rc;
+    char refusal[ERRANDS_REFUSAL_MAX]; /* of rc; "": none, or not by Redis */
 };
 
 struct errands {
     struct loop *loop;
     const struct protocol *protocol;
+    /* May be NULL, and set at any time by the loop's thread. */
+    void (*refused)(void *ctx, const char *text);
+    void *ctx;
     struct redis *redis;
     struct loop_watch wake;
     pthread_t thread;

@@ -37,24 +37,82 @@ static void free_execution(void *state)
     free(x);
 }
 
+/* ---- Prefer (RFC 7240) -------------------------------------------------- */
+
+#define PREFER_VALUE_MAX 32 /* of those that mean something here */
+
+static const char *skip_blanks(const char *s)
+{
+    return s + strspn(s, " \t");
+}
+
+/* A token or a quoted string, without its quotes and as far as there is room.
+ * Returns what is behind it. */
+static const char *take_word(const char *s, char out[PREFER_VALUE_MAX])
+{
+    bool quoted = *s == '"';
+    size_t n = 0;
+
+    for (s += quoted; *s && (quoted ? *s != '"' : !strchr(" \t,;", *s)); s++) {
+        s += quoted && *s == '\\' && s[1];
+        if (n < PREFER_VALUE_MAX - 1)
+            out[n++] = *s;
+    }
+    out[n] = '\0';
+    return quoted && *s ? s + 1 : s;
+}
+
+/* Over parameters and whatever else, to the comma or the end. */
+static const char *skip_rest(const char *s)
+{
+    char word[PREFER_VALUE_MAX];
+
+    while (*s && *s != ',')
+        s = *s == '"' ? take_word(s, word) : s + 1;
+    return s;
+}
+
+/* -1: no number of seconds. */
+static double read_seconds(const char *text)
+{
+    size_t whole = strspn(text, "0123456789");
+    size_t part =
+        text[whole] == '.' ? strspn(text + whole + 1, "0123456789") : 0;
+    double seconds;
+
+    if (whole == 0 || text[whole + (part > 0 ? part + 1 : 0)])
+        return -1;
+    seconds = strtod(text, NULL);
+    return seconds < EXECUTE_WAIT_S ? seconds : EXECUTE_WAIT_S;
+}
+
+static bool is_word(const char *s, size_t size, const char *word)
+{
+    return size == strlen(word) && !strncasecmp(s, word, size);
+}
+
 double execute_prefer(const char *header)
 {
+    bool async = false, waits = false;
     double wait = -1;
 
     while (header && *header) {
-        size_t len = strcspn(header, ",;");
+        char value[PREFER_VALUE_MAX] = "";
+        const char *name = header + strspn(header, " \t,");
+        size_t size = strcspn(name, " \t,;=");
 
-        header += strspn(header, " \t");
-        len = strcspn(header, ",;");
-        if (!strncasecmp(header, "respond-async", 13) && wait < 0)
-            wait = 0;
-        if (!strncasecmp(header, "wait=", 5))
-            wait = strtod(header + 5, NULL);
-        header += len + (header[len] != '\0');
+        header = skip_blanks(name + size);
+        if (*header == '=')
+            header = take_word(skip_blanks(header + 1), value);
+        header = skip_rest(header);
+        async = async || (is_word(name, size, "respond-async") && !*value);
+        /* Of several the first one counts. */
+        if (!waits && is_word(name, size, "wait")) {
+            waits = true;
+            wait = read_seconds(value);
+        }
     }
-    return wait >= 0 && wait < EXECUTE_WAIT_S ? wait
-           : wait < 0                         ? -1
-                                              : EXECUTE_WAIT_S;
+    return wait < 0 && async ? 0 : wait;
 }
 
 /* ---- answers ------------------------------------------------------------ */
@@ -134,25 +192,78 @@ static void on_end(struct waiter *w, int rc, const redisReply *fields)
         answer_result(x, fields);
 }
 
+/* Another one's job is theirs to cancel. */
+static void leave(struct execution *x)
+{
+    if (x->job.cancel_on_disconnect && !x->duplicate)
+        cancel_quietly(x->request->gateway, x->id);
+    request_drop(x->request);
+}
+
 static void on_abandon(struct request *r, enum abandon why)
 {
     struct execution *x = r->state;
 
     waiters_remove(&x->waiter);
-    if (why == ABANDON_GONE && x->job.cancel_on_disconnect)
-        cancel_quietly(r->gateway, x->id);
-    answer_unfinished(r, x->id, "shutting_down",
-                      "the gateway is ending; the job goes on");
+    if (why == ABANDON_GONE)
+        leave(x);
+    else
+        answer_unfinished(r, x->id, "shutting_down",
+                          "the gateway is ending; the job goes on");
+}
+
+enum { LOOK_CODE = WAITERS_FIELDS, LOOK_FIELDS };
+
+static int ask_hash(struct execution *x, link_done_fn *done)
+{
+    struct gateway *g = x->request->gateway;
+    char key[KEY_MAX];
+    const char *argv[] = {
+        "HMGET",  protocol_key(&g->protocol, key, "job", x->id),
+        "status", "result",
+        "tenant", "verdict",
+        "code"};
+
+    return link_ask(&g->link, done, x, 2 + LOOK_FIELDS, argv);
+}
+
+static const char *status_in(const redisReply *fields)
+{
+    const redisReply *status = fields->element[WAITERS_STATUS];
+
+    return status->type == REDIS_REPLY_STRING ? status->str : "unknown";
+}
+
+/* It has waited for as long as was said. */
+static void on_overdue(void *ctx, int rc, redisReply **reply)
+{
+    struct execution *x = ctx;
+    bool known = rc == 0 && reply_failure(*reply) == 0 &&
+                 reply_is_array(*reply, LOOK_FIELDS);
+    const char *status = known ? status_in(*reply) : "unknown";
+
+    if (client_ended(status))
+        answer_result(x, *reply);
+    else if (x->request->gone)
+        leave(x);
+    else
+        execute_answer_id(x->request, 202, x->id, status, said_of(x));
 }
 
 static void on_tick(struct request *r, int64_t now_ms)
 {
     struct execution *x = r->state;
+    int rc;
 
     if (now_ms < x->answer_by_ms || !x->waiter.job)
         return;
     waiters_remove(&x->waiter);
-    execute_answer_id(r, 202, x->id, "queued", said_of(x));
+    /* It must live to see the reply. */
+    r->abandon = NULL;
+    r->tick = NULL;
+    rc = ask_hash(x, on_overdue);
+    if (rc < 0)
+        on_overdue(x, rc, &(redisReply *){NULL});
 }
 
 static void begin_waiting(struct execution *x)
@@ -168,8 +279,6 @@ static void begin_waiting(struct execution *x)
 }
 
 /* ---- submitting --------------------------------------------------------- */
-
-enum { LOOK_CODE = WAITERS_FIELDS, LOOK_FIELDS };
 
 /* Its code is kept up to a size, and of jobs that were not just pushed. */
 static bool has_other_code(const struct execution *x, const redisReply *kept)
@@ -200,12 +309,7 @@ static void on_look(void *ctx, int rc, redisReply **reply)
         request_answer_error(r, 409, "id_taken", "id",
                              "there is another job with this id");
     } else if (x->answer_by_ms == 0) {
-        const redisReply *status = fields->element[WAITERS_STATUS];
-
-        execute_answer_id(r, 202, x->id,
-                          status->type == REDIS_REPLY_STRING ? status->str
-                                                             : "unknown",
-                          said_of(x));
+        execute_answer_id(r, 202, x->id, status_in(fields), said_of(x));
     } else {
         begin_waiting(x);
         waiters_look(&x->waiter);
@@ -214,24 +318,24 @@ static void on_look(void *ctx, int rc, redisReply **reply)
 
 static void look_at_other(struct execution *x)
 {
-    struct gateway *g = x->request->gateway;
-    char key[KEY_MAX];
-    const char *argv[] = {
-        "HMGET",  protocol_key(&g->protocol, key, "job", x->id),
-        "status", "result",
-        "tenant", "verdict",
-        "code"};
-    int rc = link_ask(&g->link, on_look, x, 2 + LOOK_FIELDS, argv);
+    int rc = ask_hash(x, on_look);
 
     if (rc < 0)
         request_answer_redis(x->request, rc);
+}
+
+/* Whoever takes it will put it aside until then. */
+static bool is_for_later(const struct job *job)
+{
+    return job->delay_s > 0 || job->run_at > clock_unix_s();
 }
 
 static void on_accepted(struct execution *x)
 {
     slot_keep(x->slot);
     if (x->answer_by_ms == 0) {
-        execute_answer_id(x->request, 202, x->id, "queued", "");
+        execute_answer_id(x->request, 202, x->id,
+                          is_for_later(x->job.job) ? "delayed" : "queued", "");
         return;
     }
     waiters_there(&x->waiter);
@@ -295,9 +399,31 @@ static int submit(struct execution *x)
     return rc;
 }
 
+static enum MHD_Result add_line(void *cls, enum MHD_ValueKind kind,
+                                const char *name, const char *value)
+{
+    struct strbuf *list = cls;
+
+    (void)kind;
+    if (!strcasecmp(name, "Prefer"))
+        strbuf_addf(list, "%s, ", value ? value : "");
+    return MHD_YES;
+}
+
+/* Several lines are one list. */
+static double preferred_wait(const struct request *r)
+{
+    AUTO_STRBUF struct strbuf list = STRBUF_INIT;
+
+    if (!request_header(r, "Prefer"))
+        return -1;
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, add_line, &list);
+    return execute_prefer(list.text);
+}
+
 static void choose_wait(struct execution *x)
 {
-    double wait = execute_prefer(request_header(x->request, "Prefer"));
+    double wait = preferred_wait(x->request);
 
     if (x->job.async || wait == 0)
         return;

@@ -3,8 +3,10 @@
  *
  * The answer is 200 with the result, once the job has ended; 202 with the id at
  * once for "async": true or `Prefer: respond-async`, and after N seconds for
- * `Prefer: wait=N`. A client that goes away frees its place; with
- * "cancel_on_disconnect": true its job is cancelled. An id that was used before
+ * `Prefer: wait=N`. A client that goes away (one that closes its sending side
+ * is taken for it) frees its place and is hung up on; with
+ * "cancel_on_disconnect": true the job is cancelled, if it was this request
+ * that brought it. An id that was used before
  * is answered with that job, "duplicate": true, and, where its code was kept
  * and is not what was sent now, "code_differs": true.
  */
@@ -23,8 +25,8 @@ void execute_dynamic(struct request *r);
 void execute_answer_id(struct request *r, unsigned status, const char *id,
                        const char *job_status, const char *more);
 
-/* What `Prefer` says: seconds to wait, 0 for respond-async alone, -1 for
- * nothing of the kind. */
+/* What `Prefer` (all its lines as one list; may be NULL) says: seconds to wait,
+ * 0 for respond-async alone, -1 for nothing of the kind. */
 double execute_prefer(const char *header);
 
 #endif

@@ -23,6 +23,8 @@
 struct http;
 struct health;
 
+#define GATEWAY_REFUSALS_MAX 16
+
 struct gateway {
     const struct settings *settings;
     struct protocol protocol;
@@ -41,6 +43,10 @@ struct gateway {
     struct http *http;
     struct health *health;
     bool draining;
+    /* The kinds of refusals (their first words) that the log has since Redis
+     * was last connected: main.c */
+    char refusals[GATEWAY_REFUSALS_MAX][32];
+    int nrefusals;
     char nonce_base[JOB_ID_MAX + 1]; /* submit.c */
     uint64_t nonces;
     struct recent recent;

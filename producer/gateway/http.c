@@ -106,7 +106,7 @@ static struct request *make_request(struct http *h, struct MHD_Connection *c)
 }
 
 static enum MHD_Result begin(struct http *h, struct MHD_Connection *c,
-                             const char *path, const char *method, void **state)
+                             const struct admit_head *head, void **state)
 {
     struct request *r = make_request(h, c);
 
@@ -114,8 +114,9 @@ static enum MHD_Result begin(struct http *h, struct MHD_Connection *c,
         return MHD_NO;
     *state = r;
     peer_enter(r->peer, PEER_BODY);
-    routes_match(h->routes, h->nroutes, method, path, &r->match);
-    admit(r, method);
+    routes_match(h->routes, h->nroutes, head->method, admit_path(head->target),
+                 &r->match);
+    admit(r, head);
     return r->dropped ? MHD_NO : MHD_YES;
 }
 
@@ -191,7 +192,7 @@ static void run(struct request *r)
         answer_closing(r);
     else if (r->oversized)
         request_answer_error(r, 413, "too_large", NULL,
-                             "the body is too large");
+                             "more than %zu bytes of body", r->body_max);
     else if (r->body.failed)
         request_answer_redis(r, -ENOMEM);
     else
@@ -207,9 +208,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection,
 {
     struct request *r = *state;
 
-    (void)version;
     if (!r)
-        return begin(cls, connection, url, method, state);
+        return begin(cls, connection,
+                     &(struct admit_head){method, url, version}, state);
     if (*size > 0)
         return take_body(r, data, size);
     if (r->deferred)
@@ -369,7 +370,8 @@ static int start_daemon(struct http *h)
     h->daemon = MHD_start_daemon(
         flags, 0, on_accept, h, on_request, h, MHD_OPTION_EXTERNAL_LOGGER,
         on_log, NULL, MHD_OPTION_LISTEN_SOCKET, h->listener.fd,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
+        /* 1 would refuse in its own words, and twice; admit() does it. */
+        MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_CONNECTION_LIMIT,
         connections_max(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)HTTP_CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)PEERS_ANSWER_S, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,

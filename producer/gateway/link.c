@@ -114,11 +114,11 @@ static void tell_away(struct link *link)
     link->told = true;
 }
 
-static void lose(struct link *link, int rc)
+static void lose(struct link *link, int rc, const char *why)
 {
     if (!link->up)
         return;
-    snprintf(link->why, sizeof(link->why), "%s", redis_error(link->redis));
+    snprintf(link->why, sizeof(link->why), "%s", why);
     loop_remove(link->loop, &link->io);
     redis_close(link->redis);
     link->up = false;
@@ -139,8 +139,18 @@ static void take_message(struct link *link, const redisReply *reply)
                             (size_t)reply->element[2]->len);
 }
 
+static void note_refusal(struct link *link, const redisReply *reply)
+{
+    enum redis_kind kind = redis_kind(reply);
+
+    if (link->hooks.refused && (kind == REDIS_WRONG || kind == REDIS_AUTH))
+        link->hooks.refused(link->hooks.ctx, reply->str);
+}
+
 static void deliver(struct link *link, redisReply *reply)
 {
+    if (reply->type == REDIS_REPLY_ERROR)
+        note_refusal(link, reply);
     if (link->channel) {
         take_message(link, reply);
     } else if (link->count > 0) {
@@ -165,7 +175,7 @@ void link_turn(struct link *link)
         deliver(link, reply);
     }
     if (link->up && rc < 0)
-        lose(link, rc);
+        lose(link, rc, redis_error(link->redis));
     if (link->up)
         loop_change(link->loop, &link->io,
                     EPOLLIN | (redis_wants_write(link->redis) ? EPOLLOUT : 0u));
@@ -203,7 +213,7 @@ static void on_wake(void *ctx, uint32_t events)
     link->up = true;
     link->told = false;
     if (loop_add(link->loop, &link->io, EPOLLIN) < 0) {
-        lose(link, -ENOMEM);
+        lose(link, -ENOMEM, strerror(ENOMEM));
         return;
     }
     link->hooks.turned(link->hooks.ctx, true);
@@ -322,9 +332,13 @@ int link_ask(struct link *link, link_done_fn *done, void *ctx, int argc,
 
 void link_check(struct link *link)
 {
-    if (link->up && link->count > 0 &&
-        clock_ms() - link->ops[link->head].since_ms > LINK_CALL_MS)
-        lose(link, -ETIMEDOUT);
+    char why[64];
+
+    if (!link->up || link->count == 0 ||
+        clock_ms() - link->ops[link->head].since_ms <= LINK_CALL_MS)
+        return;
+    snprintf(why, sizeof(why), "no answer for %d s", LINK_CALL_MS / 1000);
+    lose(link, -ETIMEDOUT, why);
 }
 
 void link_hurry(struct link *link)

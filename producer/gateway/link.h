@@ -44,6 +44,9 @@ struct link_hooks {
     void (*turned)(void *ctx, bool up);
     /* A message of the channel. */
     void (*message)(void *ctx, const char *text, size_t size);
+    /* An error reply that no trying again will mend, as Redis words it; may be
+     * NULL. Who asked gets it, too. */
+    void (*refused)(void *ctx, const char *text);
     void *ctx;
 };
 

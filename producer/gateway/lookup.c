@@ -190,6 +190,20 @@ static bool copy_text(const char *text, struct lookup_found *out)
     return out->data != NULL;
 }
 
+/* Digits alone, as `capibox --save` writes them. 0: none, or beyond any
+ * result. *end_out is behind them. */
+static int read_number(const char *text, const char **end_out)
+{
+    int number = 0;
+
+    *end_out = text + strspn(text, "0123456789");
+    if (*text == '0')
+        return 0;
+    for (; text < *end_out && number <= RESULT_ITEMS_MAX; text++)
+        number = 10 * number + (*text - '0');
+    return number <= RESULT_ITEMS_MAX ? number : 0;
+}
+
 /* "result-3.png": a form of the third item. */
 static bool find_displayed(const cJSON *results, const char *path,
                            struct lookup_found *out)
@@ -204,15 +218,15 @@ static bool find_displayed(const cJSON *results, const char *path,
         {".svg", "svg", "image/svg+xml", false},
         {".html", "html", "text/html", false},
     };
-    char *ending;
-    long number;
+    const char *ending;
+    int number;
 
     if (strncmp(path, "result-", 7) != 0)
         return false;
-    number = strtol(path + 7, &ending, 10);
+    number = read_number(path + 7, &ending);
     for (size_t i = 0; number > 0 && i < sizeof(forms) / sizeof(*forms); i++) {
-        const char *data = json_member(
-            cJSON_GetArrayItem(results, (int)(number - 1)), forms[i].form);
+        const char *data =
+            json_member(cJSON_GetArrayItem(results, number - 1), forms[i].form);
 
         if (strcmp(ending, forms[i].ending) != 0 || !data)
             continue;
@@ -237,22 +251,48 @@ bool lookup_in_result(const cJSON *result, const char *path,
                           clean, out);
 }
 
+/* A byte that a quoted file name may hold: never what ends or escapes it, nor
+ * what some browsers undo. */
+static bool is_plain(unsigned char c)
+{
+    return c > ' ' && c <= '~' && !strchr("\"\\%;", c);
+}
+
+/* The same in full, for those who know RFC 8187. */
+static void add_utf8_name(struct strbuf *text, const char *name)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "!#$&+-.^_`|~";
+
+    strbuf_adds(text, "; filename*=UTF-8''");
+    for (; *name; name++)
+        if (strchr(plain, *name))
+            strbuf_addc(text, *name);
+        else
+            strbuf_addf(text, "%%%02X", (unsigned char)*name);
+}
+
 /* The last part of the path, as far as a header can say it. */
 static void name_file(struct MHD_Response *response, const char *path)
 {
+    AUTO_STRBUF struct strbuf text = STRBUF_INIT;
     const char *slash = strrchr(path, '/');
-    char text[ROUTES_REST_MAX + 32];
-    size_t n;
+    const char *name = slash ? slash + 1 : path;
+    bool whole = true;
 
-    path = slash ? slash + 1 : path;
-    n = (size_t)snprintf(text, sizeof(text), "inline; filename=\"");
-    for (; *path && n < sizeof(text) - 2; path++)
-        text[n++] = *path > ' ' && *path <= '~' && !strchr("\"\\%;", *path)
-                        ? *path
-                        : '_';
-    text[n++] = '"';
-    text[n] = '\0';
-    MHD_add_response_header(response, "Content-Disposition", text);
+    strbuf_adds(&text, "inline; filename=\"");
+    for (const char *s = name; *s; s++) {
+        bool plain = is_plain((unsigned char)*s);
+
+        strbuf_addc(&text, plain ? *s : '_');
+        whole = whole && plain;
+    }
+    strbuf_addc(&text, '"');
+    if (!whole)
+        add_utf8_name(&text, name);
+    if (!text.failed)
+        MHD_add_response_header(response, "Content-Disposition", text.text);
 }
 
 static void answer_file(struct request *r, struct lookup_found *found)

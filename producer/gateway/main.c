@@ -157,6 +157,22 @@ static int64_t away_ms(const struct gateway *g)
     return g->link.up ? 0 : clock_ms() - g->link.away_since_ms + 1;
 }
 
+/* Each kind once: whoever meets it again learns nothing new. */
+static void on_refused(void *ctx, const char *text)
+{
+    struct gateway *g = ctx;
+    char kind[sizeof(g->refusals[0])];
+
+    snprintf(kind, sizeof(kind), "%.*s", (int)strcspn(text, " "), text);
+    for (int i = 0; i < g->nrefusals; i++)
+        if (!strcmp(g->refusals[i], kind))
+            return;
+    if (g->nrefusals == GATEWAY_REFUSALS_MAX)
+        return;
+    strcpy(g->refusals[g->nrefusals++], kind);
+    log_warn("Redis refused", LOG_S("why", text), LOG_END);
+}
+
 static void turned(struct gateway *g, const struct link *link, bool up)
 {
     const char *what = link == &g->news ? "news of ended jobs" : "commands";
@@ -168,6 +184,7 @@ static void turned(struct gateway *g, const struct link *link, bool up)
         link_hurry(&g->link);
         link_hurry(&g->news);
         snapshot_forget(&g->snapshot);
+        g->nrefusals = 0;
     } else {
         log_warn("Redis is away", LOG_S("for", what), LOG_S("why", link->why),
                  LOG_END);
@@ -243,8 +260,10 @@ static int check(struct program *p, struct complaint *why)
 
 static int connect_redis(struct gateway *g)
 {
-    const struct link_hooks hooks = {on_link, NULL, g};
-    const struct link_hooks news = {on_news, on_message, g};
+    const struct link_hooks hooks = {
+        .turned = on_link, .refused = on_refused, .ctx = g};
+    const struct link_hooks news = {
+        .turned = on_news, .message = on_message, .ctx = g};
     int rc = link_init(&g->link, &g->loop, &g->target, NULL, &hooks);
 
     if (rc == 0)
@@ -253,6 +272,8 @@ static int connect_redis(struct gateway *g)
                        &news);
     if (rc == 0)
         rc = errands_init(&g->errands, &g->loop, &g->protocol, &g->target);
+    g->errands.refused = on_refused;
+    g->errands.ctx = g;
     return rc;
 }
 

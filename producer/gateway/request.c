@@ -1,6 +1,7 @@
 #include "producer/gateway/request.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,25 @@ void request_answer(struct request *r, unsigned status,
         MHD_destroy_response(response);
 }
 
+bool request_is_gone(const struct request *r)
+{
+    struct pollfd p = {.events = POLLRDHUP};
+
+    if (!r->peer)
+        return false;
+    p.fd = r->peer->fd;
+    return poll(&p, 1, 0) == 1;
+}
+
+void request_drop(struct request *r)
+{
+    if (r->answered)
+        return;
+    r->answered = true;
+    r->dropped = true;
+    http_wake(r);
+}
+
 void request_answer_json(struct request *r, unsigned status,
                          struct strbuf *json)
 {
@@ -166,6 +186,8 @@ void request_answer_complaint(struct request *r, int rc,
 
     if (rc == -ENOMEM)
         request_answer_redis(r, rc);
+    else if (rc == -EFBIG)
+        request_answer_error(r, 413, "too_large", why->field, "%s", why->text);
     else
         request_answer_error(r, is_json ? 422 : 400,
                              is_json ? "invalid_field" : "invalid_json",

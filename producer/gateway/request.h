@@ -82,7 +82,7 @@ void request_answer_json(struct request *r, unsigned status,
 __attribute__((format(printf, 5, 6))) void
 request_answer_error(struct request *r, unsigned status, const char *code,
                      const char *field, const char *fmt, ...);
-/* 400 or 422, as json_check() and job_parse() tell, or 503 for -ENOMEM. */
+/* 400, 413 or 422, as apijob.h tells, or 503 for -ENOMEM. */
 void request_answer_complaint(struct request *r, int rc,
                               const struct complaint *why);
 /* 503 with Retry-After: Redis is away, full, or says "later" (rc). */
@@ -95,6 +95,12 @@ void request_answer(struct request *r, unsigned status,
 /* Tells abandon() when the client of a request that sleeps goes away. For those
  * that wait long: answers of Redis are not worth two system calls each. */
 void request_watch(struct request *r);
+
+/* Has its client closed the connection, or its sending side, which looks the
+ * same? Costs a system call. */
+bool request_is_gone(const struct request *r);
+/* Hangs up without a word: of use to nobody. */
+void request_drop(struct request *r);
 
 /* Its body is let go of; http.c does so at the end. */
 void request_release_body(struct request *r);

@@ -288,6 +288,8 @@ static void on_job(void *ctx, int rc, redisReply **reply)
     else if ((*reply)->element[0]->type != REDIS_REPLY_STRING ||
              !request_may_see(r, (*reply)->element[1]))
         request_answer_error(r, 404, "no_such_job", NULL, "no job %s", s->id);
+    else if (request_is_gone(r)) /* the head of an answer is one, too */
+        request_drop(r);
     else
         begin(s);
 }

@@ -175,8 +175,17 @@ static void an_async_job_is_answered_at_once_and_found_by_its_id(void **state)
     web_expect(&a, 202);
     answer_header(&a, "Content-Type", at);
     assert_string_equal(at, "application/json");
+    stage_expect(a.json, "status", "queued");
     answer_free(&a);
     expect_end("as-2", "ok");
+    ask(&a, API "execute",
+        "{\"code\":\"1\",\"id\":\"as-3\",\"async\":true,\"delay\":100}");
+    web_expect(&a, 202);
+    stage_expect(a.json, "status", "delayed");
+    answer_free(&a);
+    web_ask(&web, &a, "DELETE", API "jobs/as-3", NULL, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
 }
 
 static void the_code_is_kept_with_its_job(void **state)
@@ -214,8 +223,14 @@ static void a_wait_that_is_over_answers_with_the_id(void **state)
             "Prefer: wait=1", NULL);
     web_expect(&a, 202);
     assert_true(a.seconds >= 1 && a.seconds < 3.5);
+    stage_expect(a.json, "status", "running");
     answer_free(&a);
     expect_end("wait-1", "ok");
+    /* Lines of one name are one list. */
+    web_ask(&web, &a, "POST", API "execute", "{\"code\":\"1\"}",
+            "Prefer: return=minimal", "Prefer: respond-async", NULL);
+    web_expect(&a, 202);
+    answer_free(&a);
 }
 
 static void expect_duplicate(const struct answer *a, bool code_differs)
@@ -410,13 +425,20 @@ static void a_full_queue_turns_jobs_away(void **state)
 static void files_and_pictures_are_served_but_never_live(void **state)
 {
     static const struct {
-        const char *path, *type, *holds;
+        const char *path, *type, *holds, *name;
     } files[] = {
-        {"plot.png", "image/png", "\x89PNG"},
-        {"/home/user/plot.png", "image/png", "\x89PNG"},
-        {"page.html", "text/html; charset=utf-8", "<script>"},
-        {"sub/a%20b.txt", "text/plain; charset=utf-8", "text"},
-        {"result-1.svg", "image/svg+xml", "<svg"},
+        {"plot.png", "image/png", "\x89PNG", "inline; filename=\"plot.png\""},
+        {"/home/user/plot.png", "image/png", "\x89PNG",
+         "inline; filename=\"plot.png\""},
+        {"page.html", "text/html; charset=utf-8", "<script>",
+         "inline; filename=\"page.html\""},
+        {"sub/a%20b.txt", "text/plain; charset=utf-8", "text",
+         "inline; filename=\"a_b.txt\"; filename*=UTF-8''a%20b.txt"},
+        {"sub/%C3%A9%22%27%25.txt", "text/plain; charset=utf-8", "odd",
+         "inline; filename=\"___'_.txt\"; "
+         "filename*=UTF-8''%C3%A9%22%27%25.txt"},
+        {"result-1.svg", "image/svg+xml", "<svg",
+         "inline; filename=\"result-1.svg\""},
     };
     struct answer a;
     char path[160], text[256];
@@ -428,6 +450,7 @@ static void files_and_pictures_are_served_but_never_live(void **state)
         "open('plot.png','wb').write(b'\\\\x89PNG\\\\r\\\\n\\\\x1a\\\\n')\\n"
         "open('page.html','w').write('<script>alert(1)</script>')\\n"
         "open('sub/a b.txt','w').write('text')\\n"
+        "open('sub/\\u00e9\\\"\\\\x27%.txt','w').write('odd')\\n"
         "class S:\\n  def _repr_svg_(self): return '<svg></svg>'\\nS()\","
         "\"output_files\":[\"*.png\",\"page.html\",\"sub/*\"]}",
         &a);
@@ -439,6 +462,8 @@ static void files_and_pictures_are_served_but_never_live(void **state)
         assert_string_equal(answer_header(&a, "Content-Type", text),
                             files[i].type);
         assert_non_null(strstr(a.body, files[i].holds));
+        assert_string_equal(answer_header(&a, "Content-Disposition", text),
+                            files[i].name);
         answer_header(&a, "Content-Security-Policy", text);
         assert_int_equal(strncmp(text, "sandbox; default-src 'none'", 27), 0);
         assert_string_equal(answer_header(&a, "X-Content-Type-Options", text),
@@ -898,6 +923,56 @@ static void a_body_must_be_json_and_of_a_size(void **state)
     answer_free(&a);
 }
 
+static void a_job_may_be_as_large_as_the_limit_says(void **state)
+{
+    static const char front[] = "{\"code\":\"1\",\"metadata\":{\"x\":\"";
+    static const char end[] = "\"}}";
+    AUTO_FREE char *body = malloc(JOB_BYTES_MAX + 2);
+
+    (void)state;
+    MUST(body);
+    for (size_t size = JOB_BYTES_MAX; size <= JOB_BYTES_MAX + 1; size++) {
+        struct answer a;
+
+        memset(body, 'x', size);
+        memcpy(body, front, sizeof(front) - 1);
+        memcpy(body + size - sizeof(end) + 1, end, sizeof(end));
+        ask(&a, API "execute", body);
+        if (size > JOB_BYTES_MAX)
+            web_expect_error(&a, 413, "too_large", NULL);
+        else
+            stage_expect(a.json, "verdict", "ok");
+        answer_free(&a);
+    }
+}
+
+static void a_body_that_was_packed_is_refused(void **state)
+{
+    static const struct {
+        const char *one, *two;
+        long status;
+    } sent[] = {
+        {"Content-Encoding: identity", NULL, 202},
+        {"Content-Encoding: gzip", NULL, 415},
+        {"Content-Encoding: Identity ", "Content-Encoding: br", 415},
+        {"Content-Encoding: identity, gzip", NULL, 415},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sent) / sizeof(*sent); i++) {
+        struct answer a;
+
+        web_ask(&web, &a, "POST", API "execute",
+                "{\"code\":\"1\",\"async\":true}", sent[i].one, sent[i].two,
+                NULL);
+        web_expect(&a, sent[i].status);
+        if (sent[i].status == 415)
+            web_expect_error(&a, 415, "unsupported_encoding",
+                             "Content-Encoding");
+        answer_free(&a);
+    }
+}
+
 /* ---- pages -------------------------------------------------------------- */
 
 static void pages_allow_no_script_but_their_own(void **state)
@@ -1046,6 +1121,12 @@ static void a_key_is_needed_where_keys_are_set(void **state)
                      200);
     assert_int_equal(
         status_with(&keyed, "Authorization: Bearer " BOB, "/metrics"), 200);
+    /* Space behind a value is no part of it. */
+    assert_int_equal(status_with(&keyed, "X-API-Key: " ALICE " \t", "/metrics"),
+                     200);
+    assert_int_equal(
+        status_with(&keyed, "Authorization: Bearer  " BOB " ", "/metrics"),
+        200);
     assert_int_equal(status_with(&keyed, NULL, "/health"), 200);
     assert_int_equal(status_with(&keyed, NULL, "/"), 200);
     AUTO_FREE char *said = proc_err(&keyed.proc);
@@ -1257,6 +1338,17 @@ static void a_key_has_its_rate_and_its_number_of_jobs(void **state)
     web_ask(&keyed, &a, "POST", API "execute", "{\"code\":\"1\"}", A, NULL);
     web_expect_error(&a, 429, "too_many_jobs", NULL);
     assert_string_equal(answer_header(&a, "Retry-After", after), "1");
+    answer_free(&a);
+    web_ask(&keyed, &a, "POST", API "batch", "{\"jobs\":[{\"code\":\"1\"}]}", A,
+            NULL);
+    web_expect_error(&a, 429, "too_many_jobs", "jobs");
+    answer_free(&a);
+    /* Of no use to try again. */
+    web_ask(&keyed, &a, "POST", API "batch",
+            "{\"jobs\":[{\"code\":\"1\"},{\"code\":\"2\"}]}", A, NULL);
+    web_expect_error(&a, 413, "batch_too_large", "jobs");
+    stage_expect_part(a.json, "error.message", "2 jobs; this key may have 1");
+    assert_string_equal(answer_header(&a, "Retry-After", after), "");
     answer_free(&a);
     expect_end("slot", "ok");
     usleep(100000); /* the message goes to both gateways */
@@ -1697,6 +1789,8 @@ int main(void)
         cmocka_unit_test(the_dead_are_listed_retried_and_dropped),
         cmocka_unit_test(unknown_paths_and_methods_are_refused),
         cmocka_unit_test(a_body_must_be_json_and_of_a_size),
+        cmocka_unit_test(a_job_may_be_as_large_as_the_limit_says),
+        cmocka_unit_test(a_body_that_was_packed_is_refused),
         cmocka_unit_test(pages_allow_no_script_but_their_own),
         cmocka_unit_test(pages_of_others_are_kept_out),
         cmocka_unit_test(a_key_is_needed_where_keys_are_set),

@@ -18,11 +18,12 @@
 #include "tests/support/stage.h"
 #include "tests/support/web.h"
 
-#define API     "/api/v1/e2b/"
-#define IDLE    10000
-#define LEAVERS 300
-#define WAITERS 8
-#define AWAY_MS 12000 /* within this time waiting requests are given up */
+#define API        "/api/v1/e2b/"
+#define IDLE       10000
+#define LEAVERS    300
+#define WAITERS    8
+#define AWAY_MS    12000 /* within this time waiting requests are given up */
+#define HANG_UP_MS 5000  /* and connections that are of no more use closed */
 
 static struct rig rig;
 static struct proc worker;
@@ -193,6 +194,8 @@ static void a_redis_that_hangs_is_given_up(void **state)
     web_expect(&a, 503);
     assert_true(a.seconds < 10);
     answer_free(&a);
+    assert_true(proc_says(&web.proc, "for=commands why=\"no answer for 5 s\"",
+                          RIG_WAIT_MS));
     expect_healthy();
 }
 
@@ -242,6 +245,37 @@ static void a_redis_that_was_never_there_is_told_once(void **state)
             fail_msg("%s", said);
         assert_int_equal(web_stop(&lost), 0);
     }
+}
+
+static void expect_refused(struct web *by, const char *method)
+{
+    struct answer a;
+
+    web_ask(by, &a, method, API "jobs/of-another-type", NULL, NULL);
+    web_expect_error(&a, 503, "redis_error", NULL);
+    answer_free(&a);
+}
+
+static void why_redis_refused_is_told_once(void **state)
+{
+    /* The link's and the errands' connection. */
+    static const char *const methods[] = {"GET", "DELETE"};
+
+    (void)state;
+    rig_number(&rig, "RPUSH", "{capibox}:job:of-another-type", "x", NULL);
+    for (size_t i = 0; i < sizeof(methods) / sizeof(*methods); i++) {
+        AUTO_FREE char *said = NULL;
+        struct web fresh = {0};
+
+        web_start(&rig, &fresh, NULL);
+        expect_refused(&fresh, methods[i]);
+        expect_refused(&fresh, methods[i]);
+        said = proc_err(&fresh.proc);
+        if (count_of(said, "Redis refused") != 1 || !strstr(said, "WRONGTYPE"))
+            fail_msg("%s: %s", methods[i], said);
+        assert_int_equal(web_stop(&fresh), 0);
+    }
+    rig_number(&rig, "DEL", "{capibox}:job:of-another-type", NULL);
 }
 
 /* ---- the gateway goes away ---------------------------------------------- */
@@ -398,18 +432,89 @@ static void nothing_is_read_behind_a_body_of_doubtful_length(void **state)
              "2\r\n\r\n{}" BEHIND,
         HEAD "Transfer-Encoding: chunked\r\nTransfer-Encoding: "
              "identity\r\n\r\n0\r\n\r\n" BEHIND,
+        /* Of these the daemon sees no end: they are refused at once. */
+        HEAD "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" BEHIND,
+        HEAD "Transfer-Encoding: chunked \r\n\r\n0\r\n\r\n" BEHIND,
+        HEAD "Transfer-Encoding: identity\r\nContent-Length: "
+             "2\r\n\r\n{}" BEHIND,
     };
 #undef HEAD
 #undef BEHIND
 
     (void)state;
     for (size_t i = 0; i < sizeof(raw) / sizeof(*raw); i++) {
-        AUTO_FREE char *said = web_raw(&web, raw[i], strlen(raw[i]), 1000);
+        int64_t began = clock_ms();
+        AUTO_FREE char *said =
+            web_raw(&web, raw[i], strlen(raw[i]), RIG_WAIT_MS);
 
         if (!strstr(said, "ambiguous_length") || strstr(said, "200 OK"))
             fail_msg("%zu: %s", i, said);
+        assert_true(clock_ms() - began < HANG_UP_MS);
     }
 }
+
+static void expect_once(const char *request, const char *status,
+                        const char *part)
+{
+    char text[300];
+    AUTO_FREE char *said = NULL;
+
+    snprintf(text, sizeof(text), "%s\r\n", request);
+    said = web_raw(&web, text, strlen(text), RIG_WAIT_MS);
+    if (strncmp(said, "HTTP/1.1 ", 9) != 0 ||
+        strncmp(said + 9, status, 3) != 0 || !strstr(said, part) ||
+        count_of(said, "HTTP/1.1 ") != 1)
+        fail_msg("%s: %s", request, said);
+}
+
+#define CLOSE "Connection: close\r\n"
+#define HOST  "Host: localhost\r\n"
+
+static void whom_a_request_is_for_is_said_once(void **state)
+{
+    static const struct {
+        const char *request, *status, *part;
+    } asked[] = {
+        {"GET /health HTTP/1.1\r\n", "400", "\"code\":\"invalid_host\""},
+        {"GET /health HTTP/1.0\r\n", "200", "\"ok\""},
+        {"GET /health HTTP/1.1\r\n" HOST HOST, "400", "invalid_host"},
+        {"GET /health HTTP/1.1\r\nHost: localhost \t\r\n" CLOSE, "200",
+         "\"ok\""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++)
+        expect_once(asked[i].request, asked[i].status, asked[i].part);
+}
+
+static void a_target_may_be_a_whole_url(void **state)
+{
+    static const struct {
+        const char *request, *status, *part;
+    } asked[] = {
+        {"GET http://localhost/health HTTP/1.1\r\n" HOST CLOSE, "200",
+         "\"ok\""},
+        {"GET HTTP://127.0.0.1:80 HTTP/1.1\r\n" HOST CLOSE, "200", "<html"},
+        /* Then the header says nothing. */
+        {"GET http://localhost/health HTTP/1.1\r\nHost: other\r\n" CLOSE, "200",
+         "\"ok\""},
+        {"GET http://evil.test/health HTTP/1.1\r\n" HOST CLOSE, "421",
+         "wrong_host"},
+        {"GET http://localhostile/health HTTP/1.1\r\n" HOST CLOSE, "421",
+         "wrong_host"},
+        {"GET ftp://localhost/health HTTP/1.1\r\n" HOST CLOSE, "404",
+         "not_found"},
+        {"GET " API "jobs/a b HTTP/1.1\r\n" HOST CLOSE, "400",
+         "malformed_path"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++)
+        expect_once(asked[i].request, asked[i].status, asked[i].part);
+}
+
+#undef CLOSE
+#undef HOST
 
 static void a_flood_of_headers_is_refused(void **state)
 {
@@ -715,6 +820,75 @@ static int let_redis_go_on(void **state)
     return 0;
 }
 
+/* ---- clients that leave half way ---------------------------------------- */
+
+/* The bytes and the end of its sending come in one piece. */
+static int send_half_closed(const char *head, const char *body)
+{
+    int fd = web_connect(&web);
+    char text[600];
+    int size = snprintf(text, sizeof(text),
+                        "%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                        "application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                        head, strlen(body), body);
+
+    assert_true(fd >= 0);
+    assert_int_equal(send(fd, text, (size_t)size, MSG_NOSIGNAL | MSG_MORE),
+                     size);
+    MUST0(shutdown(fd, SHUT_WR));
+    return fd;
+}
+
+static void expect_silence(int fd)
+{
+    int64_t began = clock_ms();
+    AUTO_FREE char *said = read_all(fd, RIG_WAIT_MS);
+
+    close(fd);
+    assert_string_equal(said, "");
+    assert_true(clock_ms() - began < HANG_UP_MS);
+}
+
+static void who_sends_no_more_is_taken_for_gone(void **state)
+{
+    struct answer a;
+
+    (void)state;
+    expect_silence(send_half_closed(
+        "POST " API "execute",
+        "{\"id\":\"half-1\",\"code\":\"import time; time.sleep(60)\","
+        "\"cancel_on_disconnect\":true}"));
+    assert_true(rig_wait_job(&rig, "half-1", "status", "cancelled"));
+    expect_silence(
+        send_half_closed("POST " API "execute",
+                         "{\"id\":\"half-2\",\"code\":\"1\",\"delay\":600}"));
+    expect_silence(send_half_closed("GET " API "jobs/half-2/events", ""));
+    web_ask(&web, &a, "DELETE", API "jobs/half-2", NULL, NULL);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
+}
+
+static void who_asks_for_anothers_job_does_not_take_it_along(void **state)
+{
+    int both = 3; /* and who asks for the gauge */
+    struct web_call call;
+    char body[200];
+    int fd;
+
+    (void)state;
+    begin_job(&call, body, "shared", 3);
+    expect_running("shared");
+    fd = send_kind(&web, &(struct kind){"POST", API "execute",
+                                        "{\"id\":\"shared\",\"code\":\"1\","
+                                        "\"cancel_on_disconnect\":true}"});
+    assert_true(wait_until(all_wait, &both, RIG_WAIT_MS));
+    close(fd);
+    web_wait(&call);
+    web_expect(&call.answer, 200);
+    stage_expect(call.answer.json, "verdict", "ok");
+    answer_free(&call.answer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -724,6 +898,7 @@ int main(void)
         cmocka_unit_test(a_long_absence_is_told_and_then_forgotten),
         cmocka_unit_test(a_redis_that_hangs_is_given_up),
         cmocka_unit_test(a_redis_that_was_never_there_is_told_once),
+        cmocka_unit_test(why_redis_refused_is_told_once),
         cmocka_unit_test(a_killed_gateway_leaves_its_jobs_to_be_found),
         cmocka_unit_test(a_sigterm_lets_who_waits_have_the_result),
         cmocka_unit_test(after_the_grace_they_are_told_where_to_look),
@@ -733,8 +908,12 @@ int main(void)
         cmocka_unit_test_teardown(all_are_when_redis_hangs, let_redis_go_on),
         cmocka_unit_test(requests_that_are_none_do_no_harm),
         cmocka_unit_test(nothing_is_read_behind_a_body_of_doubtful_length),
+        cmocka_unit_test(whom_a_request_is_for_is_said_once),
+        cmocka_unit_test(a_target_may_be_a_whole_url),
         cmocka_unit_test(a_flood_of_headers_is_refused),
         cmocka_unit_test(who_goes_away_frees_a_place),
+        cmocka_unit_test(who_sends_no_more_is_taken_for_gone),
+        cmocka_unit_test(who_asks_for_anothers_job_does_not_take_it_along),
         cmocka_unit_test(ten_thousand_idle_connections_are_no_hindrance),
         cmocka_unit_test(who_dawdles_over_a_request_is_hung_up_on),
     };

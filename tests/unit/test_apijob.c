@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/scope.h"
 #include "producer/gateway/apijob.h"
 #include "producer/gateway/execute.h"
 
@@ -150,6 +151,56 @@ static void a_batch_is_all_good_or_none(void **state)
     assert_string_equal(why.field, "jobs[1].code");
 }
 
+/* A job of this size. Code has a limit of its own: metadata fills it. */
+static char *job_of(size_t size)
+{
+    static const char front[] = "{\"code\":\"1\",\"metadata\":{\"x\":\"";
+    static const char end[] = "\"}}";
+    char *text = malloc(size + 1);
+
+    assert_non_null(text);
+    memset(text, 'x', size);
+    memcpy(text, front, sizeof(front) - 1);
+    memcpy(text + size - sizeof(end) + 1, end, sizeof(end));
+    return text;
+}
+
+static void the_limit_is_of_what_was_sent(void **state)
+{
+    struct apijob_rules rules = {
+        .tenant = "alice", .batch_id = "b-1", .settings = &settings};
+    AUTO_FREE char *full = job_of(JOB_BYTES_MAX);
+    AUTO_FREE char *more = job_of(JOB_BYTES_MAX + 1);
+    struct complaint why = {0};
+    struct apijob job;
+
+    (void)state;
+    if (apijob_build(full, strlen(full), &rules, &job, &why) != 0)
+        fail_msg("%s", why.text);
+    assert_true(job.text.len > JOB_BYTES_MAX);
+    apijob_fini(&job);
+    assert_int_equal(apijob_build(more, strlen(more), &rules, &job, &why),
+                     -EFBIG);
+    assert_non_null(strstr(why.text, "4194305"));
+}
+
+static void one_too_large_job_of_a_batch_is_named(void **state)
+{
+    struct apijob_rules rules = {.batch_id = "b-1", .settings = &settings};
+    AUTO_FREE char *more = job_of(JOB_BYTES_MAX + 1);
+    AUTO_STRBUF struct strbuf body = STRBUF_INIT;
+    struct complaint why = {0};
+    struct apijob *jobs;
+    size_t count;
+
+    (void)state;
+    strbuf_addf(&body, "{\"jobs\":[{\"code\":\"1\"},%s]}", more);
+    assert_int_equal(
+        apijob_build_batch(body.text, body.len, &rules, &jobs, &count, &why),
+        -EFBIG);
+    assert_string_equal(why.field, "jobs[1]");
+}
+
 static void prefer_is_read_as_it_is_written(void **state)
 {
     static const struct {
@@ -163,9 +214,34 @@ static void prefer_is_read_as_it_is_written(void **state)
         {"Respond-Async", 0},
         {"respond-async, wait=10", 10},
         {"wait=2.5; x=1, respond-async", 2.5},
-        {"wait=1e9", EXECUTE_WAIT_S},
+        {"wait=1000000000", EXECUTE_WAIT_S},
         {"wait=-5", -1},
-        {"wait=nan", EXECUTE_WAIT_S},
+        {"wait=nan", -1},
+        {"wait=1e9", -1},
+        {"wait=", -1},
+        {"wait=abc", -1},
+        {"wait=abc, respond-async", 0},
+        {"wait=1abc", -1},
+        {"wait=1.", -1},
+        {"wait=\"1\"", 1},
+        {"wait=\"\\1\"; a=\"b\"", 1},
+        {"wait=\"1", 1},
+        {"wait = 1", 1},
+        {"\twait\t=\t1\t", 1},
+        {"wait", -1},
+        {"waits=1", -1},
+        {"await=1", -1},
+        {"wait=1, wait=2", 1},
+        {"wait=x, wait=2", -1},
+        {"respond-asynchronous", -1},
+        {"respond-async=no", -1},
+        {"respond-async=\"\"", 0},
+        {"respond-async;x=1", 0},
+        {"return=minimal , , respond-async", 0},
+        {"note=\"a, wait=5\"", -1},
+        {"note; x=\"\\\", wait=5\", wait=6", 6},
+        {"note=\"open, wait=5", -1},
+        {"=, ;, \", wait=3", 3},
     };
 
     (void)state;
@@ -184,6 +260,8 @@ int main(void)
         cmocka_unit_test(escapes_do_not_change_what_a_member_is),
         cmocka_unit_test(nothing_at_all_is_a_job_without_code),
         cmocka_unit_test(a_batch_is_all_good_or_none),
+        cmocka_unit_test(the_limit_is_of_what_was_sent),
+        cmocka_unit_test(one_too_large_job_of_a_batch_is_named),
         cmocka_unit_test(prefer_is_read_as_it_is_written),
     };
 

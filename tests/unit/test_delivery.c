@@ -584,12 +584,12 @@ a_raw_text_larger_than_any_job_is_cut_and_its_size_said(void **state)
     assert_true(d->rejected);
     end_with(d, VERDICT_REJECTED);
     line = dead_line(d, &raw, &size);
-    assert_int_equal(size, JOB_BYTES_MAX);
+    assert_int_equal(size, JOB_TEXT_BYTES_MAX);
     assert_int_equal(
         (size_t)cJSON_GetNumberValue(cJSON_GetObjectItem(line, "bytes")), full);
     assert_int_equal(
         (size_t)cJSON_GetNumberValue(cJSON_GetObjectItem(line, "kept")),
-        JOB_BYTES_MAX);
+        JOB_TEXT_BYTES_MAX);
     cJSON_Delete(line);
     delivery_destroy(d);
 }

@@ -418,6 +418,27 @@ static void quantiles_are_interpolated_within_buckets(void **state)
 
 /* ---- files -------------------------------------------------------------- */
 
+static void a_displayed_picture_has_one_name(void **state)
+{
+    static const char *const wrong[] = {
+        "result-0.png",          "result-01.png",
+        "result-+1.png",         "result--1.png",
+        "result-4294967297.png", "result- 1.png",
+        "result-.png",           "result-18446744073709551617.png",
+        "result-2.png",          "result-257.png",
+        "result-1.png2"};
+    cJSON *result = cJSON_Parse("{\"results\":[{\"png\":\"aGk=\"}]}");
+    struct lookup_found found;
+
+    (void)state;
+    assert_true(lookup_in_result(result, "result-1.png", &found));
+    free(found.data);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+        if (lookup_in_result(result, wrong[i], &found))
+            fail_msg("%s", wrong[i]);
+    cJSON_Delete(result);
+}
+
 static void a_file_of_a_result_is_found_by_its_name_alone(void **state)
 {
     static const char RESULT[] =
@@ -531,7 +552,7 @@ static void a_wall_clock_set_back_keeps_no_link_from_trying(void **state)
     struct redis_target target = {.kind = REDIS_UNIX,
                                   .path = (char *)"/no/such/redis.sock",
                                   .shown = (char *)"unix:///no/such"};
-    const struct link_hooks none = {NULL, NULL, NULL};
+    const struct link_hooks none = {0};
     int64_t deadline = clock_ms() + 5000;
     uint64_t tries = 0, count;
     struct loop loop;
@@ -571,6 +592,7 @@ int main(void)
         cmocka_unit_test(who_had_their_time_is_shut_down),
         cmocka_unit_test(quantiles_are_interpolated_within_buckets),
         cmocka_unit_test(a_file_of_a_result_is_found_by_its_name_alone),
+        cmocka_unit_test(a_displayed_picture_has_one_name),
         cmocka_unit_test(no_errand_is_taken_after_the_end),
         cmocka_unit_test(errands_do_not_wait_for_each_others_redis),
         cmocka_unit_test(a_wall_clock_set_back_keeps_no_link_from_trying),

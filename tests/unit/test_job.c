@@ -388,7 +388,7 @@ static void a_job_over_4_mib_is_refused_under_its_id(void **state)
 
     (void)state;
     strbuf_adds(&sb, "{\"code\":\"");
-    for (unsigned i = 0; i < JOB_BYTES_MAX; i++)
+    for (unsigned i = 0; i < JOB_TEXT_BYTES_MAX; i++)
         strbuf_addc(&sb, 'x');
     strbuf_adds(&sb, "\",\"id\":\"huge\"}");
     refuse_sized(sb.text, sb.len, "", "at most 4194304 (4 MiB)", "huge");

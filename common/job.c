@@ -947,6 +947,18 @@ static int copy_metadata(const char *text, const struct json_want *want,
     return *out ? 0 : -ENOMEM;
 }
 
+static int too_large(size_t size, struct complaint *why)
+{
+    return complain(why, NULL,
+                    "the job is %zu bytes long; give at most %u (4 MiB)", size,
+                    JOB_BYTES_MAX);
+}
+
+int job_check_bare(size_t size, struct complaint *why)
+{
+    return size > JOB_BYTES_MAX ? too_large(size, why) : 0;
+}
+
 static int check_text(const char *text, size_t size, struct json_want wants[2],
                       char *id_out, struct complaint *why)
 {
@@ -955,9 +967,7 @@ static int check_text(const char *text, size_t size, struct json_want wants[2],
     if (rc != -EBADMSG)
         copy_id(text, &wants[0], id_out);
     if (size > JOB_TEXT_BYTES_MAX)
-        return complain(why, NULL,
-                        "the job is %zu bytes long; give at most %u (4 MiB)",
-                        size, JOB_BYTES_MAX);
+        return too_large(size, why);
     return rc < 0 ? -EINVAL : 0;
 }
 

@@ -106,6 +106,10 @@ struct job {
 int job_parse(const char *text, size_t size, struct job **job_out, char *id_out,
               struct complaint *why);
 
+/* Nothing was added to what was pushed bare: is it within JOB_BYTES_MAX? Else
+ * -EINVAL. job_parse() takes JOB_TEXT_BYTES_MAX. */
+int job_check_bare(size_t size, struct complaint *why);
+
 void job_destroy(struct job *job);
 
 /* One more of its warnings; dropped if it has JOB_WARNINGS_MAX already. */

@@ -95,7 +95,7 @@ static int check_line(struct batchfile_line *line, struct complaint *why)
     cJSON *json;
     int rc;
 
-    if (line->size > JOB_BYTES_MAX - 256)
+    if (line->size > JOB_BYTES_MAX)
         return complain_line(why, line, "a job has at most 4 MiB");
     if (memchr(line->text, '\0', line->size))
         return complain_line(why, line, "holds a NUL byte");

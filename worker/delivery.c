@@ -119,6 +119,8 @@ int delivery_check(struct delivery *d, struct template_set *templates,
 
     if (rc == -ENOMEM)
         return rc;
+    if (rc == 0 && !d->envelope.id[0])
+        rc = job_check_bare(d->body_len, &d->why);
     if (rc == 0) {
         d->templates = template_set_ref(templates);
         rc = spec_resolve(templates, settings, d->job, &d->spec, &d->why);

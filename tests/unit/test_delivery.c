@@ -594,6 +594,31 @@ a_raw_text_larger_than_any_job_is_cut_and_its_size_said(void **state)
     delivery_destroy(d);
 }
 
+/* The room on top of the limit is for what capibox's producers add. */
+static void who_pushes_bare_has_4_mib(void **state)
+{
+    static const char head[] = "{\"code\":\"1\",\"stdin\":\"";
+    static const char prefix[] = "!t1;ij1;pe.1|";
+    const size_t full = JOB_BYTES_MAX + 1, skip = strlen(prefix);
+    AUTO_FREE char *entry = malloc(skip + full);
+
+    (void)state;
+    assert_non_null(entry);
+    memcpy(entry, prefix, skip);
+    memset(entry + skip, ' ', full);
+    memcpy(entry + skip, head, strlen(head));
+    memcpy(entry + skip + full - 2, "\"}", 2);
+    for (int bare = 0; bare < 2; bare++) {
+        struct delivery *d =
+            bare ? claimed(entry + skip, full) : claimed(entry, skip + full);
+
+        assert_int_equal(delivery_check(d, templates, &settings), 0);
+        assert_int_equal(d->rejected, bare);
+        assert_true(!bare || strstr(d->why.text, "at most 4194304 (4 MiB)"));
+        delivery_destroy(d);
+    }
+}
+
 static void only_ends_without_a_run_of_the_code_are_dead(void **state)
 {
     static const struct {
@@ -662,6 +687,7 @@ int main(void)
         cmocka_unit_test(an_end_counts_for_template_batch_and_stream),
         cmocka_unit_test(the_error_of_an_end_is_a_field),
         cmocka_unit_test(a_dead_entry_is_a_line_of_json_and_the_raw_bytes),
+        cmocka_unit_test(who_pushes_bare_has_4_mib),
         cmocka_unit_test(
             a_raw_text_larger_than_any_job_is_cut_and_its_size_said),
         cmocka_unit_test(only_ends_without_a_run_of_the_code_are_dead),

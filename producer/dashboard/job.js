@@ -80,12 +80,13 @@ export function jobView(root, id, { say, level = "h1" }) {
 
   async function drawEnd() {
     ended = true;
-    drawTop(false);
     if (output.empty || output.partial) {
       output.clear();
       logs();
     }
     parts.output.hidden = output.empty;
+    output.draw(); // before the end is said
+    drawTop(false);
     const text = await deadText(id, job);
     if (stop.signal.aborted) return;
     lies = text !== null;

@@ -82,6 +82,71 @@ test("output_shows_while_the_job_runs", () =>
     assert.equal((await output(page).locator(".stderr").textContent()).trim(), "oops");
   }));
 
+// A job that prints a line an event, as a flushing one does: put down by hand, for
+// how many lines a worker reads at a time depends on how busy the machine is.
+const CHATTER = `local offset = {stdout = 0, stderr = 0}
+for i = 0, ARGV[1] - 1 do
+  local stream, text = i % 1000 == 500 and 'stderr' or 'stdout', i .. '\\n'
+  redis.call('XADD', KEYS[1], '*', 'type', stream, 'offset', offset[stream], 'data', text)
+  offset[stream] = offset[stream] + #text
+end`;
+
+test("a_chatty_job_shows_within_a_second_and_in_order", async () => {
+  const id = `chatty-${Date.now()}`,
+    most = Number(process.env.CHATTER_LINES) || 6000;
+  stage.redis("hset", `{capibox}:job:${id}`, "status", "running");
+  stage.redis("eval", CHATTER, "1", `{capibox}:events:${id}`, most);
+  await on({}, async (page) => {
+    await live(page);
+    const begun = Date.now();
+    await page.goto(`${stage.url}${jobUrl(id)}`);
+    const shown = () =>
+      output(page).evaluate((box, last) => box.textContent.endsWith(`\n${last}\n`), most - 1);
+    await until("its last line", shown, 50000);
+    const took = Date.now() - begun;
+    if (process.env.BROWSER_TIMES) console.log(`# shown, ${most} lines: ${took} ms`);
+    assert.ok(took < 2000, `it took ${took} ms`); // a second, and one for a busy machine
+    const lines = (await output(page).textContent()).trim().split("\n").map(Number);
+    assert.deepEqual(lines, Array.from({ length: lines.length }, (_, i) => most - lines.length + i));
+    assert.equal(lines.length, 6000);
+    assert.deepEqual((await output(page).locator(".stderr").allTextContents()).slice(0, 2), ["500\n", "1500\n"]);
+    assert.ok(await output(page).evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 24));
+  });
+  stage.redis("del", `{capibox}:job:${id}`, `{capibox}:events:${id}`);
+});
+
+test("the_output_box_keeps_the_end_and_says_what_it_left_out", async () => {
+  const id = `flood-${Date.now()}`;
+  const lines = (from, to) => Array.from({ length: to - from }, (_, i) => `${from + i}\n`).join("");
+  const print = (text, offset, stream = "stdout") =>
+    stage.redis("xadd", `{capibox}:events:${id}`, "*", "type", stream, "offset", offset, "data", text);
+  stage.redis("hset", `{capibox}:job:${id}`, "status", "running");
+  print(lines(0, 15000), 0);
+  print("oops\n", 0, "stderr");
+  print(lines(15000, 30000), lines(0, 15000).length);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    const note = page.getByText(/The first [\d,]+ characters \([\d,]+ lines\) are not shown here/);
+    await note.waitFor();
+    const shown = (await output(page).textContent()).trim().split("\n");
+    assert.equal(shown.at(-1), "29999");
+    assert.ok(shown.length > 15000 && shown.length <= 20000, `${shown.length} lines`);
+    const [, gone] = /\(([\d,]+) lines\)/.exec(await note.textContent());
+    assert.equal(Number(gone.replace(",", "")) + shown.length, 30001);
+    assert.equal(shown[shown.indexOf("15000") - 1], "oops");
+    // Who reads further up is left there; who is at the end stays at the end.
+    await output(page).evaluate((box) => (box.scrollTop = 1000));
+    print("more\n", lines(0, 30000).length);
+    await until("more", async () => (await output(page).textContent()).endsWith("more\n"));
+    assert.ok(await output(page).evaluate((box) => box.scrollTop < 5000));
+    await output(page).evaluate((box) => (box.scrollTop = box.scrollHeight));
+    print("still\n".repeat(50), lines(0, 30000).length + 5);
+    await until("still more", async () => (await output(page).textContent()).endsWith("still\n"));
+    assert.ok(await output(page).evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 24));
+    await browser.accessible(page, "a box of output that is full", { part: "main" });
+  });
+  stage.redis("del", `{capibox}:job:${id}`, `{capibox}:events:${id}`);
+});
+
 test("a_running_job_is_cancelled", () =>
   on({ hash: "#/run" }, async (page) => {
     await typeCode(page, "quick_script", "python", "import time\nprint('up', flush=True)\ntime.sleep(50)");

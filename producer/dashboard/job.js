@@ -1,6 +1,6 @@
 // job.js -- one job: its state, its output as it comes, and what it left.
 import * as api from "./api.js";
-import { age, h, show } from "./dom.js";
+import { age, count, h, show } from "./dom.js";
 import { isOpen } from "./jobs.js";
 import { about, code, displayed, error, head, limits, raw, times, warnings } from "./jobparts.js";
 import { outputBox } from "./output.js";
@@ -80,7 +80,7 @@ export function jobView(root, id, { say, level = "h1" }) {
 
   async function drawEnd() {
     ended = true;
-    if (output.empty || output.partial) {
+    if (output.empty || partial) {
       output.clear();
       logs();
     }
@@ -122,13 +122,35 @@ export function jobView(root, id, { say, level = "h1" }) {
     );
   }
 
-  const text = (chunk) => (chunk === undefined || chunk === null ? "" : String(chunk));
+  const printed = { stdout: 0, stderr: 0 }; // bytes of this try that were told of
+  let tries = 0,
+    partial = false; // not all of it came as events
+
+  function startOver() {
+    if (!printed.stdout && !printed.stderr) return;
+    printed.stdout = printed.stderr = 0;
+    partial = false;
+    output.startOver();
+    say(`Job ${id} started over`);
+  }
+
+  function print(stream, { data, offset }) {
+    const text = String(data ?? "");
+    if (offset === 0 && printed[stream]) startOver(); // its `running` was trimmed
+    if (offset > printed[stream]) {
+      partial = true;
+      output.add("gap", `… ${count(offset - printed[stream])} bytes are not shown before the job ends …\n`);
+    }
+    printed[stream] = offset + new TextEncoder().encode(text).length;
+    output.add(stream, text);
+    parts.output.hidden = false;
+  }
+
   function take(type, data) {
     if (type === "stdout" || type === "stderr") {
-      if (output.empty && data.offset > 0) output.partial = true;
-      output.add(type, text(data.data));
-      parts.output.hidden = false;
+      print(type, data);
     } else if (type === "state") {
+      if (data.status === "running" && ++tries > 1) startOver();
       refresh();
     }
   }

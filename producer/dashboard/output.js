@@ -24,8 +24,9 @@ function* pieces(text) {
 
 export function outputBox() {
   const box = h("pre", { class: "output", tabindex: "0", role: "group", "aria-label": "Output" });
+  const anew = h("p", { class: "note", hidden: true }, "The job started over; this is its last try.");
   const cut = h("p", { class: "note", hidden: true });
-  const element = h("div", {}, cut, box);
+  const element = h("div", {}, anew, cut, box);
   let waiting = [], // what came since the last frame: {stream, text}, no two alike in a row
     held = 0, // characters of it
     frame = 0,
@@ -110,6 +111,10 @@ export function outputBox() {
       // A tab that nobody looks at has no frames.
       if (held > KEPT_CHARACTERS) draw();
       else frame ||= requestAnimationFrame(draw);
+    },
+    startOver() {
+      clear();
+      anew.hidden = false;
     },
   };
 }

@@ -147,6 +147,42 @@ test("the_output_box_keeps_the_end_and_says_what_it_left_out", async () => {
   stage.redis("del", `{capibox}:job:${id}`, `{capibox}:events:${id}`);
 });
 
+// As the events of a job are whose first worker died.
+test("a_second_try_shows_anew_and_says_so", async () => {
+  const id = `twice-${Date.now()}`;
+  const event = (type, data, offset = 0) =>
+    stage.redis("xadd", `{capibox}:events:${id}`, "*", "type", type, "offset", offset, "data", data);
+  stage.redis("hset", `{capibox}:job:${id}`, "status", "running");
+  event("state", "running");
+  event("stdout", "one\n");
+  event("stdout", "two\n", 4);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    const note = page.getByText("The job started over");
+    const shows = (text) => until(text, async () => (await output(page).textContent()) === text);
+    await shows("one\ntwo\n");
+    assert.equal(await note.isVisible(), false);
+    event("state", "queued");
+    event("state", "running");
+    await until("an empty box", async () => (await output(page).textContent()) === "");
+    await note.waitFor();
+    event("stdout", "one\n");
+    event("stderr", "again\n");
+    await shows("one\nagain\n");
+    event("stdout", "three\n", 104);
+    await until("the gap", async () => /… 100 bytes are not shown/.test(await output(page).textContent()));
+    event("stdout", "third\n"); // and nothing left of the state before it
+    await shows("third\n");
+    await note.waitFor();
+    // Who comes later sees the same.
+    await page.goto(stage.url);
+    await page.goto(`${stage.url}${jobUrl(id)}`);
+    await shows("third\n");
+    await note.waitFor();
+    await browser.accessible(page, "a job that started over", { part: "main" });
+  });
+  stage.redis("del", `{capibox}:job:${id}`, `{capibox}:events:${id}`);
+});
+
 test("a_running_job_is_cancelled", () =>
   on({ hash: "#/run" }, async (page) => {
     await typeCode(page, "quick_script", "python", "import time\nprint('up', flush=True)\ntime.sleep(50)");

@@ -115,7 +115,6 @@ function go(event) {
 function draw() {
   at("dead-count").textContent = stats.dead ? count(stats.dead) : "";
   at("dead-count").hidden = !stats.dead;
-  at("forget").hidden = !api.hasKey();
   if (page.render) page.render(stats);
   page.shown = true;
 }
@@ -191,6 +190,7 @@ async function look() {
     tellFailure(fault, wait);
   } finally {
     looking = false;
+    at("forget").hidden = !api.hasKey(); // a key that opens nothing, too
     timer = setTimeout(look, again ? 0 : wait);
     again = false;
   }

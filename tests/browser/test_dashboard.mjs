@@ -462,6 +462,32 @@ test("the_key_is_asked_once_and_a_wrong_one_refused", () =>
     await page.getByText("A key is needed.").waitFor();
   }));
 
+test("a_key_that_no_header_takes_is_refused_like_any_wrong_one", () =>
+  on({ url: stage.keyedUrl, network: true }, async (page) => {
+    const dialog = page.getByRole("dialog", { name: "This gateway needs a key" });
+    for (const key of ["correct–horse", "ключ", `${KEY}\u200b`, "é"]) {
+      await dialog.getByLabel("Key").fill(key);
+      await page.keyboard.press("Enter");
+      await dialog.getByText("This key was not accepted.").waitFor();
+      assert.equal(await dialog.getByLabel("Key").inputValue(), "");
+      assert.equal(await page.evaluate(() => document.activeElement.id), "key");
+    }
+    // What a paste brings along does not matter.
+    await dialog.getByLabel("Key").fill(` \t${KEY}\u00a0 `);
+    await page.keyboard.press("Enter");
+    await live(page);
+  }));
+
+test("a_key_can_be_forgotten_while_nothing_answers", () =>
+  on({ url: stage.keyedUrl, network: true }, async (page) => {
+    await page.getByRole("dialog").waitFor();
+    await page.route(/\/stats$/, (route) => route.abort());
+    await page.getByRole("dialog").getByLabel("Key").fill(KEY);
+    await page.keyboard.press("Enter");
+    await page.getByText("disconnected").waitFor();
+    await page.getByRole("button", { name: "Forget key" }).waitFor();
+  }));
+
 // ---- trouble ------------------------------------------------------------------
 
 // The gateway looks for queues that nobody serves every ten seconds: this one is

@@ -53,7 +53,7 @@ export function jobView(root, id, { say, level = "h1" }) {
     if (job)
       show(
         parts.top,
-        head(id, job, level, { mine: sources.has(id), lies }),
+        head(id, job, level, { known: sources.has(id) || Boolean(job.code), lies }),
         away
           ? h("p", { class: "banner warn", "data-key": "away" }, "The stream broke off; trying again …")
           : null,

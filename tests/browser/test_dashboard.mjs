@@ -219,6 +219,60 @@ test("a_complaint_names_the_field", () =>
     assert.equal((await page.locator("[aria-invalid]").count()) > 0, true);
   }));
 
+const FORM = ["template", "language", "code", "timeout", "memory", "outputs", "stdin"];
+const formOf = (page) =>
+  page.evaluate((names) => names.map((name) => document.getElementById(name).value), FORM);
+const pageLink = (page, name) =>
+  page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name });
+
+test("a_job_is_run_again_with_all_it_had_and_the_form_keeps_its_state", () =>
+  on({ hash: "#/run" }, async (page) => {
+    await typeCode(page, "quick_script", "bash", "cat; echo kept >left.txt");
+    await page.getByText("Limits and input").click();
+    await page.getByLabel("Timeout").fill("7.5");
+    await page.getByLabel("Memory").fill("96");
+    await page.getByLabel("Files to keep").fill("left.txt *.csv");
+    await page.getByLabel("Standard input").fill("some words\n");
+    const filled = await formOf(page);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await badge(page, "ok");
+    const id = await page.locator(".jobhead .id").textContent();
+    await pageLink(page, "Jobs").click();
+    await page.getByRole("heading", { name: "Jobs", level: 1 }).waitFor();
+    await pageLink(page, "Run code").click();
+    await page.getByLabel("Standard input").waitFor(); // the details are open
+    assert.deepEqual(await formOf(page), filled);
+
+    await page.getByLabel("Example").selectOption("table");
+    assert.equal((await formOf(page))[3], "7.5", "an example took the limits away");
+    await page.goBack();
+    await page.getByRole("link", { name: id }).click();
+    await page.getByRole("link", { name: "Edit and run again" }).click();
+    await page.getByLabel("Standard input").waitFor();
+    assert.deepEqual(await formOf(page), filled);
+    // And what was changed then is there after a look elsewhere.
+    await page.getByLabel("Timeout").fill("8");
+    await pageLink(page, "Overview").click();
+    await page.getByRole("heading", { name: "Workers" }).waitFor();
+    await page.goBack();
+    await page.getByLabel("Standard input").waitFor();
+    assert.equal((await formOf(page))[3], "8");
+  }));
+
+test("a_job_of_somebody_else_is_run_again_with_what_the_gateway_tells", async () => {
+  const code = "print('theirs')";
+  const id = await stage.submit({ template: "quick_script", language: "python", code, timeout: 9 });
+  await stage.ended(id);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    await page.getByRole("link", { name: "Edit and run again" }).click();
+    await page.getByLabel("Timeout").waitFor();
+    assert.deepEqual(await formOf(page), ["quick_script", "python", code, "9", "", "", ""]);
+  });
+  await on({ hash: "#/run?again=nobody-knows", network: true }, async (page) => {
+    await page.getByRole("alert").getByText("The code of job nobody-knows was not kept.").waitFor();
+  });
+});
+
 // ---- one job ----------------------------------------------------------------
 
 test("a_failed_job_shows_what_went_wrong_and_what_held_it", async () => {

@@ -62,7 +62,8 @@ const option = (value, text) => h("option", { value }, text || value);
 function form(templates) {
   return h(
     "form",
-    { class: "card run", "data-own": "form", "aria-label": "Run code" },
+    // run() says what is wrong: the browser cannot show it in closed details.
+    { class: "card run", "data-own": "form", "aria-label": "Run code", novalidate: true },
     h(
       "div",
       { class: "fields" },
@@ -235,7 +236,11 @@ export function runPage(root, query, { say, source }) {
   }
 
   async function run() {
-    if (!element.reportValidity()) return;
+    const wrong = element.querySelector(":invalid");
+    if (wrong) {
+      problem(`${wrong.labels[0].textContent}: ${wrong.validationMessage}`, wrong.id);
+      return;
+    }
     const job = jobOf(new FormData(element));
     const button = element.querySelector(".primary");
     button.disabled = true;

@@ -219,6 +219,36 @@ test("a_complaint_names_the_field", () =>
     assert.equal((await page.locator("[aria-invalid]").count()) > 0, true);
   }));
 
+test("a_limit_out_of_range_is_said_though_its_details_are_closed", () =>
+  on({ hash: "#/run" }, async (page) => {
+    const details = page.locator("form details");
+    const complaint = page.getByRole("alert").filter({ hasText: "Memory: " });
+    await page.getByText("Limits and input").click();
+    await page.getByLabel("Memory").fill("3");
+    await page.getByText("Limits and input").click();
+    for (const press of [
+      () => page.getByRole("button", { name: "Run", exact: true }).click(),
+      () => page.getByRole("textbox", { name: "Code" }).press("Control+Enter"),
+    ]) {
+      await details.evaluate((element) => element.removeAttribute("open"));
+      await press();
+      await complaint.waitFor();
+      assert.match(await complaint.textContent(), /16/);
+      assert.deepEqual(
+        await page.evaluate(() => [document.activeElement.id, document.activeElement.ariaInvalid]),
+        ["memory", "true"],
+      );
+      assert.ok(await details.evaluate((element) => element.open));
+    }
+    await browser.accessible(page, "a form that complains");
+    await page.getByLabel("Memory").fill("");
+    await page.getByRole("textbox", { name: "Code" }).fill("");
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.getByRole("alert").filter({ hasText: "Code: " }).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.id), "code");
+    assert.equal(await page.locator(".ran .jobhead").count(), 0);
+  }));
+
 const FORM = ["template", "language", "code", "timeout", "memory", "outputs", "stdin"];
 const formOf = (page) =>
   page.evaluate((names) => names.map((name) => document.getElementById(name).value), FORM);

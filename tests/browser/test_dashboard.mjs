@@ -605,6 +605,23 @@ test("what_is_broken_comes_first", async () => {
   stage.redis("del", "{capibox}:queue:night");
 });
 
+test("a_pause_needs_attention_and_says_how_to_go_on", async () => {
+  stage.redis("hset", "{capibox}:conf", "paused", "1");
+  try {
+    await on({}, async (page) => {
+      const note = page.locator(".trouble li", { hasText: "Paused by an operator: no worker takes a job" });
+      await note.waitFor();
+      assert.match(await note.textContent(), /redis-cli HSET '\{capibox\}:conf' paused 0/);
+      assert.equal(await page.getByText("Nothing needs attention").count(), 0);
+      await browser.accessible(page, "a pause", { part: ".trouble" });
+      stage.redis("hset", "{capibox}:conf", "paused", "0");
+      await note.waitFor({ state: "detached" });
+    });
+  } finally {
+    stage.redis("hset", "{capibox}:conf", "paused", "0");
+  }
+});
+
 test("redis_away_is_said_and_its_return_noticed", () =>
   on({ network: true }, async (page) => {
     await live(page);

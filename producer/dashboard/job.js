@@ -2,7 +2,7 @@
 import * as api from "./api.js";
 import { age, count, h, show } from "./dom.js";
 import { isOpen } from "./jobs.js";
-import { about, code, displayed, error, head, limits, raw, times, warnings } from "./jobparts.js";
+import { about, askedLimits, code, displayed, error, head, limits, raw, times, warnings } from "./jobparts.js";
 import { outputBox } from "./output.js";
 
 // What was run from this page: the gateway gives back results, not the code.
@@ -44,6 +44,7 @@ export function jobView(root, id, { say, level = "h1" }) {
   );
   const output = outputBox();
   let job = null,
+    templates = [],
     ended = false,
     lies = false;
 
@@ -69,9 +70,19 @@ export function jobView(root, id, { say, level = "h1" }) {
       );
   }
 
+  function drawRest(facts, limitsCard, ...more) {
+    show(
+      parts.rest,
+      h("div", { class: "columns even", "data-key": "facts" }, h("div", {}, facts), limitsCard),
+      ...more,
+    );
+  }
+
   function drawLive() {
+    const mine = sources.get(id);
+    const template = templates.find((one) => one.id === (job.template_used || mine?.template));
     drawTop(false);
-    show(parts.rest, about(job));
+    drawRest(about(job), askedLimits(mine, template), code(sourceOf(id, job, null)));
   }
 
   function logs() {
@@ -93,11 +104,7 @@ export function jobView(root, id, { say, level = "h1" }) {
     drawTop(false);
     parts.trouble.replaceChildren(...[error(job), warnings(job)].filter(Boolean));
     parts.results.replaceChildren(...displayed(job).filter(Boolean));
-    parts.rest.replaceChildren(
-      h("div", { class: "columns even" }, h("div", {}, times(job), about(job)), limits(job)),
-      code(sourceOf(id, job, text)),
-      raw(job),
-    );
+    drawRest([times(job), about(job)], limits(job), code(sourceOf(id, job, text)), raw(job));
   }
 
   function missing(fault) {
@@ -169,6 +176,15 @@ export function jobView(root, id, { say, level = "h1" }) {
     }
   }
 
+  async function learnTemplates() {
+    try {
+      templates = await api.getTemplates();
+    } catch {
+      return; // what is known is shown without them
+    }
+    if (!ended && !stop.signal.aborted) drawLive();
+  }
+
   // A state that is not there yet, or not reached for now, is asked for again.
   async function first() {
     for (let wait = 1000; ; wait = Math.min(wait * 2, 8000)) {
@@ -189,7 +205,10 @@ export function jobView(root, id, { say, level = "h1" }) {
     );
     parts.output.hidden = true;
     const wasOpen = isOpen(job.status);
-    if (wasOpen) drawLive();
+    if (wasOpen) {
+      drawLive();
+      learnTemplates();
+    }
     await api.follow(id, { take, away: drawTop, signal: stop.signal });
     if (stop.signal.aborted) return;
     job = await first();

@@ -129,6 +129,24 @@ export function limits(job) {
   );
 }
 
+// Before the end: what this page asked for, or else what the template gives.
+// The gateway tells of a job's own limits only once it has ended.
+export function askedLimits(source, template) {
+  const config = { ...template?.config, ...source?.requirements };
+  const unknown = template
+    ? "The template's. What the job itself asked for shows when it has ended."
+    : "Not known before a worker has taken the job.";
+  return card(
+    "Limits",
+    facts([
+      ["Timeout", config.timeout && `${config.timeout} s`],
+      ["Memory", megabytes(config.memory_limit_mb)],
+      ["CPU", config.cpu_limit_percent && `${config.cpu_limit_percent} %`],
+    ]),
+    !source && h("p", { class: "note" }, unknown),
+  );
+}
+
 export function about(job) {
   const usage = job.usage || {};
   return card(

@@ -333,6 +333,41 @@ test("a_failed_job_shows_what_went_wrong_and_what_held_it", async () => {
   });
 });
 
+test("a_job_that_waits_or_runs_shows_its_code_and_limits", async () => {
+  const code = "import time\nprint('up', flush=True)\ntime.sleep(50)";
+  const id = await stage.submit({ template: "quick_script", language: "python", code });
+  const region = (page, name) => page.getByRole("region", { name, exact: true });
+  await on({ hash: jobUrl(id) }, async (page) => {
+    await badge(page, "running");
+    assert.equal(await page.getByRole("group", { name: "Code" }).textContent(), code);
+    await region(page, "Limits").getByText("256 MB").waitFor();
+    assert.match(await region(page, "Limits").textContent(), /60 s.*The template's/);
+    await browser.accessible(page, "a running job");
+    await page.getByRole("button", { name: /^Cancel job/ }).click();
+    await region(page, "Limits and what held them").waitFor();
+    assert.equal(await region(page, "Limits").count(), 0);
+    assert.equal(await page.getByRole("group", { name: "Code" }).textContent(), code);
+  });
+  stage.redis("hset", "{capibox}:job:waits", "status", "queued", "code", "print('later')");
+  await on({ hash: jobUrl("waits") }, async (page) => {
+    await page.getByRole("group", { name: "Code" }).getByText("print('later')").waitFor();
+    await region(page, "Limits").getByText("Not known before a worker").waitFor();
+  });
+  stage.redis("del", "{capibox}:job:waits");
+  // Of what this page sent it knows the limits.
+  await on({ hash: "#/run" }, async (page) => {
+    await typeCode(page, "quick_script", "python", code);
+    await page.getByText("Limits and input").click();
+    await page.getByLabel("Timeout").fill("7.5");
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await region(page, "Limits").getByText("7.5 s").waitFor();
+    await region(page, "Limits").getByText("256 MB").waitFor();
+    assert.equal(await region(page, "Limits").getByText("The template's").count(), 0);
+    await page.getByRole("button", { name: /^Cancel job/ }).click();
+    await badge(page, "cancelled");
+  });
+});
+
 test("a_table_is_shown", async () => {
   const id = await stage.submit({
     template: "data_analysis",

@@ -8,6 +8,7 @@ import { outputBox } from "./output.js";
 // What was run from this page: the gateway gives back results, not the code.
 const sources = new Map();
 export const knownSource = (id) => sources.get(id);
+export const forgetSources = () => sources.clear();
 export function rememberSource(id, source) {
   sources.set(id, source);
   if (sources.size > 50) sources.delete(sources.keys().next().value);

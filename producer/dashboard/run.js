@@ -168,6 +168,9 @@ const CONTROLS = {
 };
 
 let draft = null; // a job; survives a look at another page
+export const forgetDraft = () => {
+  draft = null;
+};
 
 export function runPage(root, query, { say, source }) {
   const place = h("div", { class: "ran" });

@@ -579,6 +579,43 @@ test("the_key_is_asked_once_and_a_wrong_one_refused", () =>
     assert.equal(left, false, "the key lies about");
     await page.getByRole("button", { name: "Forget key" }).click();
     await page.getByText("A key is needed.").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Forget key" }).isVisible(), false);
+  }));
+
+test("with_the_key_goes_what_it_opened", () =>
+  on({ url: stage.keyedUrl, network: true }, async (page) => {
+    const dialog = page.getByRole("dialog", { name: "This gateway needs a key" });
+    const enter = async () => {
+      await dialog.getByLabel("Key").fill(KEY);
+      await page.keyboard.press("Enter");
+      await live(page);
+    };
+    const forget = async () => {
+      await page.getByRole("button", { name: "Forget key" }).click();
+      await page.getByText("A key is needed.").waitFor();
+    };
+    await enter();
+    await pageLink(page, "Run code").click();
+    await page.getByRole("textbox", { name: "Code" }).fill("print('a secret')");
+    await page.getByRole("textbox", { name: "Code" }).press("Control+Enter");
+    await badge(page, "ok");
+    await page.getByRole("link", { name: "This job's page" }).click();
+    await page.getByRole("group", { name: "Code" }).getByText("a secret").waitFor();
+    await forget();
+    await page.getByText("Nothing is shown without a key.").waitFor();
+    assert.ok(!(await page.locator("main").textContent()).includes("secret"));
+    await browser.accessible(page, "the page without a key");
+    // The key again, and the job is there again.
+    await page.getByRole("button", { name: "Enter key" }).click();
+    await enter();
+    await page.getByRole("group", { name: "Code" }).getByText("a secret").waitFor();
+    await pageLink(page, "Run code").click();
+    await page.getByRole("textbox", { name: "Code" }).fill("print('a draft')");
+    await forget();
+    await page.getByRole("button", { name: "Enter key" }).click();
+    await enter();
+    await page.getByRole("textbox", { name: "Code" }).waitFor();
+    assert.ok(!(await page.getByRole("textbox", { name: "Code" }).inputValue()).includes("draft"));
   }));
 
 test("a_key_that_no_header_takes_is_refused_like_any_wrong_one", () =>

@@ -142,6 +142,11 @@ test("the_output_box_keeps_the_end_and_says_what_it_left_out", async () => {
     print("still\n".repeat(50), lines(0, 30000).length + 5);
     await until("still more", async () => (await output(page).textContent()).endsWith("still\n"));
     assert.ok(await output(page).evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 24));
+    const [end, next] = await page.evaluate(() => [
+      document.querySelector("section:has(pre.output)").getBoundingClientRect().bottom,
+      document.querySelector(".part.rest").getBoundingClientRect().top,
+    ]);
+    assert.ok(end <= next, "what follows lies over the output");
     await browser.accessible(page, "a box of output that is full", { part: "main" });
   });
   stage.redis("del", `{capibox}:job:${id}`, `{capibox}:events:${id}`);

@@ -29,11 +29,28 @@ export const wantKey = () => {
   declined = false;
 };
 
+// A header takes no character above U+00FF and no control: such a key is wrong,
+// though fetch would only say that it failed.
+function fitsHeader(text) {
+  try {
+    new Headers({ Authorization: `Bearer ${text}` });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function askUntilUsable(wrong) {
+  let given = await ask(wrong);
+  while (given !== null && !fitsHeader(given)) given = await ask(true);
+  return given;
+}
+
 // One dialog for all requests that found the door shut. True: try again.
 async function newKey(used) {
   if (key !== used) return true; // somebody else was given one meanwhile
   if (declined) return false;
-  asking ||= ask(used !== "").finally(() => {
+  asking ||= askUntilUsable(used !== "").finally(() => {
     asking = null;
   });
   const given = await asking;

@@ -3,11 +3,11 @@
 import * as api from "./api.js";
 import { deadJobPage, deadPage } from "./dead.js";
 import { count, h } from "./dom.js";
-import { jobPage, knownSource } from "./job.js";
+import { forgetSources, jobPage, knownSource } from "./job.js";
 import { jobsPage } from "./jobs.js";
-import { noteDepths, overviewPage } from "./overview.js";
+import { forgetDepths, noteDepths, overviewPage } from "./overview.js";
 import { save } from "./results.js";
-import { runPage } from "./run.js";
+import { forgetDraft, runPage } from "./run.js";
 
 const CALM_MS = 2000;
 const HIDDEN_MS = 20000;
@@ -112,10 +112,13 @@ function go(event) {
   lookNow();
 }
 
+function showDead(dead) {
+  at("dead-count").textContent = dead ? count(dead) : "";
+  at("dead-count").hidden = !dead;
+}
+
 function draw() {
-  at("dead-count").textContent = stats.dead ? count(stats.dead) : "";
-  at("dead-count").hidden = !stats.dead;
-  at("forget").hidden = !api.hasKey();
+  showDead(stats.dead);
   if (page.render) page.render(stats);
   page.shown = true;
 }
@@ -134,10 +137,13 @@ async function fetchAll() {
     api.getStats(),
     mine.load && !(mine.once && mine.shown) ? mine.load() : null,
   ]);
+  if (mine !== page) {
+    again = true;
+    return;
+  }
   stats = fresh;
   noteDepths(stats);
-  if (mine === page) draw();
-  else again = true;
+  draw();
 }
 
 const REASONS = {
@@ -156,6 +162,8 @@ function tellFailure(fault, waitMs) {
   const since = stats ? ` Figures are of ${new Date(stats.now * 1000).toTimeString().slice(0, 8)}.` : "";
   document.body.classList.add("stale");
   linkState("crit", fault.status === 401 ? "no key" : "disconnected");
+  if (fault.status === 401 && !page.shown)
+    view.replaceChildren(h("p", { class: "empty" }, "Nothing is shown without a key."));
   if (fault.status === 401)
     banner("A key is needed. ", h("button", { type: "button", "data-act": "key" }, "Enter key"));
   else
@@ -191,6 +199,7 @@ async function look() {
     tellFailure(fault, wait);
   } finally {
     looking = false;
+    at("forget").hidden = !api.hasKey(); // a key that opens nothing, too
     timer = setTimeout(look, again ? 0 : wait);
     again = false;
   }
@@ -258,6 +267,7 @@ const actions = {
   },
   async key() {
     api.wantKey();
+    go();
   },
 };
 
@@ -288,10 +298,16 @@ document.addEventListener("submit", (event) => {
   const id = event.target.elements.id.value.trim();
   if (id) location.hash = `#/jobs/${encodeURIComponent(id)}`;
 });
-at("forget").addEventListener("click", () => {
+// With the key goes all that it opened, from screen and memory.
+at("forget").addEventListener("click", (event) => {
   api.forgetKey();
+  go(event);
+  forgetSources();
+  forgetDraft();
+  forgetDepths();
+  stats = null;
+  showDead(0);
   say("The key is forgotten");
-  lookNow();
 });
 
 go();

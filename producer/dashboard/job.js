@@ -1,13 +1,14 @@
 // job.js -- one job: its state, its output as it comes, and what it left.
 import * as api from "./api.js";
-import { age, h, show } from "./dom.js";
+import { age, count, h, show } from "./dom.js";
 import { isOpen } from "./jobs.js";
-import { about, code, displayed, error, head, limits, raw, times, warnings } from "./jobparts.js";
+import { about, askedLimits, code, displayed, error, head, limits, raw, times, warnings } from "./jobparts.js";
 import { outputBox } from "./output.js";
 
 // What was run from this page: the gateway gives back results, not the code.
 const sources = new Map();
 export const knownSource = (id) => sources.get(id);
+export const forgetSources = () => sources.clear();
 export function rememberSource(id, source) {
   sources.set(id, source);
   if (sources.size > 50) sources.delete(sources.keys().next().value);
@@ -44,6 +45,7 @@ export function jobView(root, id, { say, level = "h1" }) {
   );
   const output = outputBox();
   let job = null,
+    templates = [],
     ended = false,
     lies = false;
 
@@ -53,7 +55,7 @@ export function jobView(root, id, { say, level = "h1" }) {
     if (job)
       show(
         parts.top,
-        head(id, job, level, { mine: sources.has(id), lies }),
+        head(id, job, level, { known: sources.has(id) || Boolean(job.code), lies }),
         away
           ? h("p", { class: "banner warn", "data-key": "away" }, "The stream broke off; trying again …")
           : null,
@@ -69,9 +71,19 @@ export function jobView(root, id, { say, level = "h1" }) {
       );
   }
 
+  function drawRest(facts, limitsCard, ...more) {
+    show(
+      parts.rest,
+      h("div", { class: "columns even", "data-key": "facts" }, h("div", {}, facts), limitsCard),
+      ...more,
+    );
+  }
+
   function drawLive() {
+    const mine = sources.get(id);
+    const template = templates.find((one) => one.id === (job.template_used || mine?.template));
     drawTop(false);
-    show(parts.rest, about(job));
+    drawRest(about(job), askedLimits(mine, template), code(sourceOf(id, job, null)));
   }
 
   function logs() {
@@ -80,23 +92,20 @@ export function jobView(root, id, { say, level = "h1" }) {
 
   async function drawEnd() {
     ended = true;
-    drawTop(false);
-    if (output.empty || output.partial) {
+    if (output.empty || partial) {
       output.clear();
       logs();
     }
     parts.output.hidden = output.empty;
+    output.draw(); // before the end is said
+    drawTop(false);
     const text = await deadText(id, job);
     if (stop.signal.aborted) return;
     lies = text !== null;
     drawTop(false);
     parts.trouble.replaceChildren(...[error(job), warnings(job)].filter(Boolean));
     parts.results.replaceChildren(...displayed(job).filter(Boolean));
-    parts.rest.replaceChildren(
-      h("div", { class: "columns even" }, h("div", {}, times(job), about(job)), limits(job)),
-      code(sourceOf(id, job, text)),
-      raw(job),
-    );
+    drawRest([times(job), about(job)], limits(job), code(sourceOf(id, job, text)), raw(job));
   }
 
   function missing(fault) {
@@ -121,13 +130,35 @@ export function jobView(root, id, { say, level = "h1" }) {
     );
   }
 
-  const text = (chunk) => (chunk === undefined || chunk === null ? "" : String(chunk));
+  const printed = { stdout: 0, stderr: 0 }; // bytes of this try that were told of
+  let tries = 0,
+    partial = false; // not all of it came as events
+
+  function startOver() {
+    if (!printed.stdout && !printed.stderr) return;
+    printed.stdout = printed.stderr = 0;
+    partial = false;
+    output.startOver();
+    say(`Job ${id} started over`);
+  }
+
+  function print(stream, { data, offset }) {
+    const text = String(data ?? "");
+    if (offset === 0 && printed[stream]) startOver(); // its `running` was trimmed
+    if (offset > printed[stream]) {
+      partial = true;
+      output.add("gap", `… ${count(offset - printed[stream])} bytes are not shown before the job ends …\n`);
+    }
+    printed[stream] = offset + new TextEncoder().encode(text).length;
+    output.add(stream, text);
+    parts.output.hidden = false;
+  }
+
   function take(type, data) {
     if (type === "stdout" || type === "stderr") {
-      if (output.empty && data.offset > 0) output.partial = true;
-      output.add(type, text(data.data));
-      parts.output.hidden = false;
+      print(type, data);
     } else if (type === "state") {
+      if (data.status === "running" && ++tries > 1) startOver();
       refresh();
     }
   }
@@ -144,6 +175,15 @@ export function jobView(root, id, { say, level = "h1" }) {
     } catch {
       /* the stream will tell */
     }
+  }
+
+  async function learnTemplates() {
+    try {
+      templates = await api.getTemplates();
+    } catch {
+      return; // what is known is shown without them
+    }
+    if (!ended && !stop.signal.aborted) drawLive();
   }
 
   // A state that is not there yet, or not reached for now, is asked for again.
@@ -166,7 +206,10 @@ export function jobView(root, id, { say, level = "h1" }) {
     );
     parts.output.hidden = true;
     const wasOpen = isOpen(job.status);
-    if (wasOpen) drawLive();
+    if (wasOpen) {
+      drawLive();
+      learnTemplates();
+    }
     await api.follow(id, { take, away: drawTop, signal: stop.signal });
     if (stop.signal.aborted) return;
     job = await first();

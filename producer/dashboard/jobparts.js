@@ -3,8 +3,8 @@ import { act, badge, bytes, card, count, facts, h, moment, plain, seconds, svg, 
 import { isOpen } from "./jobs.js";
 import { block, fileTable, resultItem } from "./results.js";
 
-// mine: it was run from this page, so its code is known. lies: in the dead list.
-export function head(id, job, level, { mine, lies }) {
+// known: its code is. lies: in the dead list.
+export function head(id, job, level, { known, lies }) {
   const word = isOpen(job.status) ? job.status : job.verdict || job.status;
   return h(
     "div",
@@ -21,7 +21,7 @@ export function head(id, job, level, { mine, lies }) {
         act("drop", id, "Drop", `Drop dead job ${id}`, { class: "danger" }),
       ],
       level === "h2" && h("a", { href: `#/jobs/${encodeURIComponent(id)}` }, "This job's page"),
-      mine && level === "h1" && h("a", { href: `#/run?again=${encodeURIComponent(id)}` }, "Edit and run again"),
+      known && level === "h1" && h("a", { href: `#/run?again=${encodeURIComponent(id)}` }, "Edit and run again"),
     ),
   );
 }
@@ -126,6 +126,24 @@ export function limits(job) {
       })),
       "Nothing was run, so nothing had to be enforced.",
     ),
+  );
+}
+
+// Before the end: what this page asked for, or else what the template gives.
+// The gateway tells of a job's own limits only once it has ended.
+export function askedLimits(source, template) {
+  const config = { ...template?.config, ...source?.requirements };
+  const unknown = template
+    ? "The template's. What the job itself asked for shows when it has ended."
+    : "Not known before a worker has taken the job.";
+  return card(
+    "Limits",
+    facts([
+      ["Timeout", config.timeout && `${config.timeout} s`],
+      ["Memory", megabytes(config.memory_limit_mb)],
+      ["CPU", config.cpu_limit_percent && `${config.cpu_limit_percent} %`],
+    ]),
+    !source && h("p", { class: "note" }, unknown),
   );
 }
 

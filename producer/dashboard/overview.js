@@ -9,6 +9,11 @@ const HOUR = 3600;
 const depths = new Map(); // queue -> [[unix, depth]…], as this page saw them
 let watchedSince = 0;
 
+export function forgetDepths() {
+  depths.clear();
+  watchedSince = 0;
+}
+
 // The gateway keeps no history of depths; this page remembers what it was told.
 export function noteDepths({ queues, now }) {
   watchedSince ||= now;

@@ -62,7 +62,8 @@ const option = (value, text) => h("option", { value }, text || value);
 function form(templates) {
   return h(
     "form",
-    { class: "card run", "data-own": "form", "aria-label": "Run code" },
+    // run() says what is wrong: the browser cannot show it in closed details.
+    { class: "card run", "data-own": "form", "aria-label": "Run code", novalidate: true },
     h(
       "div",
       { class: "fields" },
@@ -166,12 +167,17 @@ const CONTROLS = {
   stdin: "stdin",
 };
 
-let draft = null; // survives a look at another page
+let draft = null; // a job; survives a look at another page
+export const forgetDraft = () => {
+  draft = null;
+};
 
 export function runPage(root, query, { say, source }) {
   const place = h("div", { class: "ran" });
+  const again = query.get("again");
   let view = null,
     element = null,
+    before = null, // the job to run again
     templates = [];
 
   function languages() {
@@ -185,11 +191,39 @@ export function runPage(root, query, { say, source }) {
     if (list.includes(before)) select.value = before;
   }
 
-  function fillIn({ template, language, code }) {
-    if (template) element.elements.template.value = template;
+  function fillCode({ template, language, code }) {
+    const fields = element.elements;
+    if ([...fields.template.options].some(({ value }) => value === template)) fields.template.value = template;
     languages();
-    if (language) element.elements.language.value = language;
-    element.elements.code.value = code;
+    if (language) fields.language.value = language;
+    fields.code.value = code;
+  }
+
+  // The whole form, out of a job as jobOf() makes it.
+  function fillIn({ requirements = {}, stdin = "", output_files: outputs = [], ...rest }) {
+    const { timeout, memory_limit_mb: memory } = requirements;
+    const more = { timeout, memory, stdin, outputs: outputs.join(" ") };
+    fillCode(rest);
+    for (const [name, value] of Object.entries(more)) element.elements[name].value = value ?? "";
+    element.querySelector("details").open = Object.values(more).some(Boolean);
+  }
+
+  // What the gateway tells of a job that this page did not run, or null. Limits
+  // that are the template's own are left to the template.
+  async function askedFor(id) {
+    let job;
+    try {
+      job = await api.getJob(id);
+    } catch (fault) {
+      if (fault.status !== 404) throw fault;
+      return null;
+    }
+    const { code, template_used: template, language, sandbox_info: info } = job;
+    const own = templates.find((one) => one.id === template)?.config || {};
+    const requirements = {};
+    for (const name of ["timeout", "memory_limit_mb"])
+      if (info?.config && info.config[name] !== own[name]) requirements[name] = info.config[name];
+    return code ? { code, template, language, requirements } : null;
   }
 
   function problem(text, id) {
@@ -205,7 +239,11 @@ export function runPage(root, query, { say, source }) {
   }
 
   async function run() {
-    if (!element.reportValidity()) return;
+    const wrong = element.querySelector(":invalid");
+    if (wrong) {
+      problem(`${wrong.labels[0].textContent}: ${wrong.validationMessage}`, wrong.id);
+      return;
+    }
     const job = jobOf(new FormData(element));
     const button = element.querySelector(".primary");
     button.disabled = true;
@@ -238,7 +276,7 @@ export function runPage(root, query, { say, source }) {
       if (event.target.name === "template") languages();
       if (event.target.id === "example" && event.target.value) {
         const [template, language, code] = EXAMPLES[event.target.value];
-        fillIn({ template, language, code });
+        fillCode({ template, language, code });
       }
     });
   }
@@ -247,24 +285,23 @@ export function runPage(root, query, { say, source }) {
     title: "Run code",
     once: true,
     load: async () => {
-      if (!element) templates = await api.getTemplates();
+      if (element) return;
+      templates = await api.getTemplates();
+      if (again) before = source(again) || (await askedFor(again));
     },
     render() {
       if (element) return;
       element = form(templates);
       root.replaceChildren(h("h1", {}, "Run code"), element, place);
       wire();
-      const again = query.get("again");
-      fillIn((again && source(again)) || draft || { template: "default", code: EXAMPLES.hello[2] });
+      fillIn(before || draft || { template: "default", code: EXAMPLES.hello[2] });
+      if (again && !before) problem(`The code of job ${again} was not kept.`);
+      // Who comes back to the form finds it as it was left, not that job again.
+      if (again) history.replaceState(null, "", "#/run");
     },
     stop() {
       view?.stop();
-      if (element)
-        draft = {
-          template: element.elements.template.value,
-          language: element.elements.language.value,
-          code: element.elements.code.value,
-        };
+      if (element) draft = jobOf(new FormData(element));
     },
   };
 }

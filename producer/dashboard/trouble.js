@@ -39,6 +39,22 @@ function ofWorkers({ workers, queues, active_sandboxes: active, max_concurrent_s
   return found;
 }
 
+function ofPause({ paused, queues }) {
+  if (!paused) return [];
+  const waiting = sum(queues, (q) => q.depth);
+  return [
+    {
+      level: "warn",
+      key: "paused",
+      text: [
+        `Paused by an operator: no worker takes a job${waiting ? `, and ${count(waiting)} ${waiting === 1 ? "waits" : "wait"}` : ""}. To go on: `,
+        h("code", {}, "redis-cli HSET '{capibox}:conf' paused 0"),
+        " (with the prefix in use).",
+      ],
+    },
+  ];
+}
+
 const ofQueues = ({ queues }) =>
   queues
     .filter((q) => q.depth > 0 && q.served_by === 0)
@@ -107,9 +123,9 @@ const ofDead = ({ dead }) =>
 
 const RANK = { crit: 0, warn: 1, info: 2 };
 export function trouble(stats) {
-  return [...ofWorkers(stats), ...ofQueues(stats), ...ofOutcomes(stats), ...ofDead(stats)].sort(
-    (a, b) => RANK[a.level] - RANK[b.level],
-  );
+  return [ofPause, ofWorkers, ofQueues, ofOutcomes, ofDead]
+    .flatMap((look) => look(stats))
+    .sort((a, b) => RANK[a.level] - RANK[b.level]);
 }
 
 const WORDS = { crit: "Broken", warn: "Look at", info: "Note" };

@@ -82,6 +82,112 @@ test("output_shows_while_the_job_runs", () =>
     assert.equal((await output(page).locator(".stderr").textContent()).trim(), "oops");
   }));
 
+// A job that prints a line an event, as a flushing one does: put down by hand, for
+// how many lines a worker reads at a time depends on how busy the machine is.
+const CHATTER = `local offset = {stdout = 0, stderr = 0}
+for i = 0, ARGV[1] - 1 do
+  local stream, text = i % 1000 == 500 and 'stderr' or 'stdout', i .. '\\n'
+  redis.call('XADD', KEYS[1], '*', 'type', stream, 'offset', offset[stream], 'data', text)
+  offset[stream] = offset[stream] + #text
+end`;
+
+test("a_chatty_job_shows_within_a_second_and_in_order", async () => {
+  const id = `chatty-${Date.now()}`,
+    most = Number(process.env.CHATTER_LINES) || 6000;
+  stage.redis("hset", `{capibox}:job:${id}`, "status", "running");
+  stage.redis("eval", CHATTER, "1", `{capibox}:events:${id}`, most);
+  await on({}, async (page) => {
+    await live(page);
+    const begun = Date.now();
+    await page.goto(`${stage.url}${jobUrl(id)}`);
+    const shown = () =>
+      output(page).evaluate((box, last) => box.textContent.endsWith(`\n${last}\n`), most - 1);
+    await until("its last line", shown, 50000);
+    const took = Date.now() - begun;
+    if (process.env.BROWSER_TIMES) console.log(`# shown, ${most} lines: ${took} ms`);
+    assert.ok(took < 2000, `it took ${took} ms`); // a second, and one for a busy machine
+    const lines = (await output(page).textContent()).trim().split("\n").map(Number);
+    assert.deepEqual(lines, Array.from({ length: lines.length }, (_, i) => most - lines.length + i));
+    assert.equal(lines.length, 6000);
+    assert.deepEqual((await output(page).locator(".stderr").allTextContents()).slice(0, 2), ["500\n", "1500\n"]);
+    assert.ok(await output(page).evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 24));
+  });
+  stage.redis("del", `{capibox}:job:${id}`, `{capibox}:events:${id}`);
+});
+
+test("the_output_box_keeps_the_end_and_says_what_it_left_out", async () => {
+  const id = `flood-${Date.now()}`;
+  const lines = (from, to) => Array.from({ length: to - from }, (_, i) => `${from + i}\n`).join("");
+  const print = (text, offset, stream = "stdout") =>
+    stage.redis("xadd", `{capibox}:events:${id}`, "*", "type", stream, "offset", offset, "data", text);
+  stage.redis("hset", `{capibox}:job:${id}`, "status", "running");
+  print(lines(0, 15000), 0);
+  print("oops\n", 0, "stderr");
+  print(lines(15000, 30000), lines(0, 15000).length);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    const note = page.getByText(/The first [\d,]+ characters \([\d,]+ lines\) are not shown here/);
+    await note.waitFor();
+    const shown = (await output(page).textContent()).trim().split("\n");
+    assert.equal(shown.at(-1), "29999");
+    assert.ok(shown.length > 15000 && shown.length <= 20000, `${shown.length} lines`);
+    const [, gone] = /\(([\d,]+) lines\)/.exec(await note.textContent());
+    assert.equal(Number(gone.replace(",", "")) + shown.length, 30001);
+    assert.equal(shown[shown.indexOf("15000") - 1], "oops");
+    // Who reads further up is left there; who is at the end stays at the end.
+    await output(page).evaluate((box) => (box.scrollTop = 1000));
+    print("more\n", lines(0, 30000).length);
+    await until("more", async () => (await output(page).textContent()).endsWith("more\n"));
+    assert.ok(await output(page).evaluate((box) => box.scrollTop < 5000));
+    await output(page).evaluate((box) => (box.scrollTop = box.scrollHeight));
+    print("still\n".repeat(50), lines(0, 30000).length + 5);
+    await until("still more", async () => (await output(page).textContent()).endsWith("still\n"));
+    assert.ok(await output(page).evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 24));
+    const [end, next] = await page.evaluate(() => [
+      document.querySelector("section:has(pre.output)").getBoundingClientRect().bottom,
+      document.querySelector(".part.rest").getBoundingClientRect().top,
+    ]);
+    assert.ok(end <= next, "what follows lies over the output");
+    await browser.accessible(page, "a box of output that is full", { part: "main" });
+  });
+  stage.redis("del", `{capibox}:job:${id}`, `{capibox}:events:${id}`);
+});
+
+// As the events of a job are whose first worker died.
+test("a_second_try_shows_anew_and_says_so", async () => {
+  const id = `twice-${Date.now()}`;
+  const event = (type, data, offset = 0) =>
+    stage.redis("xadd", `{capibox}:events:${id}`, "*", "type", type, "offset", offset, "data", data);
+  stage.redis("hset", `{capibox}:job:${id}`, "status", "running");
+  event("state", "running");
+  event("stdout", "one\n");
+  event("stdout", "two\n", 4);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    const note = page.getByText("The job started over");
+    const shows = (text) => until(text, async () => (await output(page).textContent()) === text);
+    await shows("one\ntwo\n");
+    assert.equal(await note.isVisible(), false);
+    event("state", "queued");
+    event("state", "running");
+    await until("an empty box", async () => (await output(page).textContent()) === "");
+    await note.waitFor();
+    event("stdout", "one\n");
+    event("stderr", "again\n");
+    await shows("one\nagain\n");
+    event("stdout", "three\n", 104);
+    await until("the gap", async () => /… 100 bytes are not shown/.test(await output(page).textContent()));
+    event("stdout", "third\n"); // and nothing left of the state before it
+    await shows("third\n");
+    await note.waitFor();
+    // Who comes later sees the same.
+    await page.goto(stage.url);
+    await page.goto(`${stage.url}${jobUrl(id)}`);
+    await shows("third\n");
+    await note.waitFor();
+    await browser.accessible(page, "a job that started over", { part: "main" });
+  });
+  stage.redis("del", `{capibox}:job:${id}`, `{capibox}:events:${id}`);
+});
+
 test("a_running_job_is_cancelled", () =>
   on({ hash: "#/run" }, async (page) => {
     await typeCode(page, "quick_script", "python", "import time\nprint('up', flush=True)\ntime.sleep(50)");
@@ -118,6 +224,90 @@ test("a_complaint_names_the_field", () =>
     assert.equal((await page.locator("[aria-invalid]").count()) > 0, true);
   }));
 
+test("a_limit_out_of_range_is_said_though_its_details_are_closed", () =>
+  on({ hash: "#/run" }, async (page) => {
+    const details = page.locator("form details");
+    const complaint = page.getByRole("alert").filter({ hasText: "Memory: " });
+    await page.getByText("Limits and input").click();
+    await page.getByLabel("Memory").fill("3");
+    await page.getByText("Limits and input").click();
+    for (const press of [
+      () => page.getByRole("button", { name: "Run", exact: true }).click(),
+      () => page.getByRole("textbox", { name: "Code" }).press("Control+Enter"),
+    ]) {
+      await details.evaluate((element) => element.removeAttribute("open"));
+      await press();
+      await complaint.waitFor();
+      assert.match(await complaint.textContent(), /16/);
+      assert.deepEqual(
+        await page.evaluate(() => [document.activeElement.id, document.activeElement.ariaInvalid]),
+        ["memory", "true"],
+      );
+      assert.ok(await details.evaluate((element) => element.open));
+    }
+    await browser.accessible(page, "a form that complains");
+    await page.getByLabel("Memory").fill("");
+    await page.getByRole("textbox", { name: "Code" }).fill("");
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.getByRole("alert").filter({ hasText: "Code: " }).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.id), "code");
+    assert.equal(await page.locator(".ran .jobhead").count(), 0);
+  }));
+
+const FORM = ["template", "language", "code", "timeout", "memory", "outputs", "stdin"];
+const formOf = (page) =>
+  page.evaluate((names) => names.map((name) => document.getElementById(name).value), FORM);
+const pageLink = (page, name) =>
+  page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name });
+
+test("a_job_is_run_again_with_all_it_had_and_the_form_keeps_its_state", () =>
+  on({ hash: "#/run" }, async (page) => {
+    await typeCode(page, "quick_script", "bash", "cat; echo kept >left.txt");
+    await page.getByText("Limits and input").click();
+    await page.getByLabel("Timeout").fill("7.5");
+    await page.getByLabel("Memory").fill("96");
+    await page.getByLabel("Files to keep").fill("left.txt *.csv");
+    await page.getByLabel("Standard input").fill("some words\n");
+    const filled = await formOf(page);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await badge(page, "ok");
+    const id = await page.locator(".jobhead .id").textContent();
+    await pageLink(page, "Jobs").click();
+    await page.getByRole("heading", { name: "Jobs", level: 1 }).waitFor();
+    await pageLink(page, "Run code").click();
+    await page.getByLabel("Standard input").waitFor(); // the details are open
+    assert.deepEqual(await formOf(page), filled);
+
+    await page.getByLabel("Example").selectOption("table");
+    assert.equal((await formOf(page))[3], "7.5", "an example took the limits away");
+    await page.goBack();
+    await page.getByRole("link", { name: id }).click();
+    await page.getByRole("link", { name: "Edit and run again" }).click();
+    await page.getByLabel("Standard input").waitFor();
+    assert.deepEqual(await formOf(page), filled);
+    // And what was changed then is there after a look elsewhere.
+    await page.getByLabel("Timeout").fill("8");
+    await pageLink(page, "Overview").click();
+    await page.getByRole("heading", { name: "Workers" }).waitFor();
+    await page.goBack();
+    await page.getByLabel("Standard input").waitFor();
+    assert.equal((await formOf(page))[3], "8");
+  }));
+
+test("a_job_of_somebody_else_is_run_again_with_what_the_gateway_tells", async () => {
+  const code = "print('theirs')";
+  const id = await stage.submit({ template: "quick_script", language: "python", code, timeout: 9 });
+  await stage.ended(id);
+  await on({ hash: jobUrl(id) }, async (page) => {
+    await page.getByRole("link", { name: "Edit and run again" }).click();
+    await page.getByLabel("Timeout").waitFor();
+    assert.deepEqual(await formOf(page), ["quick_script", "python", code, "9", "", "", ""]);
+  });
+  await on({ hash: "#/run?again=nobody-knows", network: true }, async (page) => {
+    await page.getByRole("alert").getByText("The code of job nobody-knows was not kept.").waitFor();
+  });
+});
+
 // ---- one job ----------------------------------------------------------------
 
 test("a_failed_job_shows_what_went_wrong_and_what_held_it", async () => {
@@ -145,6 +335,41 @@ test("a_failed_job_shows_what_went_wrong_and_what_held_it", async () => {
     assert.equal(readFileSync(await saved.path(), "utf8"), "kept");
     await browser.accessible(page, "a job's page");
     await browser.shot(page, "job-failed");
+  });
+});
+
+test("a_job_that_waits_or_runs_shows_its_code_and_limits", async () => {
+  const code = "import time\nprint('up', flush=True)\ntime.sleep(50)";
+  const id = await stage.submit({ template: "quick_script", language: "python", code });
+  const region = (page, name) => page.getByRole("region", { name, exact: true });
+  await on({ hash: jobUrl(id) }, async (page) => {
+    await badge(page, "running");
+    assert.equal(await page.getByRole("group", { name: "Code" }).textContent(), code);
+    await region(page, "Limits").getByText("256 MB").waitFor();
+    assert.match(await region(page, "Limits").textContent(), /60 s.*The template's/);
+    await browser.accessible(page, "a running job");
+    await page.getByRole("button", { name: /^Cancel job/ }).click();
+    await region(page, "Limits and what held them").waitFor();
+    assert.equal(await region(page, "Limits").count(), 0);
+    assert.equal(await page.getByRole("group", { name: "Code" }).textContent(), code);
+  });
+  stage.redis("hset", "{capibox}:job:waits", "status", "queued", "code", "print('later')");
+  await on({ hash: jobUrl("waits") }, async (page) => {
+    await page.getByRole("group", { name: "Code" }).getByText("print('later')").waitFor();
+    await region(page, "Limits").getByText("Not known before a worker").waitFor();
+  });
+  stage.redis("del", "{capibox}:job:waits");
+  // Of what this page sent it knows the limits.
+  await on({ hash: "#/run" }, async (page) => {
+    await typeCode(page, "quick_script", "python", code);
+    await page.getByText("Limits and input").click();
+    await page.getByLabel("Timeout").fill("7.5");
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await region(page, "Limits").getByText("7.5 s").waitFor();
+    await region(page, "Limits").getByText("256 MB").waitFor();
+    assert.equal(await region(page, "Limits").getByText("The template's").count(), 0);
+    await page.getByRole("button", { name: /^Cancel job/ }).click();
+    await badge(page, "cancelled");
   });
 });
 
@@ -359,6 +584,69 @@ test("the_key_is_asked_once_and_a_wrong_one_refused", () =>
     assert.equal(left, false, "the key lies about");
     await page.getByRole("button", { name: "Forget key" }).click();
     await page.getByText("A key is needed.").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Forget key" }).isVisible(), false);
+  }));
+
+test("with_the_key_goes_what_it_opened", () =>
+  on({ url: stage.keyedUrl, network: true }, async (page) => {
+    const dialog = page.getByRole("dialog", { name: "This gateway needs a key" });
+    const enter = async () => {
+      await dialog.getByLabel("Key").fill(KEY);
+      await page.keyboard.press("Enter");
+      await live(page);
+    };
+    const forget = async () => {
+      await page.getByRole("button", { name: "Forget key" }).click();
+      await page.getByText("A key is needed.").waitFor();
+    };
+    await enter();
+    await pageLink(page, "Run code").click();
+    await page.getByRole("textbox", { name: "Code" }).fill("print('a secret')");
+    await page.getByRole("textbox", { name: "Code" }).press("Control+Enter");
+    await badge(page, "ok");
+    await page.getByRole("link", { name: "This job's page" }).click();
+    await page.getByRole("group", { name: "Code" }).getByText("a secret").waitFor();
+    await forget();
+    await page.getByText("Nothing is shown without a key.").waitFor();
+    assert.ok(!(await page.locator("main").textContent()).includes("secret"));
+    await browser.accessible(page, "the page without a key");
+    // The key again, and the job is there again.
+    await page.getByRole("button", { name: "Enter key" }).click();
+    await enter();
+    await page.getByRole("group", { name: "Code" }).getByText("a secret").waitFor();
+    await pageLink(page, "Run code").click();
+    await page.getByRole("textbox", { name: "Code" }).fill("print('a draft')");
+    await forget();
+    await page.getByRole("button", { name: "Enter key" }).click();
+    await enter();
+    await page.getByRole("textbox", { name: "Code" }).waitFor();
+    assert.ok(!(await page.getByRole("textbox", { name: "Code" }).inputValue()).includes("draft"));
+  }));
+
+test("a_key_that_no_header_takes_is_refused_like_any_wrong_one", () =>
+  on({ url: stage.keyedUrl, network: true }, async (page) => {
+    const dialog = page.getByRole("dialog", { name: "This gateway needs a key" });
+    for (const key of ["correct–horse", "ключ", `${KEY}\u200b`, "é"]) {
+      await dialog.getByLabel("Key").fill(key);
+      await page.keyboard.press("Enter");
+      await dialog.getByText("This key was not accepted.").waitFor();
+      assert.equal(await dialog.getByLabel("Key").inputValue(), "");
+      assert.equal(await page.evaluate(() => document.activeElement.id), "key");
+    }
+    // What a paste brings along does not matter.
+    await dialog.getByLabel("Key").fill(` \t${KEY}\u00a0 `);
+    await page.keyboard.press("Enter");
+    await live(page);
+  }));
+
+test("a_key_can_be_forgotten_while_nothing_answers", () =>
+  on({ url: stage.keyedUrl, network: true }, async (page) => {
+    await page.getByRole("dialog").waitFor();
+    await page.route(/\/stats$/, (route) => route.abort());
+    await page.getByRole("dialog").getByLabel("Key").fill(KEY);
+    await page.keyboard.press("Enter");
+    await page.getByText("disconnected").waitFor();
+    await page.getByRole("button", { name: "Forget key" }).waitFor();
   }));
 
 // ---- trouble ------------------------------------------------------------------
@@ -392,6 +680,23 @@ test("what_is_broken_comes_first", async () => {
     await page.getByText("Queue “night” holds 1 job and no worker serves it.").waitFor({ timeout: 14000 });
   });
   stage.redis("del", "{capibox}:queue:night");
+});
+
+test("a_pause_needs_attention_and_says_how_to_go_on", async () => {
+  stage.redis("hset", "{capibox}:conf", "paused", "1");
+  try {
+    await on({}, async (page) => {
+      const note = page.locator(".trouble li", { hasText: "Paused by an operator: no worker takes a job" });
+      await note.waitFor();
+      assert.match(await note.textContent(), /redis-cli HSET '\{capibox\}:conf' paused 0/);
+      assert.equal(await page.getByText("Nothing needs attention").count(), 0);
+      await browser.accessible(page, "a pause", { part: ".trouble" });
+      stage.redis("hset", "{capibox}:conf", "paused", "0");
+      await note.waitFor({ state: "detached" });
+    });
+  } finally {
+    stage.redis("hset", "{capibox}:conf", "paused", "0");
+  }
 });
 
 test("redis_away_is_said_and_its_return_noticed", () =>

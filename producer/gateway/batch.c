@@ -39,9 +39,25 @@ static void free_batch(void *state)
     free(b);
 }
 
+static bool is_there(const struct entry *e)
+{
+    return e->rc == 0 &&
+           (e->answer == ENQUEUE_ACCEPTED || e->answer == ENQUEUE_DUPLICATE);
+}
+
+static bool is_duplicate(const struct entry *e)
+{
+    return e->rc == 0 && e->answer == ENQUEUE_DUPLICATE;
+}
+
+static bool is_rejected(const struct entry *e)
+{
+    return !is_there(e);
+}
+
 /* ,"duplicates":["id"…] */
 static void add_ids(const struct batch *b, struct strbuf *json,
-                    const char *name, bool all, enum enqueue_answer answer)
+                    const char *name, bool (*takes)(const struct entry *))
 {
     const char *comma = "";
 
@@ -49,7 +65,7 @@ static void add_ids(const struct batch *b, struct strbuf *json,
     for (size_t i = 0; i < b->count; i++) {
         const struct entry *e = &b->entries[i];
 
-        if (!all && (e->rc < 0 || e->answer != answer))
+        if (!takes(e))
             continue;
         strbuf_addf(json, "%s\"%s\"", comma, b->jobs[i].job->id);
         comma = ",";
@@ -62,12 +78,13 @@ static void answer(struct batch *b)
     AUTO_STRBUF struct strbuf json = STRBUF_INIT;
 
     strbuf_addf(&json,
-                "{\"batch_id\":\"%s\",\"status\":\"queued\",\"total\":%zu,"
+                "{\"batch_id\":\"%s\",\"status\":\"%s\",\"total\":%zu,"
                 "\"status_url\":\"/api/v1/e2b/batch/%s\"",
-                b->id, b->accepted, b->id);
-    add_ids(b, &json, "job_ids", true, ENQUEUE_ACCEPTED);
-    add_ids(b, &json, "duplicates", false, ENQUEUE_DUPLICATE);
-    add_ids(b, &json, "rejected", false, ENQUEUE_FULL);
+                b->id, b->accepted > 0 ? "queued" : "completed", b->accepted,
+                b->id);
+    add_ids(b, &json, "job_ids", is_there);
+    add_ids(b, &json, "duplicates", is_duplicate);
+    add_ids(b, &json, "rejected", is_rejected);
     strbuf_adds(&json, "}\n");
     request_answer_json(b->request, 202, &json);
 }

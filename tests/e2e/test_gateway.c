@@ -420,6 +420,32 @@ static void a_full_queue_turns_jobs_away(void **state)
     rig_number(&rig, "DEL", "{capibox}:queue:unserved", NULL);
 }
 
+/* Of what was turned away nobody shall wait for a result. */
+static void a_batch_is_told_which_jobs_the_queue_had_room_for(void **state)
+{
+    struct web small = {0};
+    struct answer a;
+
+    (void)state;
+    web_start(&rig, &small,
+              (const char *[]){"CAPIBOX_API_QUEUE_MAX=1",
+                               "CAPIBOX_QUEUES=unserved", NULL});
+    web_ask(&small, &a, "POST", API "batch",
+            "{\"jobs\":["
+            "{\"id\":\"fits\",\"code\":\"1\",\"queue\":\"unserved\"},"
+            "{\"id\":\"over\",\"code\":\"1\",\"queue\":\"unserved\"}]}",
+            NULL);
+    web_expect(&a, 202);
+    stage_expect(a.json, "job_ids.0", "fits");
+    assert_int_equal(cJSON_GetArraySize(stage_at(a.json, "job_ids")), 1);
+    stage_expect(a.json, "rejected.0", "over");
+    assert_int_equal((int)stage_number(a.json, "total"), 1);
+    answer_free(&a);
+    assert_int_equal(web_stop(&small), 0);
+    rig_number(&rig, "DEL", "{capibox}:queue:unserved", "{capibox}:job:fits",
+               NULL);
+}
+
 /* ---- files -------------------------------------------------------------- */
 
 static void files_and_pictures_are_served_but_never_live(void **state)
@@ -1772,6 +1798,7 @@ int main(void)
         cmocka_unit_test(jobs_that_name_a_batch_count_towards_it),
         cmocka_unit_test(what_is_wrong_with_a_job_is_named),
         cmocka_unit_test(a_full_queue_turns_jobs_away),
+        cmocka_unit_test(a_batch_is_told_which_jobs_the_queue_had_room_for),
         cmocka_unit_test(files_and_pictures_are_served_but_never_live),
         cmocka_unit_test(tricks_in_file_names_find_nothing),
         cmocka_unit_test(

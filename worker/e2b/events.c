@@ -336,8 +336,8 @@ void events_last(struct events *e)
     static const char type[] = "\"end_of_execution\"";
     const struct strbuf *line = &e->line;
 
-    if (!e->ended && !e->skipping && line->len <= LAST_BYTES_MAX &&
-        memmem(line->text, line->len, type, strlen(type)) &&
+    if (line->len > 0 && line->len <= LAST_BYTES_MAX && !e->ended &&
+        !e->skipping && memmem(line->text, line->len, type, strlen(type)) &&
         json_check(line->text, line->len, NULL, 0, NULL, NULL) == 0)
         take_line(e);
 }

@@ -24,11 +24,6 @@
  */
 #define FINISH_BYTES_MAX (16u << 20)
 
-static bool draining(const struct exchange *x)
-{
-    return atomic_load(&x->w->stopping) != STOP_NOT;
-}
-
 void exchange_fenced(struct exchange *x)
 {
     if (!x->live)
@@ -201,8 +196,8 @@ static int begin_block(struct exchange *x, struct blocked *b, const char *queue)
 
 static bool may_block(const struct exchange *x)
 {
-    return x->live && !draining(x) && !x->maybe_more && x->wakes == 0 &&
-           !x->down && jobs_room(x) > 0;
+    return x->live && !exchange_draining(x) && !x->maybe_more &&
+           x->wakes == 0 && !x->down && jobs_room(x) > 0;
 }
 
 static void begin_blocks(struct exchange *x)
@@ -306,7 +301,7 @@ static void order_queues(struct exchange *x)
 
 static int jobs_to_claim(const struct exchange *x)
 {
-    int room = draining(x) ? 0 : jobs_room(x);
+    int room = exchange_draining(x) ? 0 : jobs_room(x);
     /* What the blocking moves brought nobody else can see: without room for it
      * it is given back. */
     int claim = x->wakes;
@@ -391,6 +386,8 @@ static int send_exchange(struct exchange *x)
 
 static void forget_identity(struct exchange *x)
 {
+    if (exchange_draining(x))
+        x->lost += x->held;
     calls_forget(x);
     jobs_abandon(x);
     redis_close(x->redis);
@@ -459,7 +456,7 @@ static int send_all(struct exchange *x)
         rc = jobs_tick(x);
     if (rc == 0)
         rc = jobs_send_marks(x);
-    if (rc == 0 && draining(x))
+    if (rc == 0 && exchange_draining(x))
         rc = end_blocks(x);
     if (rc == 0 && redis_connected(x->redis))
         rc = send_exchange(x);
@@ -533,7 +530,7 @@ static void wait_for_news(struct exchange *x)
 
 static bool all_done(const struct exchange *x)
 {
-    if (!draining(x) || x->held > 0)
+    if (!exchange_draining(x) || x->held > 0)
         return false;
     /* With Redis away nothing but a held job is worth waiting for: should the
      * last call have claimed one, its lease is shorter than our patience. */
@@ -648,7 +645,7 @@ int exchange_join(struct exchange *x)
     atomic_store(&x->quit, true);
     exchange_poke(x);
     MUST0(pthread_join(x->thread, NULL));
-    held = x->held;
+    held = x->held > x->lost ? x->held : x->lost;
     calls_forget(x);
     jobs_abandon(x);
     while (x->oldest)

@@ -38,7 +38,8 @@ void exchange_poke(struct exchange *x);
 bool exchange_done(struct exchange *x);
 
 /* Ends the thread and frees. The executors must have been joined. Returns how
- * many jobs it still held: their lease will run out. */
+ * many jobs it still held, or had when it lost its lease while it stopped:
+ * others will run them. */
 int exchange_join(struct exchange *x);
 
 #endif

@@ -91,6 +91,7 @@ struct exchange {
     /* Jobs. */
     struct delivery *oldest, *youngest; /* all that is held */
     int held;
+    int lost;     /* of those held since it was to stop: with the lease */
     int capacity; /* sandboxes there may be; as looked at in this turn */
     int64_t capacity_grows_ms; /* when to look again; 0: when woken */
     int slots; /* held and not finished, nor a waiting suspect */
@@ -142,5 +143,10 @@ void jobs_forget(struct exchange *x, struct delivery *d);
 
 /* exchange.c */
 void exchange_fenced(struct exchange *x);
+/* It is to stop. */
+static inline bool exchange_draining(const struct exchange *x)
+{
+    return atomic_load(&x->w->stopping) != STOP_NOT;
+}
 
 #endif

@@ -119,6 +119,8 @@ static void route_checked(struct exchange *x, struct delivery *d)
 static void route_one(struct exchange *x, struct delivery *d)
 {
     if (d->generation != x->generation || d->stage == DELIVERY_ABANDONED) {
+        if (d->generation == x->generation && exchange_draining(x))
+            x->lost++;
         calls_disown(x, d); /* its start mark may still be under way */
         x->slots--;
         jobs_forget(x, d);

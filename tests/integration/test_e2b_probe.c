@@ -115,19 +115,25 @@ static void a_template_that_is_not_there_is_named(void **state)
     double_close(&e2b);
 }
 
+/* No job would run, and this is why. */
+static void expect_bad(const char *what, const char *detail)
+{
+    cJSON *got;
+
+    assert_int_equal(probe("templates", &got), 4);
+    assert_true(cJSON_IsFalse(stage_at(find(got, what, detail), "ok")));
+    cJSON_Delete(got);
+}
+
 /* A web server is not E2B's proxy. */
 static void an_answer_of_somebody_else_is_no_sandbox(void **state)
 {
-    const cJSON *check;
     cJSON *got;
 
     (void)state;
     double_fault(&e2b, "\"route\":\"ci_health\",\"kind\":\"status\","
                        "\"status\":404,\"body\":\"no such page\"");
-    assert_int_equal(probe("templates", &got), 4);
-    check = find(got, "sandboxes", "not as E2B's proxy does: HTTP 404");
-    assert_true(cJSON_IsFalse(stage_at(check, "ok")));
-    cJSON_Delete(got);
+    expect_bad("sandboxes", "not as E2B's proxy does: HTTP 404");
     assert_int_equal(probe("templates", &got), 0);
     assert_true(cJSON_IsTrue(
         stage_at(find(got, "sandboxes", "their hosts answer"), "ok")));
@@ -139,8 +145,6 @@ static void an_answer_of_somebody_else_is_no_sandbox(void **state)
 static void a_page_is_no_answer_of_e2b(void **state)
 {
     static const char *const bodies[] = {"<html>log in</html>", "{}", ""};
-    const cJSON *check;
-    cJSON *got;
 
     (void)state;
     for (int i = 0; i < 3; i++) {
@@ -151,17 +155,11 @@ static void a_page_is_no_answer_of_e2b(void **state)
                  "\"body\":\"%s\"",
                  bodies[i]);
         double_fault(&e2b, fault);
-        assert_int_equal(probe("templates", &got), 4);
-        check = find(got, "e2b api", "no list of sandboxes");
-        assert_true(cJSON_IsFalse(stage_at(check, "ok")));
-        cJSON_Delete(got);
+        expect_bad("e2b api", "no list of sandboxes");
     }
     double_fault(&e2b, "\"route\":\"alias\",\"kind\":\"status\","
                        "\"status\":200,\"body\":\"<html>\",\"count\":9");
-    assert_int_equal(probe("templates", &got), 4);
-    check = find(got, "e2b image", "no templateID");
-    assert_true(cJSON_IsFalse(stage_at(check, "ok")));
-    cJSON_Delete(got);
+    expect_bad("e2b image", "no templateID");
     double_close(&e2b);
 }
 

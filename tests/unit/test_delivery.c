@@ -615,6 +615,8 @@ static void who_pushes_bare_has_4_mib(void **state)
         assert_int_equal(delivery_check(d, templates, &settings), 0);
         assert_int_equal(d->rejected, bare);
         assert_true(!bare || strstr(d->why.text, "at most 4194304 (4 MiB)"));
+        if (bare)
+            end_with(d, VERDICT_REJECTED);
         delivery_destroy(d);
     }
 }

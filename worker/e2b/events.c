@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "common/utf8.h"
 
 #define NAME_BYTES_MAX 1024 /* of an exception's name */
 #define LAST_BYTES_MAX 1024 /* of a last line without its end */
@@ -43,16 +44,6 @@ int output_add(struct outcome *o, const struct run_sink *sink,
         sink->output(sink->ctx, is_stderr, data, size);
     capture_add(c, data, size);
     return c->total > (uint64_t)output_limit * OUTPUT_FLOOD ? -ENOBUFS : 0;
-}
-
-size_t cut_length(const char *text, size_t most)
-{
-    size_t len = strnlen(text, most + 1);
-
-    if (len > most)
-        for (len = most; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
-            len--;
-    return len;
 }
 
 void strip_escapes(char *text)
@@ -103,7 +94,7 @@ static bool is_servers(const char *name, const char *traceback)
 
 static void add_cut(struct strbuf *out, const char *text, size_t most)
 {
-    strbuf_add_json(out, text, cut_length(text, most));
+    strbuf_add_json(out, text, utf8_cut(text, most));
 }
 
 static int take_error(struct events *e, const cJSON *event)

@@ -53,9 +53,6 @@ int output_add(struct outcome *o, const struct run_sink *sink,
                int64_t output_limit, bool is_stderr, const char *data,
                size_t size);
 
-/* Bytes of text, at most so many, that tear no character of its UTF-8. */
-size_t cut_length(const char *text, size_t most);
-
 /* In place: takes the colours (ESC [ … m and the like) out. */
 void strip_escapes(char *text);
 

@@ -28,9 +28,9 @@ void fault_said(const struct http_call *call, const char *name, char *out,
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, name);
 
     out[0] = '\0';
-    if (cJSON_IsString(item) &&
-        snprintf(out, size, "%s", item->valuestring) > 0)
-        out[strlen(out) - utf8_torn_at_end(out, strlen(out))] = '\0';
+    if (cJSON_IsString(item))
+        snprintf(out, size, "%.*s", (int)utf8_cut(item->valuestring, size - 1),
+                 item->valuestring);
     cJSON_Delete(root);
 }
 

@@ -11,6 +11,7 @@
 #include "common/base64.h"
 #include "common/json.h"
 #include "common/scope.h"
+#include "common/utf8.h"
 #include "worker/e2b/events.h"
 #include "worker/e2b/secret.h"
 
@@ -180,7 +181,7 @@ static void keep_message(struct process *p, char *message)
     for (size_t i = 0; i < sizeof(p->secrets) / sizeof(*p->secrets); i++)
         if (p->secrets[i])
             hide(message, p->secrets[i]);
-    len = cut_length(message, sizeof(p->why) - 1);
+    len = utf8_cut(message, sizeof(p->why) - 1);
     memcpy(p->why, message, len);
     p->why[len] = '\0';
 }

@@ -132,6 +132,12 @@ static bool blocked_are(void *ctx)
                       "0", NULL) == *(int *)ctx;
 }
 
+static bool all_claimed(void *ctx)
+{
+    (void)ctx;
+    return rig_number(&rig, "LLEN", "{capibox}:queue:default", NULL) == 0;
+}
+
 /* That many blocking moves wait in Redis. */
 static bool wait_blocked(int n)
 {
@@ -402,18 +408,15 @@ suspects_that_waited_under_a_lost_identity_are_not_mixed_up(void **state)
 
     (void)state;
     rig.settings.lease_ms = 2000;
-    for (int i = 0; i < 2; i++) {
-        char entry[96];
-
-        snprintf(entry, sizeof(entry),
-                 "!c1|{\"id\":\"%s\",\"code\":\"sleep 1900\"}", ids[i]);
-        rig_push(&rig, "default", entry);
-    }
-    /* It is claimed first, so that they get other numbers the second time. */
-    rig_number(&rig, "RPUSH", "{capibox}:queue:default", "{\"code\":\"x\"}",
-               NULL);
     pid = rig_worker(&rig);
+    /* It takes a number, so that they get others the second time. It has ended
+     * when they come: who is not suspected may run next to one who is. */
+    rig_push(&rig, "default", "{\"code\":\"x\"}");
     assert_true(rig_wait_stat(&rig, "verdict:ok", 1));
+    rig_number(&rig, "LPUSH", "{capibox}:queue:default",
+               "!c1|{\"id\":\"s1\",\"code\":\"sleep 1900\"}",
+               "!c1|{\"id\":\"s2\",\"code\":\"sleep 1900\"}", NULL);
+    assert_true(wait_until(all_claimed, NULL, RIG_WAIT_MS));
     assert_true(wait_running(1));
     kill(rig.server.pid, SIGSTOP);
     assert_true(wait_running(0));

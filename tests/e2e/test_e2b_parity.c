@@ -276,6 +276,7 @@ static const struct {
     {NULL, "sandbox_id", "each backend's own"},
     {NULL, "execution_time", "a time"},
     {NULL, "processing_time", "a time"},
+    {NULL, "queue_time", "maybe: a time; 0 unless a bare job went back"},
     {NULL, "timings", "times"},
     {NULL, "timestamp", "a time"},
     {NULL, "worker", "each worker's own"},

@@ -184,10 +184,17 @@ static const struct {
     {"exit with text", "import sys; sys.exit('no more')"},
     {"exit with a tuple", "import sys; sys.exit((1, 'x'))"},
     {"exit with text before a thread's end",
-     "import sys, threading, time\n"
+     "import sys, threading\n"
+     "said, err = threading.Event(), sys.stderr\n"
+     "class Watched:\n"
+     "  def write(self, s):\n"
+     "    err.write(s)\n"
+     "    if 'text' in s: said.set()\n"
+     "  def flush(self): err.flush()\n"
      "def work():\n"
-     "  time.sleep(.1); print('thread', file=sys.stderr)\n"
+     "  print(said.wait(10), 'thread', file=err)\n"
      "threading.Thread(target=work).start()\n"
+     "sys.stderr = Watched()\n"
      "sys.exit('text')"},
     {"files that nobody closed",
      "a = open('a.txt', 'w'); a.write('unwritten')\n"

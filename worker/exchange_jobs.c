@@ -381,6 +381,15 @@ static void give_back_suspects(struct exchange *x)
     }
 }
 
+/* Who told first may have come before the backend knew of the create. */
+static void tell_again(struct exchange *x)
+{
+    for (struct delivery *d = x->oldest; d; d = d->younger)
+        if (atomic_load(&d->cancel.cancelled) &&
+            atomic_load(&d->phase) == PHASE_RUNNING)
+            cancels_mark(&x->w->cancels, &d->cancel);
+}
+
 /* A job that runs for a while is said to be running. Sets *more when one may
  * come to that later. */
 static int mark_running(struct exchange *x, bool *more)
@@ -426,6 +435,7 @@ int jobs_tick(struct exchange *x)
     int rc;
 
     end_cancelled(x);
+    tell_again(x);
     if (atomic_load(&x->w->stopping) != STOP_NOT) {
         /* Cleared ones are shown as running: the executors decide. */
         release_all(x, runqueue_drain_fresh(&x->w->runqueue));

@@ -211,6 +211,23 @@ static void what_is_being_created_is_not_run(void **state)
     end_worker(pid);
 }
 
+/* Whoever told of it first came before the backend knew the job. */
+static void a_create_that_did_not_hear_is_told_again(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    rig.settings.lease_ms = 200000; /* no heartbeat helps */
+    pid = start_worker();
+    wait_listening();
+    push_running("j", "deaf 60000");
+    assert_int_equal(cancel("j"), CANCEL_SENT);
+    assert_unstarted_end("j");
+    assert_int_equal(null_backend_runs(), 0);
+    assert_true(rig_settled(&rig));
+    end_worker(pid);
+}
+
 static void what_waits_for_memory_is_not_run(void **state)
 {
     pid_t pid;
@@ -400,6 +417,7 @@ int main(void)
         WITH_RIG(two_plain_commands_cancel_at_once),
         WITH_RIG(the_channel_is_found_again_after_a_cut),
         WITH_RIG(what_is_being_created_is_not_run),
+        WITH_RIG(a_create_that_did_not_hear_is_told_again),
         WITH_RIG(what_waits_for_memory_is_not_run),
         WITH_RIG(what_waits_for_an_executor_is_not_run),
         WITH_RIG(what_waits_for_its_retry_is_not_run),

@@ -31,6 +31,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
+    if (sandboxd > 0 && kin_is_stopped(sandboxd))
+        kill(sandboxd, SIGKILL); /* the test failed: it would stay for ever */
+    sandboxd = 0;
     proc_stop(&worker);
     rig_close(&rig);
     return 0;

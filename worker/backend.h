@@ -66,7 +66,10 @@ struct backend_ops {
      * because the worker no longer holds the job. */
     void (*interrupt)(struct sandbox *sandbox, enum verdict why);
     /* Cancels the create() of this job, if there is one now; may come again and
-     * again. NULL where a create does not wait for others. */
+     * again. Unless it is done by then, create() soon returns without a
+     * sandbox, or with one to destroy: what was made is gone, or whoever makes
+     * it late ends it, and no code has run. NULL where a create does not wait
+     * for others. */
     void (*interrupt_create)(struct backend *backend, const struct job *job);
 
     /* Kills every sandbox now (self-fencing, second SIGTERM): returns when no

@@ -383,6 +383,42 @@ int delivery_end(struct delivery *d, struct outcome *o, const char *backend)
     return d->dead.failed ? -ENOMEM : 0;
 }
 
+static void explain_early(const struct delivery *d, struct outcome *o)
+{
+    char text[sizeof(d->why) + 4];
+
+    if (d->early == VERDICT_REJECTED) {
+        complaint_print(&d->why, text, sizeof(text));
+        outcome_error(o, "%s", text);
+    } else if (d->early == VERDICT_EXPIRED) {
+        outcome_error(o, "expires_in: not started within %g s",
+                      d->job->expires_in_s);
+    } else if (d->early == VERDICT_CANCELLED) {
+        outcome_error(o, "cancelled before it started");
+    } else {
+        outcome_error(o,
+                      "lost: given up after %d deliveries, %d of %d attempts",
+                      d->envelope.deliveries + 1, delivery_attempts_used(d),
+                      d->job->max_attempts);
+    }
+}
+
+int delivery_end_early(struct delivery *d, const char *backend)
+{
+    struct outcome o;
+    int rc = outcome_init(&o, 0);
+
+    free(d->kept); /* it is not what was found in the cache, either */
+    d->kept = NULL;
+    if (rc == 0) {
+        o.verdict = d->early;
+        explain_early(d, &o);
+        rc = delivery_end(d, &o, backend);
+    }
+    outcome_fini(&o);
+    return rc;
+}
+
 int delivery_end_cached(struct delivery *d, const char *backend)
 {
     struct outcome o;

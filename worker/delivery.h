@@ -117,6 +117,9 @@ int64_t delivery_due_ms(const struct delivery *d, int64_t redis_now_ms);
  * -ENOMEM: the delivery is then released instead. */
 int delivery_end(struct delivery *d, struct outcome *o, const char *backend);
 
+/* The same for what is decided without a sandbox: d->early. */
+int delivery_end_early(struct delivery *d, const char *backend);
+
 /* Fills `finish` from d->kept. -EINVAL if that is not a result: run the job. */
 int delivery_end_cached(struct delivery *d, const char *backend);
 

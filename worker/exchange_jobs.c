@@ -340,6 +340,26 @@ int jobs_send_marks(struct exchange *x)
     return rc == 0 ? send_checked(x) : rc;
 }
 
+/* All executors are busy, and may be for long: nobody else ends them. */
+static void end_cancelled(struct exchange *x)
+{
+    struct delivery *d = runqueue_drain_cancelled(&x->w->runqueue);
+
+    while (d) {
+        struct delivery *next = d->next;
+
+        if (d->early != VERDICT_REJECTED)
+            d->early = VERDICT_CANCELLED;
+        if (delivery_end_early(d, x->w->ops->name) < 0) {
+            release_now(x, d);
+        } else {
+            x->slots--;
+            list_add(&x->finished, d);
+        }
+        d = next;
+    }
+}
+
 /* True if there was any. */
 static bool give_back(struct exchange *x, int64_t before_us)
 {
@@ -359,6 +379,15 @@ static void give_back_suspects(struct exchange *x)
         take_slot_again(x);
         release_now(x, d);
     }
+}
+
+/* Who told first may have come before the backend knew of the create. */
+static void tell_again(struct exchange *x)
+{
+    for (struct delivery *d = x->oldest; d; d = d->younger)
+        if (atomic_load(&d->cancel.cancelled) &&
+            atomic_load(&d->phase) == PHASE_RUNNING)
+            cancels_mark(&x->w->cancels, &d->cancel);
 }
 
 /* A job that runs for a while is said to be running. Sets *more when one may
@@ -405,6 +434,8 @@ int jobs_tick(struct exchange *x)
     bool more = false;
     int rc;
 
+    end_cancelled(x);
+    tell_again(x);
     if (atomic_load(&x->w->stopping) != STOP_NOT) {
         /* Cleared ones are shown as running: the executors decide. */
         release_all(x, runqueue_drain_fresh(&x->w->runqueue));

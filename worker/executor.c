@@ -225,33 +225,9 @@ static int settle(struct execution *x, int rc)
     return delivery_end(x->d, &x->outcome, x->w->ops->name);
 }
 
-/* What is decided without a sandbox: rejected, expired, lost, cancelled. */
 static void end_early(struct worker *w, struct delivery *d)
 {
-    struct outcome o;
-    char text[sizeof(d->why) + 4];
-    int rc = outcome_init(&o, 0);
-
-    if (rc == 0) {
-        o.verdict = d->early;
-        if (d->early == VERDICT_REJECTED) {
-            complaint_print(&d->why, text, sizeof(text));
-            outcome_error(&o, "%s", text);
-        } else if (d->early == VERDICT_EXPIRED) {
-            outcome_error(&o, "expires_in: not started within %g s",
-                          d->job->expires_in_s);
-        } else if (d->early == VERDICT_CANCELLED) {
-            outcome_error(&o, "cancelled before it started");
-        } else {
-            outcome_error(
-                &o, "lost: given up after %d deliveries, %d of %d attempts",
-                d->envelope.deliveries + 1, delivery_attempts_used(d),
-                d->job->max_attempts);
-        }
-        rc = delivery_end(d, &o, w->ops->name);
-    }
-    outcome_fini(&o);
-    hand_over(w, d, rc);
+    hand_over(w, d, delivery_end_early(d, w->ops->name));
 }
 
 /* It may have waited long: for its start mark, a seat, memory. */

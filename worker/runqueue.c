@@ -136,6 +136,31 @@ struct delivery *runqueue_drain_fresh(struct runqueue *rq)
     return out;
 }
 
+/* Only what has its start mark can be cancelled here: the cleared ones. */
+struct delivery *runqueue_drain_cancelled(struct runqueue *rq)
+{
+    struct delivery *out = NULL, **last = &out;
+
+    MUST0(pthread_mutex_lock(&rq->lock));
+    for (struct delivery **at = &rq->cleared; *at;) {
+        struct delivery *d = *at;
+
+        if (!atomic_load(&d->cancel.cancelled)) {
+            at = &d->next;
+            continue;
+        }
+        *at = d->next;
+        if (!*at)
+            rq->cleared_last = at;
+        d->next = NULL;
+        *last = d;
+        last = &d->next;
+        rq->len--;
+    }
+    MUST0(pthread_mutex_unlock(&rq->lock));
+    return out;
+}
+
 size_t runqueue_idle(struct runqueue *rq)
 {
     size_t idle;

@@ -40,6 +40,8 @@ struct delivery *runqueue_take(struct runqueue *rq);
 struct delivery *runqueue_drain(struct runqueue *rq, int64_t before_us);
 /* Takes out, as a chain, those nobody looked at yet. */
 struct delivery *runqueue_drain_fresh(struct runqueue *rq);
+/* Takes out, as a chain, those that were cancelled while they waited. */
+struct delivery *runqueue_drain_cancelled(struct runqueue *rq);
 size_t runqueue_idle(struct runqueue *rq);
 void runqueue_close(struct runqueue *rq);
 

@@ -110,7 +110,7 @@ static void *send_jobs(void *arg)
     struct sender *s = arg;
 
     while (!atomic_load(&s->stop)) {
-        int fd = link_job(&s->link);
+        int fd = link_job(&s->link, NULL, NULL);
         if (fd >= 0)
             close(fd);
     }
@@ -136,7 +136,7 @@ static void a_hung_sandboxd_can_be_killed_under_load(void **state)
     assert_true(clock_ms() - start < 1000);
     atomic_store(&s.stop, true);
     MUST0(pthread_join(thread, NULL));
-    int fd = link_job(&s.link);
+    int fd = link_job(&s.link, NULL, NULL);
     assert_true(fd >= 0);
     close(fd);
     link_close(&s.link);

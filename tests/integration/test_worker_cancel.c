@@ -211,6 +211,23 @@ static void what_is_being_created_is_not_run(void **state)
     end_worker(pid);
 }
 
+/* Whoever told of it first came before the backend knew the job. */
+static void a_create_that_did_not_hear_is_told_again(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    rig.settings.lease_ms = 200000; /* no heartbeat helps */
+    pid = start_worker();
+    wait_listening();
+    push_running("j", "deaf 60000");
+    assert_int_equal(cancel("j"), CANCEL_SENT);
+    assert_unstarted_end("j");
+    assert_int_equal(null_backend_runs(), 0);
+    assert_true(rig_settled(&rig));
+    end_worker(pid);
+}
+
 static void what_waits_for_memory_is_not_run(void **state)
 {
     pid_t pid;
@@ -230,6 +247,63 @@ static void what_waits_for_memory_is_not_run(void **state)
     assert_int_equal(null_backend_runs(), 0);
     cancel("runs");
     assert_true(rig_wait_job(&rig, "first", "status", "succeeded"));
+    end_worker(pid);
+}
+
+static bool is_no_longer_running(void *id)
+{
+    return strcmp(rig_job(&rig, id, "status"), "running") != 0;
+}
+
+/* A long job keeps the only executor, and another one was claimed ahead with
+ * it, as jobs were short before. False if it was not, or went back to its
+ * queue before it was cancelled. */
+static bool cancel_claimed_ahead(int round)
+{
+    int64_t ended = rig_stat(&rig, "ended"), until;
+    char long_id[16], id[16], jobs[2][64];
+
+    for (int i = 0; i < 200; i++)
+        rig_push(&rig, "default", "{\"code\":\"x\"}");
+    assert_true(rig_wait_stat(&rig, "ended", ended + 200));
+    snprintf(long_id, sizeof(long_id), "long-%d", round);
+    snprintf(id, sizeof(id), "j-%d", round);
+    snprintf(jobs[0], sizeof(jobs[0]),
+             "{\"id\":\"%s\",\"code\":\"sleep 60000\"}", long_id);
+    snprintf(jobs[1], sizeof(jobs[1]), "{\"id\":\"%s\",\"code\":\"x\"}", id);
+    rig_number(&rig, "EVAL",
+               "return redis.call('LPUSH', KEYS[1], ARGV[1], ARGV[2])", "1",
+               "{capibox}:queue:default", jobs[0], jobs[1], NULL);
+    assert_true(rig_wait_job(&rig, long_id, "status", "running"));
+    until = clock_ms() + 200;
+    while (strcmp(rig_job(&rig, id, "status"), "running") != 0 &&
+           clock_ms() < until)
+        ;
+    bool sent = cancel(id) == CANCEL_SENT;
+    assert_true(!sent || wait_until(is_no_longer_running, id, RIG_WAIT_MS));
+    bool ended_here =
+        sent && strcmp(rig_job(&rig, id, "status"), "cancelled") == 0;
+    assert_string_equal(rig_job(&rig, long_id, "status"), "running");
+    cancel(long_id);
+    assert_true(rig_wait_job(&rig, long_id, "status", "cancelled"));
+    assert_true(rig_wait_job(&rig, id, "status", "cancelled"));
+    return ended_here;
+}
+
+static void what_waits_for_an_executor_is_not_run(void **state)
+{
+    bool ended_here = false;
+    pid_t pid;
+
+    (void)state;
+    rig.settings.concurrency = 1;
+    rig.settings.lease_ms = 200000; /* no heartbeat helps */
+    pid = start_worker();
+    wait_listening();
+    for (int i = 0; i < 10 && !ended_here; i++)
+        ended_here = cancel_claimed_ahead(i);
+    assert_true(ended_here);
+    assert_true(rig_settled(&rig));
     end_worker(pid);
 }
 
@@ -343,7 +417,9 @@ int main(void)
         WITH_RIG(two_plain_commands_cancel_at_once),
         WITH_RIG(the_channel_is_found_again_after_a_cut),
         WITH_RIG(what_is_being_created_is_not_run),
+        WITH_RIG(a_create_that_did_not_hear_is_told_again),
         WITH_RIG(what_waits_for_memory_is_not_run),
+        WITH_RIG(what_waits_for_an_executor_is_not_run),
         WITH_RIG(what_waits_for_its_retry_is_not_run),
         WITH_RIG(what_waits_in_the_queue_ends_although_all_are_busy),
         WITH_RIG(a_tombstoned_job_never_starts),

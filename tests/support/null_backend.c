@@ -21,6 +21,7 @@ struct backend {
     /* Guarded by lock. */
     bool killed;
     int running;
+    int interrupts; /* of creates */
 };
 
 struct sandbox {
@@ -89,6 +90,20 @@ static void null_close(struct backend *b)
     free(b);
 }
 
+/* False if it was interrupted so often. */
+static bool make_deaf(struct backend *b, int64_t ms)
+{
+    int64_t deadline = clock_ms() + ms;
+    int rc = 0;
+
+    MUST0(pthread_mutex_lock(&b->lock));
+    b->interrupts = 0;
+    while (b->interrupts < 2 && rc == 0)
+        rc = cond_wait_until(&b->changed, &b->lock, deadline);
+    MUST0(pthread_mutex_unlock(&b->lock));
+    return rc != 0;
+}
+
 static int null_create(struct backend *b, const struct job *job,
                        const struct spec *spec, struct sandbox **sandbox_out,
                        struct outcome *o)
@@ -111,6 +126,8 @@ static int null_create(struct backend *b, const struct job *job,
     }
     if (sscanf(job->code, "create %ld", &ms) == 1)
         usleep((useconds_t)ms * 1000);
+    if (sscanf(job->code, "deaf %ld", &ms) == 1 && !make_deaf(b, ms))
+        return -ECANCELED;
     s = malloc(sizeof(*s));
     if (!s)
         return -ENOMEM;
@@ -204,6 +221,15 @@ static void null_interrupt(struct sandbox *s, enum verdict why)
     MUST0(pthread_mutex_unlock(&s->backend->lock));
 }
 
+static void null_interrupt_create(struct backend *b, const struct job *job)
+{
+    (void)job;
+    MUST0(pthread_mutex_lock(&b->lock));
+    b->interrupts++;
+    MUST0(pthread_cond_broadcast(&b->changed));
+    MUST0(pthread_mutex_unlock(&b->lock));
+}
+
 static void set_killed(struct backend *b, bool killed)
 {
     MUST0(pthread_mutex_lock(&b->lock));
@@ -239,6 +265,7 @@ const struct backend_ops backend_null = {
     .collect = null_collect,
     .destroy = null_destroy,
     .interrupt = null_interrupt,
+    .interrupt_create = null_interrupt_create,
     .kill_all = null_kill_all,
     .resume = null_resume,
     .memory_budget = null_budget,

@@ -6,6 +6,7 @@
  *   "…anything…"   ok at once, nothing printed
  *   "sleep N"      runs N ms (ends early when interrupted or killed)
  *   "create N"     create takes N ms, which nothing ends early
+ *   "deaf N"       create takes N ms, unless it is interrupted twice
  *   "setup"        create fails
  *   "backend"      run fails
  *   "place N"      create finds no place (-EAGAIN, again in N ms) while

@@ -68,6 +68,30 @@ static void drain_takes_all_once_one_has_waited_here_for_long(void **state)
     free(young);
 }
 
+static void the_cancelled_leave_the_others_in_order(void **state)
+{
+    struct delivery *d[5];
+
+    for (int i = 0; i < 5; i++) {
+        d[i] = a_delivery(i < 4 ? DELIVERY_CLEARED : DELIVERY_CLAIMED);
+        runqueue_put(*state, d[i]);
+    }
+    assert_null(runqueue_drain_cancelled(*state));
+    atomic_store(&d[1]->cancel.cancelled, true);
+    atomic_store(&d[3]->cancel.cancelled, true);
+    assert_ptr_equal(runqueue_drain_cancelled(*state), d[1]);
+    assert_ptr_equal(d[1]->next, d[3]);
+    assert_null(d[3]->next);
+    runqueue_put(*state, d[3]); /* the end of the list is known still */
+    assert_ptr_equal(runqueue_take(*state), d[0]);
+    assert_ptr_equal(runqueue_take(*state), d[2]);
+    assert_ptr_equal(runqueue_take(*state), d[3]);
+    assert_ptr_equal(runqueue_take(*state), d[4]);
+    assert_null(runqueue_drain(*state, INT64_MAX));
+    for (int i = 0; i < 5; i++)
+        free(d[i]);
+}
+
 static void what_is_cleared_stays_when_the_fresh_are_drained(void **state)
 {
     struct delivery *fresh = a_delivery(DELIVERY_CLAIMED);
@@ -134,6 +158,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             drain_takes_all_once_one_has_waited_here_for_long, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_cancelled_leave_the_others_in_order,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             what_is_cleared_stays_when_the_fresh_are_drained, setup, teardown),
         cmocka_unit_test_setup_teardown(

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,15 +217,21 @@ static int offer_job(struct link *link, int fd, int64_t since_ms)
     return rc;
 }
 
-int link_job(struct link *link)
+int link_job(struct link *link, bool (*give_up)(const void *ctx),
+             const void *ctx)
 {
     int64_t since_ms = clock_ms();
     int fds[2], rc;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return -errno;
-    while ((rc = offer_job(link, fds[1], since_ms)) == -EAGAIN)
+    while ((rc = offer_job(link, fds[1], since_ms)) == -EAGAIN) {
+        if (give_up && give_up(ctx)) {
+            rc = -ECANCELED;
+            break;
+        }
         usleep(TAKE_POLL_US);
+    }
     close(fds[1]);
     if (rc < 0) {
         close(fds[0]);

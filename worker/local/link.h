@@ -13,6 +13,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -44,8 +45,10 @@ void link_close(struct link *link);
 void link_greet(struct link *link, struct strbuf *greeting);
 
 /* A new job socket: the fd of this end. A sandboxd that takes none for some
- * seconds is replaced; nothing is locked while waiting for it. */
-int link_job(struct link *link);
+ * seconds is replaced; nothing is locked while waiting for it, and -ECANCELED
+ * ends that wait once give_up (may be NULL) says so. */
+int link_job(struct link *link, bool (*give_up)(const void *ctx),
+             const void *ctx);
 
 /* kill -9: the kernel then kills every sandbox. The next link_job() starts a
  * new one. */

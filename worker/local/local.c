@@ -35,6 +35,7 @@
 
 #define CREATE_MS_MAX  30000
 #define DESTROY_MS_MAX 10000
+#define WITHDRAW_MS    50 /* then a cancelled create waits no longer */
 #define PING_MS_MAX    2000
 #define CREATED_FDS    5 /* the four pipes and the home folder */
 
@@ -108,6 +109,13 @@ static void interrupt_with(struct sandbox *sb, int why)
            !atomic_compare_exchange_weak(&sb->interrupted, &now, why))
         ;
     io_wake(sb->event_fd);
+}
+
+static bool is_interrupted(const void *sandbox)
+{
+    const struct sandbox *sb = sandbox;
+
+    return atomic_load(&sb->interrupted) != NOT_INTERRUPTED;
 }
 
 /* ---- open and close --------------------------------------------------- */
@@ -313,7 +321,7 @@ static int send_create(struct sandbox *sb, const struct job *job,
     int input_fd = pack(job, spec, o);
     if (input_fd < 0)
         return input_fd;
-    rc = link_job(&sb->backend->link);
+    rc = link_job(&sb->backend->link, is_interrupted, sb);
     if (rc >= 0) {
         sb->job_fd = rc;
         rc = io_send_fds(sb->job_fd, message.text, message.len, &input_fd, 1);
@@ -322,11 +330,14 @@ static int send_create(struct sandbox *sb, const struct job *job,
     return rc;
 }
 
-/* Waits for the job socket; a run that is given up ends the wait. */
-static int await_answer(struct sandbox *sb, int64_t deadline_ms)
+/* Waits for word from sandboxd, or until this create is interrupted (NULL: it
+ * cannot be). */
+static int await_word(const struct sandbox *created, int fd,
+                      int64_t deadline_ms)
 {
-    struct pollfd fds[] = {{.fd = sb->job_fd, .events = POLLIN},
-                           {.fd = sb->event_fd, .events = POLLIN}};
+    struct pollfd fds[] = {
+        {.fd = fd, .events = POLLIN},
+        {.fd = created ? created->event_fd : -1, .events = POLLIN}};
 
     for (;;) {
         int got = poll(fds, 2, clock_left_ms(deadline_ms));
@@ -337,10 +348,8 @@ static int await_answer(struct sandbox *sb, int64_t deadline_ms)
             return -ETIMEDOUT;
         if (got > 0 && fds[0].revents)
             return 0;
-        if (atomic_load(&sb->interrupted) == ABANDONED)
+        if (created && is_interrupted(created))
             return -ECANCELED;
-        if (got > 0 && fds[1].revents)
-            fds[1].fd = -1; /* cancelled: run() sees it */
     }
 }
 
@@ -396,7 +405,7 @@ static int await_created(struct sandbox *sb, struct outcome *o)
 {
     union answer m;
     int fds[CREATED_FDS];
-    int rc = await_answer(sb, clock_ms() + CREATE_MS_MAX);
+    int rc = await_word(sb, sb->job_fd, clock_ms() + CREATE_MS_MAX);
 
     if (rc < 0)
         return rc;
@@ -413,19 +422,19 @@ static int await_created(struct sandbox *sb, struct outcome *o)
 }
 
 /* No answer can mean a sandbox whose processes will not die, or a sandboxd that
- * hangs: one that does not even refuse an empty request is replaced. */
-static void replace_if_hung(struct backend *be)
+ * hangs: one that does not even refuse an empty request is replaced. Who only
+ * creates need not wait to see it. */
+static void replace_if_hung(struct backend *be, const struct sandbox *created)
 {
     struct wire_word empty = {0};
-    struct pollfd answer = {.events = POLLIN};
+    int fd = link_job(&be->link, created ? is_interrupted : NULL, created);
 
-    answer.fd = link_job(&be->link);
-    if (answer.fd < 0)
+    if (fd < 0)
         return;
-    if (io_send_fds(answer.fd, &empty, sizeof(empty), NULL, 0) == 0 &&
-        poll(&answer, 1, PING_MS_MAX) == 0)
+    if (io_send_fds(fd, &empty, sizeof(empty), NULL, 0) == 0 &&
+        await_word(created, fd, clock_ms() + PING_MS_MAX) == -ETIMEDOUT)
         link_kill(&be->link);
-    close(answer.fd);
+    close(fd);
 }
 
 static const char *explain_failure(int error)
@@ -440,6 +449,41 @@ static const char *explain_failure(int error)
     default:
         return strerror(-error);
     }
+}
+
+/* Asks for its end, and waits to be told of it. Other messages (a late CREATED
+ * or ENDED) may come before. */
+static int end_sandbox(struct sandbox *sb, int64_t deadline_ms,
+                       struct wire_gone *gone_out)
+{
+    struct wire_word word = {.kind = WIRE_DESTROY};
+    int rc = io_send_fds(sb->job_fd, &word, sizeof(word), NULL, 0);
+    char message[sizeof(struct wire_ended) + sizeof(union answer)];
+
+    while (rc == 0 && (rc = await_word(NULL, sb->job_fd, deadline_ms)) == 0) {
+        ssize_t got =
+            io_recv_fds(sb->job_fd, message, sizeof(message), NULL, 0);
+        if (got == -EMSGSIZE)
+            continue; /* it had fds with it, which nobody needs any more */
+        if (got <= 0)
+            return -EPIPE;
+        memcpy(&gone_out->kind, message, sizeof(gone_out->kind));
+        if (got == sizeof(*gone_out) && gone_out->kind == WIRE_GONE) {
+            memcpy(gone_out, message, sizeof(*gone_out));
+            return 0;
+        }
+    }
+    return rc;
+}
+
+/* RUN was not sent, so nothing of the job runs, nor will. What was made for it
+ * is seen gone; or sandboxd has no time now, and cleans up when it has. */
+static void withdraw(struct sandbox *sb)
+{
+    struct wire_gone gone;
+
+    if (sb->job_fd >= 0)
+        end_sandbox(sb, clock_ms() + WITHDRAW_MS, &gone);
 }
 
 /* Our failure, not the program's; or nobody's, when the run was given up. */
@@ -492,9 +536,12 @@ static int local_create(struct backend *be, const struct job *job,
         rc = make(sb, job, spec, o);
     o->timings.create = (double)(clock_us() - start) / 1e6;
     if (rc < 0) {
-        free_sandbox(sb); /* closing its socket makes sandboxd clean up */
+        if (rc == -ECANCELED && atomic_load(&sb->interrupted) == CANCELLED)
+            withdraw(sb);
+        close_fd(&sb->job_fd); /* makes sandboxd clean up */
         if (rc == -ETIMEDOUT)
-            replace_if_hung(be);
+            replace_if_hung(be, sb);
+        free_sandbox(sb);
         return fail(o, VERDICT_SETUP_FAILED, rc);
     }
     *sandbox_out = sb;
@@ -575,7 +622,7 @@ static int local_run(struct sandbox *sb, const struct run_sink *sink,
     o->code_started = true;
     int rc = pump_run(&pump, o, &ended);
     if (rc == -ETIMEDOUT)
-        replace_if_hung(sb->backend);
+        replace_if_hung(sb->backend, NULL);
     if (rc < 0 && atomic_load(&sb->interrupted) == ABANDONED)
         rc = -ECANCELED;
     if (rc < 0)
@@ -597,35 +644,8 @@ static int local_collect(struct sandbox *sb, struct outcome *o)
 
 /* ---- destroy ---------------------------------------------------------- */
 
-/* Other messages (a late ENDED) may come before GONE. */
-static int await_gone(struct sandbox *sb, struct wire_gone *gone_out)
-{
-    int64_t deadline = clock_ms() + DESTROY_MS_MAX;
-    char message[sizeof(struct wire_ended) + sizeof(union answer)];
-
-    for (;;) {
-        struct pollfd fd = {.fd = sb->job_fd, .events = POLLIN};
-        int ready = poll(&fd, 1, clock_left_ms(deadline));
-
-        if (ready < 0 && errno == EINTR)
-            continue;
-        if (ready <= 0)
-            return -ETIMEDOUT;
-        ssize_t got =
-            io_recv_fds(sb->job_fd, message, sizeof(message), NULL, 0);
-        if (got <= 0)
-            return -EPIPE;
-        memcpy(&gone_out->kind, message, sizeof(gone_out->kind));
-        if (got == sizeof(*gone_out) && gone_out->kind == WIRE_GONE) {
-            memcpy(gone_out, message, sizeof(*gone_out));
-            return 0;
-        }
-    }
-}
-
 static void local_destroy(struct sandbox *sb, struct outcome *o)
 {
-    struct wire_word word = {.kind = WIRE_DESTROY};
     struct wire_gone gone;
     int64_t start = clock_us();
 
@@ -635,9 +655,7 @@ static void local_destroy(struct sandbox *sb, struct outcome *o)
     close_fd(&sb->home_fd);
     for (int i = 0; i < PUMP_PIPES; i++)
         close_fd(&sb->pipes[i]);
-    int rc = io_send_fds(sb->job_fd, &word, sizeof(word), NULL, 0);
-    if (rc == 0)
-        rc = await_gone(sb, &gone);
+    int rc = end_sandbox(sb, clock_ms() + DESTROY_MS_MAX, &gone);
     if (rc < 0)
         outcome_warn(o, "the sandbox's end was not seen: %s",
                      explain_failure(rc));
@@ -655,6 +673,15 @@ static void local_interrupt(struct sandbox *sb, enum verdict why)
 {
     if (sb)
         interrupt_with(sb, why == VERDICT_NONE ? ABANDONED : CANCELLED);
+}
+
+static void local_interrupt_create(struct backend *be, const struct job *job)
+{
+    MUST0(pthread_mutex_lock(&be->lock));
+    for (struct sandbox *sb = be->sandboxes; sb; sb = sb->next)
+        if (sb->job == job)
+            interrupt_with(sb, CANCELLED);
+    MUST0(pthread_mutex_unlock(&be->lock));
 }
 
 /* Waits until none is left. False if some are at deadline_ms. */
@@ -709,6 +736,7 @@ const struct backend_ops backend_local = {
     .collect = local_collect,
     .destroy = local_destroy,
     .interrupt = local_interrupt,
+    .interrupt_create = local_interrupt_create,
     .kill_all = local_kill_all,
     .resume = local_resume,
     .memory_budget = local_memory_budget,

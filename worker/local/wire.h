@@ -16,8 +16,12 @@
  *   RUN                        ->                    the clock starts
  *   KILL {reason}              ->                    any time
  *                              <-   ENDED {facts}    every process is gone
- *   DESTROY                    ->
+ *   DESTROY                    ->                    any time
  *                              <-   GONE {leftovers} cgroups, mounts removed
+ *
+ * Before CREATED, DESTROY withdraws the request, and GONE waits for nobody but
+ * the sandbox's own processes: where a spawner or zygote owes an answer about
+ * it, nothing of the job is in it, and what they still make is killed.
  *
  * End of file on a job socket kills and removes that sandbox; end of file on
  * the control socket does so for all, and ends sandboxd. So no crash of the

@@ -92,14 +92,26 @@ static void remove_box(struct box *b)
     tell(b, BOX_IS_GONE);
 }
 
+/* Of one that leaves. An answer that is due keeps nobody waiting: then nothing
+ * of a job is in it yet, and who comes late with a process for it finds the pid
+ * namespace dead, or the process is killed (on_spawned). */
+static void leave_when_dead(struct box *b)
+{
+    if (is_dead(b)) {
+        remove_box(b);
+    } else if (b->init.fd < 0) {
+        tell(b, BOX_IS_GONE);
+        b->news = NULL;
+    }
+}
+
 void box_leave(struct box *b)
 {
     if (b->leaving)
         return;
     b->leaving = true;
     box_kill(b, WIRE_ABANDON);
-    if (is_dead(b))
-        remove_box(b);
+    leave_when_dead(b);
 }
 
 /* It never ran. */
@@ -194,15 +206,18 @@ static void on_all_dead(struct box *b)
 {
     enum box_state before = b->state;
 
-    if (!is_dead(b))
+    if (!is_dead(b)) {
+        if (b->leaving)
+            leave_when_dead(b);
         return;
+    }
     loop_unwatch(b->epoll_fd, &b->leash);
     loop_unwatch(b->epoll_fd, &b->socket);
     loop_unwatch(b->epoll_fd, &b->oom);
     set_state(b, BOX_DEAD);
     b->wake_ms = NEVER;
     if (b->leaving) {
-        remove_box(b);
+        leave_when_dead(b);
         return;
     }
     if (b->ended_told)

@@ -103,7 +103,8 @@ void box_start(struct box *b, const void *message, size_t size,
                int64_t timeout_ms);
 
 void box_kill(struct box *b, int32_t reason);
-/* Kills and removes it. BOX_IS_GONE follows, unless it has no owner. */
+/* Kills and removes it. BOX_IS_GONE follows, unless it has no owner: once it is
+ * removed, or when its processes are dead and only an answer is still due. */
 void box_leave(struct box *b);
 /* wake_ms has passed. */
 void box_wake(struct box *b, int64_t now_ms);

@@ -1323,6 +1323,40 @@ static void jobs_of_others_take_no_place_in_the_list(void **state)
     assert_int_equal(web_stop(&keyed), 0);
 }
 
+/* The later one stops hearing of ends, and then hears of all in one turn. */
+static void jobs_are_in_order_though_a_gateway_hears_late_of_them(void **state)
+{
+    enum { JOBS = 11 }; /* not the order of the alphabet */
+    struct web other = {0};
+    struct answer a;
+    char text[64];
+
+    (void)state;
+    web_start(&rig, &other, NULL);
+    proc_signal(&other.proc, SIGSTOP);
+    for (int i = 0; i < JOBS; i++) {
+        snprintf(text, sizeof(text), "{\"id\":\"order-%d\",\"code\":\"1\"}", i);
+        expect_ok(API "execute", text, &a);
+        answer_free(&a);
+    }
+    proc_signal(&other.proc, SIGCONT);
+    web_ask(&other, &a, "POST", API "execute",
+            "{\"id\":\"order-11\",\"code\":\"1\"}", NULL);
+    web_expect(&a, 200);
+    answer_free(&a);
+    web_ask(&other, &a, "GET", API "jobs?limit=12", NULL, NULL);
+    web_expect(&a, 200);
+    for (int i = 0; i <= JOBS; i++) {
+        char path[32];
+
+        snprintf(path, sizeof(path), "jobs.%d.job_id", i);
+        snprintf(text, sizeof(text), "order-%d", JOBS - i);
+        stage_expect(a.json, path, text);
+    }
+    answer_free(&a);
+    assert_int_equal(web_stop(&other), 0);
+}
+
 static bool names(struct web *to, const char *key, const char *path,
                   const char *needle)
 {
@@ -1946,6 +1980,7 @@ int main(void)
         cmocka_unit_test(a_kept_result_is_for_its_tenant),
         cmocka_unit_test(a_key_cannot_fill_redis_with_cancels),
         cmocka_unit_test(jobs_of_others_take_no_place_in_the_list),
+        cmocka_unit_test(jobs_are_in_order_though_a_gateway_hears_late_of_them),
         cmocka_unit_test(a_batch_is_the_tenants_who_used_it_first),
         cmocka_unit_test(all_dead_of_a_page_are_shown_to_whom_they_belong),
         cmocka_unit_test(a_retry_takes_nobody_elses_place),

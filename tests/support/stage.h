@@ -54,7 +54,7 @@ void stage_expect_part(const cJSON *json, const char *path, const char *part);
 
 /* ---- what a worker has on the host ------------------------------------- */
 
-#define STAGE_PIDS_MAX 512
+#define STAGE_PIDS_MAX 1024
 
 struct household {
     struct {

@@ -30,7 +30,7 @@
 #define USER            65533 /* nobody uses it */
 #define CGROUPS         "/sys/fs/cgroup"
 #define WALK_FDS        16
-#define LEFT_MS         1000
+#define LEFT_MS         2500 /* hostile children sleep for longer */
 #define AFTER           "after-"
 
 static struct {

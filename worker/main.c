@@ -116,14 +116,15 @@ static int run_e2b_probe(const struct settings *settings)
 static void reload_templates(struct service *s, const struct settings *settings)
 {
     struct template_set *set = NULL;
+    size_t count;
 
     if (load_templates(settings, &set) < 0) {
         log_warn("the old templates stay", LOG_END);
         return;
     }
-    log_info("templates reloaded", LOG_I("count", (int64_t)set->count),
-             LOG_END);
+    count = set->count;
     service_swap_templates(s, set);
+    log_info("templates reloaded", LOG_I("count", (int64_t)count), LOG_END);
 }
 
 /* ---- between start and stop ------------------------------------------- */

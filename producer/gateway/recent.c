@@ -29,18 +29,27 @@ static void trim(struct recent *set, const char *key)
     link_ask(&set->gateway->link, ignore, NULL, 4, argv);
 }
 
+/* Of two that ended in one turn the later one has the later time. */
+static double next_time(struct recent *set, double now_s)
+{
+    double next_s = set->last_s + 1e-6;
+
+    return set->last_s = now_s > next_s ? now_s : next_s;
+}
+
 void recent_flush(struct recent *set)
 {
     const char *argv[2 + 2 * RECENT_PENDING];
-    char key[KEY_MAX], now[32];
+    char key[KEY_MAX], times[RECENT_PENDING][32];
+    double now_s = clock_unix_s();
 
     if (set->count == 0)
         return;
     argv[0] = "ZADD";
     argv[1] = protocol_key(&set->gateway->protocol, key, "recent", NULL);
-    snprintf(now, sizeof(now), "%.6f", clock_unix_s());
     for (size_t i = 0; i < set->count; i++) {
-        argv[2 + 2 * i] = now;
+        snprintf(times[i], sizeof(times[i]), "%.6f", next_time(set, now_s));
+        argv[2 + 2 * i] = times[i];
         argv[3 + 2 * i] = set->ids[i];
     }
     /* Without Redis there is nothing that could have ended. */

@@ -26,6 +26,7 @@ struct recent {
     char ids[RECENT_PENDING][JOB_ID_MAX + 1];
     size_t count;  /* to be written */
     size_t writes; /* since the last trim */
+    double last_s; /* the time of the last one that was written */
 };
 
 /* A job ended. */

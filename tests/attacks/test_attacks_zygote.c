@@ -18,10 +18,11 @@
 #include "tests/support/venv.h"
 #include "worker/attack_host.h"
 
-#define LEFT_MS        1000
+#define LEFT_MS        2500
 #define PROC_BYTES_MAX 65536
 #define PRIVATE_KB_MAX 4096
 #define WAITING        12
+#define CONCURRENCY    4
 
 static struct rig rig;
 static struct proc worker;
@@ -372,11 +373,12 @@ static void attack_112_a_stopped_zygote_delays_jobs_by_seconds(void **state)
         cJSON *r = take(id);
         stage_expect(r, "logs.stdout.0", "42\n");
         assert_int_equal((int)stage_number(r, "attempt"), 1);
-        cold += strcmp(stage_text(r, START), "cold") == 0;
+        cold += i < CONCURRENCY && strcmp(stage_text(r, START), "cold") == 0;
         cJSON_Delete(r);
     }
     assert_true(clock_ms() - start_ms < 15000);
-    assert_int_equal(cold, JOBS);
+    /* The others may find another zygote. */
+    assert_int_equal(cold, CONCURRENCY);
     /* It is ended for that, and what waited for it goes. */
     wait_another(zygote);
     attack_traces_gone(&worker, &before);
@@ -400,15 +402,22 @@ static bool sleeps(void *ctx)
 
 static void push_sleeper(const char *id)
 {
-    char command[] = "sleep 1.5";
+    char command[] = "sleep 60";
 
     push("default", id,
-         "import os; print('a'); os.system('exec sleep 1.5'); print('b')");
+         "import os; print('a'); os.system('exec sleep 60'); print('b')");
     assert_true(wait_until(sleeps, command, RIG_WAIT_MS));
+}
+
+static bool ends_woken(void *id)
+{
+    household_wake(worker.pid);
+    return rig_job(&rig, id, "result")[0] != '\0';
 }
 
 static void expect_sleeper(const char *id, int attempt)
 {
+    wait_until(ends_woken, (void *)(uintptr_t)id, RIG_WAIT_MS);
     cJSON *r = take(id);
 
     stage_expect(r, "logs.stdout.0", "a\nb\n");
@@ -422,14 +431,31 @@ static void kill_and_wait(pid_t pid)
     MUST0(kill(pid, SIGKILL));
 }
 
+/* False: another one was there before the job. */
+static bool is_cold_without(void *ctx)
+{
+    pid_t *zygote = ctx;
+
+    kill_and_wait(*zygote);
+    cJSON *r = run("default", "print(6*7)");
+    bool cold = strcmp(stage_text(r, START), "cold") == 0;
+    stage_expect(r, "logs.stdout.0", "42\n");
+    cJSON_Delete(r);
+    if (!cold) {
+        wait_warm("default");
+        assert_int_not_equal(find_zygote(""), *zygote);
+        *zygote = find_zygote("");
+    }
+    return cold;
+}
+
 static void attack_113_jobs_outlive_their_zygote(void **state)
 {
     (void)state;
     wait_warm("default");
     pid_t zygote = find_zygote("");
     push_sleeper("orphan");
-    kill_and_wait(zygote);
-    expect_start("default", "cold");
+    assert_true(wait_until(is_cold_without, &zygote, RIG_WAIT_MS));
     expect_sleeper("orphan", 1);
     wait_another(zygote);
     expect_start("default", "warm");
@@ -584,10 +610,15 @@ static int waiting(void)
     return count_processes(is_waiting_program, "pandas", NULL);
 }
 
+static int most; /* that waited since nothing ran */
+
 static bool all_wait(void *ctx)
 {
+    int now = waiting();
+
     (void)ctx;
-    return waiting() >= WAITING;
+    most = now > most ? now : most;
+    return now >= WAITING;
 }
 
 static bool half_are_gone(void *ctx)
@@ -609,7 +640,8 @@ static long private_kb(pid_t pid)
     return kb;
 }
 
-static void expect_small_ones(void)
+/* False: some have gone already. */
+static bool they_are_small(void)
 {
     static struct process p;
     int seen = 0;
@@ -624,41 +656,48 @@ static void expect_small_ones(void)
             fail_msg("%ld kB of a waiting sandbox are its own", kb);
         seen += kb > 0;
     }
-    assert_true(seen >= 2 * WAITING);
+    return seen >= 2 * WAITING;
+}
+
+/* As many as were asked for in a quarter of a second are made and held for
+ * about one: false if the machine was too slow for that. */
+static bool a_burst_leaves_many(void *ctx)
+{
+    enum { JOBS = 16, HELD_MS = 2000 };
+    int *burst = ctx;
+    char id[32];
+
+    for (int i = 0; i < JOBS; i++) {
+        snprintf(id, sizeof(id), "many-%d-%d", *burst, i);
+        push("data", id, "import time; time.sleep(.3)");
+    }
+    for (int i = 0; i < JOBS; i++) {
+        snprintf(id, sizeof(id), "many-%d-%d", *burst, i);
+        cJSON_Delete(take(id));
+    }
+    ++*burst;
+    most = 0;
+    return wait_until(all_wait, NULL, HELD_MS) && they_are_small();
 }
 
 static void attack_117_many_that_wait_are_small_and_go(void **state)
 {
-    enum { JOBS = 16 };
     static const char *const many[] = {folder_env,
                                        "CAPIBOX_CONCURRENCY=16",
                                        "CAPIBOX_WAITING=12",
                                        "CAPIBOX_ALLOW_DEGRADED=1",
                                        "CAPIBOX_MEMORY_BUDGET_MB=4096",
                                        NULL};
-    char id[32];
-    int most = 0;
+    int burst = 0;
 
     (void)state;
     assert_int_equal(stage_end_worker(&worker), 0);
     stage_worker(&rig, &worker, many);
     wait_warm("data");
     sandboxd = find_sandboxd();
-    for (int i = 0; i < JOBS; i++) {
-        snprintf(id, sizeof(id), "many-%d", i);
-        push("data", id, "import time; time.sleep(.3)");
-    }
-    for (int i = 0; i < JOBS; i++) {
-        snprintf(id, sizeof(id), "many-%d", i);
-        cJSON_Delete(take(id));
-    }
-    assert_true(wait_until(all_wait, NULL, RIG_WAIT_MS));
-    expect_small_ones();
-    for (int i = 0; i < 10; i++) {
-        int now = waiting();
-
-        most = now > most ? now : most;
-    }
+    assert_true(wait_until(a_burst_leaves_many, &burst, 3 * RIG_WAIT_MS));
+    for (int i = 0; i < 10; i++)
+        all_wait(NULL);
     /* Nothing runs: so no more than the setting says. */
     assert_int_equal(most, WAITING);
     cJSON *r = run("data", "print(6*7)");

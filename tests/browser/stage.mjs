@@ -1,6 +1,15 @@
 // stage.mjs -- the built programs on a Redis of their own, for the browser.
 import { execFileSync, spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,12 +35,34 @@ export async function until(what, holds, timeoutMs = 15000) {
   }
 }
 
+// None that the kernel gives to others who want any: it is used a moment later,
+// and again after a restart.
 async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    const port = 20000 + Math.floor(Math.random() * 10000);
+    const server = createServer();
+    const free = await new Promise((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
+
+// Every process: its number, its parent's and its name.
+function processes() {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const [, name, parent] = /^\d+ \((.*)\) \S (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, "utf8"));
+        return [{ pid: Number(pid), parent: Number(parent), name }];
+      } catch {
+        return []; // it has ended
+      }
+    });
 }
 
 export class Stage {
@@ -68,6 +99,22 @@ export class Stage {
     const late = setTimeout(() => child.kill("SIGKILL"), 8000);
     await child.ended;
     clearTimeout(late);
+  }
+
+  // Ends the `sleep` that a job lies in, once it does: so the job goes on when the
+  // test says so.
+  wake() {
+    return until("a job sleeps", () => {
+      const all = processes();
+      const ours = new Set([this.children.get("worker").pid]);
+      for (let before = 0; before < ours.size;) {
+        before = ours.size;
+        for (const { pid, parent } of all) if (ours.has(parent)) ours.add(pid);
+      }
+      const asleep = all.filter(({ pid, name }) => ours.has(pid) && name === "sleep");
+      for (const { pid } of asleep) process.kill(pid);
+      return asleep.length > 0;
+    });
   }
 
   redis(...words) {

@@ -229,14 +229,18 @@ def lists_are_filtered_and_paged(double: Double) -> None:
 
 
 def sandboxes_expire(double: Double) -> None:
-    box = double.create(timeout=1)
     begun = time.monotonic()
-    fails(lambda: box.run("import time; time.sleep(9)"), *BROKEN)
-    assert 0.7 < time.monotonic() - begun < 3
-    assert double.api("GET", "/sandboxes/" + box.id).status == 404
     box = double.create(timeout=1)
-    assert double.api("POST", "/sandboxes/%s/timeout" % box.id,
-                      {"timeout": 30}).status == 204
+    fails(lambda: box.run("import time; time.sleep(30)"), *BROKEN)
+    assert 0.99 < time.monotonic() - begun < 20
+    assert double.api("GET", "/sandboxes/" + box.id).status == 404
+    for _ in range(20):
+        box = double.create(timeout=1)
+        longer = double.api("POST", "/sandboxes/%s/timeout" % box.id,
+                            {"timeout": 30}).status
+        if longer != 404:
+            break  # in time: a slow machine may be late
+    assert longer == 204
     time.sleep(1.1)
     detail = double.api("GET", "/sandboxes/" + box.id).json
     assert detail["envdAccessToken"] == box.made["envdAccessToken"]

@@ -115,14 +115,16 @@ static void a_busy_loop_is_cancelled_within_the_promise(void **state)
     assert_true(rig_settled(&rig));
 }
 
-/* How many processes on this host are the job's. */
+/* How many processes on this host are the job's: this run's, of the test. */
 static int victims(void)
 {
-    const char *argv[] = {"/bin/sh", "-c",
-                          "grep -l cx-victi[m] /proc/[0-9]*/cmdline "
-                          "2>/dev/null | wc -l",
-                          NULL};
+    char line[128];
+    const char *argv[] = {"/bin/sh", "-c", line, NULL};
     AUTO_FREE char *out = NULL;
+
+    snprintf(line, sizeof(line),
+             "grep -lw cx-victi[m]-%d /proc/[0-9]*/cmdline 2>/dev/null | wc -l",
+             getpid());
 
     proc_run(&(struct proc_start){.argv = argv}, RIG_WAIT_MS, &out, NULL);
     return atoi(out);
@@ -137,10 +139,14 @@ static bool both_are_there(void *ctx)
 static void nothing_runs_on_once_it_says_cancelled(void **state)
 {
     struct cancel got;
+    char code[128];
 
     (void)state;
-    start_job("j", "import os\\nos.fork()\\n"
-                   "os.execv('/bin/sleep', ['cx-victim', '60'])");
+    snprintf(code, sizeof(code),
+             "import os\\nos.fork()\\nos.execv('/bin/sleep', "
+             "['cx-victim-%d', '60'])",
+             getpid());
+    start_job("j", code);
     assert_true(wait_until(both_are_there, NULL, RIG_WAIT_MS));
     assert_int_equal(protocol_cancel(&rig.protocol, rig.redis,
                                      clock_ms() + 5000, "j", NULL, 0, &got),

@@ -36,14 +36,15 @@ static void start(struct proc *worker)
     stage_worker(&rig, worker, env);
 }
 
+/* They are done when the double's sleepers are woken. */
 static void push_sleepers(void)
 {
     for (int i = 0; i < jobs; i++) {
         char job[256];
 
         snprintf(job, sizeof(job),
-                 "{\"id\":\"s%d\",\"code\":\"import time\\ntime.sleep(10)\\n"
-                 "print('done')\"}",
+                 "{\"id\":\"s%d\",\"code\":\"import os\\nos.system('exec sleep "
+                 "120')\\nprint('done')\"}",
                  i);
         rig_push(&rig, "default", job);
     }
@@ -87,13 +88,20 @@ static void fill_first(char wid[WORKER_ID_MAX + 1])
     assert_int_equal(alive_of(wid), jobs);
 }
 
+static bool has_ended(void *id)
+{
+    household_wake(e2b.pid);
+    return rig_job(&rig, id, "result")[0] != '\0';
+}
+
 static void expect_all_done(const char *dead)
 {
     for (int i = 0; i < jobs; i++) {
         char id[16];
 
         snprintf(id, sizeof(id), "s%d", i);
-        cJSON *r = stage_result_within(&rig, id, WAIT_MS);
+        wait_until(has_ended, id, WAIT_MS);
+        cJSON *r = stage_result(&rig, id);
         stage_expect(r, "verdict", "ok");
         stage_expect(r, "logs.stdout.0", "done\n");
         assert_string_not_equal(stage_text(r, "worker"), dead);

@@ -112,7 +112,7 @@ const struct soak_kind soak_kinds[] = {
      "import os\nwhile True:\n    try:\n        os.fork()\n"
      "    except OSError:\n        pass", ",\"pids_limit\":12",
      ",\"timeout\":0.4", "pids_limit timeout", 6, false},
-    {"bash-bomb", SH, "b() { b | b & }; b; sleep 0.2; exit 1",
+    {"bash-bomb", SH, "b() { b | b & }; b; sleep 99",
      ",\"pids_limit\":16", ",\"timeout\":0.6", "pids_limit timeout", 8, false},
     {"thread-bomb", PY,
      "import threading, time\nwhile True:\n    threading.Thread(target="

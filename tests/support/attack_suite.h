@@ -37,7 +37,8 @@ void attack_traces_find(const struct proc *worker, struct attack_traces *out);
 void attack_traces_settle(const struct proc *worker, struct attack_traces *out);
 /* Settings of a worker whose traces are to be compared. */
 #define ATTACK_WORKER_ENV "CAPIBOX_WARM=start", "CAPIBOX_WAITING=1"
-/* Waits until there is no more than before. Fails the test after a second. */
+/* Waits until there is no more than before. Fails the test if there is
+ * for some seconds. */
 void attack_traces_gone(const struct proc *worker,
                         const struct attack_traces *before);
 

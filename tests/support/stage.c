@@ -315,6 +315,42 @@ void household_list(pid_t worker, struct household *out)
         ;
 }
 
+static bool is_asleep(pid_t pid)
+{
+    char path[64], *name = NULL;
+    bool asleep;
+
+    snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+    if (io_read_file(path, STAT_BYTES_MAX, &name, NULL) < 0)
+        return false;
+    asleep = strcmp(name, "sleep\n") == 0;
+    free(name);
+    return asleep;
+}
+
+int household_wake(pid_t worker)
+{
+    static struct household house;
+    int woken = 0;
+
+    household_list(worker, &house);
+    for (int i = 0; i < house.count; i++)
+        woken += is_asleep(house.members[i].pid) &&
+                 kill(house.members[i].pid, SIGTERM) == 0;
+    return woken;
+}
+
+static bool is_woken(void *ctx)
+{
+    return household_wake(*(pid_t *)ctx) > 0;
+}
+
+void household_wake_one(pid_t worker)
+{
+    if (!wait_until(is_woken, &worker, RIG_WAIT_MS))
+        fail_msg("no job of worker %d sleeps", worker);
+}
+
 int household_alive(const struct household *h)
 {
     struct process p;

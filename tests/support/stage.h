@@ -54,7 +54,7 @@ void stage_expect_part(const cJSON *json, const char *path, const char *part);
 
 /* ---- what a worker has on the host ------------------------------------- */
 
-#define STAGE_PIDS_MAX 512
+#define STAGE_PIDS_MAX 1024
 
 struct household {
     struct {
@@ -66,6 +66,11 @@ struct household {
 
 /* The worker and all below it: its sandboxd and the sandboxes' processes. */
 void household_list(pid_t worker, struct household *out);
+/* Ends each program `sleep` of a worker's jobs, so that what a job does behind
+ * it is done when the test says so, and no sooner. How many there were. */
+int household_wake(pid_t worker);
+/* The same, once there is one. Fails the test if none comes. */
+void household_wake_one(pid_t worker);
 /* How many of them live (zombies do not). */
 int household_alive(const struct household *h);
 /* How many cgroup folders any of them made and left. */

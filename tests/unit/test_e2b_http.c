@@ -326,9 +326,10 @@ static void name_servers_that_do_not_answer_hold_nobody_up(void **state)
     assert_int_equal(f->call.trouble, HTTP_LATE);
     assert_int_equal(ask(f, HTTP_POST), 0);
     assert_in_range(clock_ms() - start, 200, NO_ANSWER_MS / 2);
-    assert_int_equal(atomic_load(&names_asked), 1);
+    /* The thread that asks may begin late. */
     while (atomic_load(&names_given_up) == 0)
         usleep(10000);
+    assert_int_equal(atomic_load(&names_asked), 1);
 }
 
 static void redirects_are_answers(void **state)

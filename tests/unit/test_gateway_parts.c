@@ -536,9 +536,9 @@ static void errands_do_not_wait_for_each_others_redis(void **state)
             set.wake.act(set.wake.ctx, EPOLLIN);
     }
     assert_int_equal(failed, 8);
-    /* The patient one had a try of its own. */
+    /* The patient one had a try of its own; one by one it were nine. */
     assert_in_range(clock_ms() - start, 2 * ERRANDS_CONNECT_MS - 10,
-                    3 * ERRANDS_CONNECT_MS);
+                    5 * ERRANDS_CONNECT_MS);
     errands_fini(&set);
     loop_fini(&loop);
     unlink(path);

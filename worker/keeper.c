@@ -233,6 +233,21 @@ static void cancel_told(struct keeper *k, const struct heartbeat *beat)
             admission_poke(&k->w->admission);
 }
 
+/* Redis looked at its clock between our sending and now. What was known stays
+ * while that allows it: a slow answer must not set the clock back, or jobs that
+ * ended later would be said to have ended sooner. */
+static void learn_clock(struct keeper *k, int64_t redis_ms, int64_t sent)
+{
+    int64_t least = redis_ms - clock_ms(), most = redis_ms - sent + 1;
+    int64_t offset = atomic_load(&k->w->self.redis_offset_ms);
+
+    if (offset < least)
+        offset = least;
+    else if (offset > most)
+        offset = most;
+    atomic_store(&k->w->self.redis_offset_ms, offset);
+}
+
 static void use_beat(struct keeper *k, const struct heartbeat *beat,
                      int64_t sent)
 {
@@ -245,7 +260,7 @@ static void use_beat(struct keeper *k, const struct heartbeat *beat,
     if (k->peers > 0 && pause > SWEEP_MS)
         pause = SWEEP_MS;
     k->beat_at_ms = sent + pause;
-    atomic_store(&k->w->self.redis_offset_ms, beat->redis_ms - now);
+    learn_clock(k, beat->redis_ms, sent);
     if (beat->next_due_ms) {
         int64_t due = now + beat->next_due_ms - beat->redis_ms;
 

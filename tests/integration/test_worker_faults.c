@@ -626,6 +626,76 @@ static void a_line_gone_silent_is_given_up(void **state)
     rig_end(pid, SIGKILL);
 }
 
+struct timed {
+    long long pushed, started, seen; /* ms, by Redis' clock */
+};
+
+static long long redis_ms(void)
+{
+    return rig_number(&rig, "EVAL",
+                      "local t = redis.call('TIME') "
+                      "return t[1] * 1000 + math.floor(t[2] / 1000)",
+                      "0", NULL);
+}
+
+static void time_a_job(struct timed *t)
+{
+    static int count;
+    char id[16];
+
+    snprintf(id, sizeof(id), "t%d", ++count);
+    t->pushed = redis_ms();
+    push_id(id, "x");
+    assert_true(rig_wait_job(&rig, id, "status", "succeeded"));
+    t->seen = redis_ms();
+    t->started = (long long)(atof(rig_job(&rig, id, "started_at")) * 1000);
+}
+
+/* It surely started between the two. */
+static bool knows_the_time(void *ctx)
+{
+    struct timed t;
+
+    (void)ctx;
+    time_a_job(&t);
+    return t.seen - t.started < 100;
+}
+
+static bool beat_since(void *ctx)
+{
+    return rig_number(&rig, "EVAL",
+                      "local w = redis.call('KEYS', '{capibox}:worker:*')[1] "
+                      "return math.floor(redis.call('HGET', w, 'heartbeat') * "
+                      "1000)",
+                      "0", NULL) > *(long long *)ctx;
+}
+
+static void an_answer_that_comes_late_sets_no_clock_back(void **state)
+{
+    long long held;
+    pid_t pid;
+
+    (void)state;
+    rig.settings.lease_ms = 4000;
+    proxy_start(&proxy, &rig.server);
+    rig.worker_url = proxy.url;
+    pid = one_worker();
+    assert_true(wait_until(knows_the_time, NULL, RIG_WAIT_MS));
+    held = redis_ms();
+    proxy_hold_answers(&proxy);
+    assert_true(wait_until(beat_since, &held, RIG_WAIT_MS));
+    usleep(500 * 1000); /* the time itself is the subject */
+    proxy_resume(&proxy);
+    for (int i = 0; i < 10; i++) {
+        struct timed t;
+
+        time_a_job(&t);
+        assert_true(t.started > t.pushed - 110);
+    }
+    assert_true(rig_settled(&rig));
+    assert_ends_well(pid);
+}
+
 /* The exchange's own line, as all others of its name block. */
 static void find_exchange(char id[24])
 {
@@ -875,6 +945,7 @@ int main(void)
             a_worker_killed_while_stopping_leaves_its_jobs_to_the_supervisor),
         WITH_RIG(a_job_moved_for_a_lost_connection_is_found),
         WITH_RIG(a_line_gone_silent_is_given_up),
+        WITH_RIG(an_answer_that_comes_late_sets_no_clock_back),
         WITH_RIG(an_idle_line_that_is_cut_is_made_again),
         WITH_RIG(cut_connections_make_nobody_look_dead),
         WITH_RIG(a_full_redis_starts_what_becomes_due),

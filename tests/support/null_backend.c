@@ -15,6 +15,8 @@
 #include "common/cond.h"
 #include "common/must.h"
 
+#define GATE_POLL_MS 2
+
 struct backend {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -31,7 +33,7 @@ struct sandbox {
 
 /* Shared with forked workers once null_backend_share() was called. */
 static struct {
-    _Atomic int runs, running, most, full, put_off;
+    _Atomic int runs, running, most, open, full, put_off;
 } own_counts, *counts = (void *)&own_counts;
 
 void null_backend_share(void)
@@ -56,6 +58,11 @@ int null_backend_most(void)
 int null_backend_running(void)
 {
     return atomic_load(&counts->running);
+}
+
+void null_backend_open_gate(void)
+{
+    atomic_store(&counts->open, 1);
 }
 
 void null_backend_full(bool full)
@@ -109,8 +116,8 @@ static int null_create(struct backend *b, const struct job *job,
         outcome_error(o, "told to fail");
         return -EIO;
     }
-    if (sscanf(job->code, "create %ld", &ms) == 1)
-        usleep((useconds_t)ms * 1000);
+    while (strcmp(job->code, "create gate") == 0 && !atomic_load(&counts->open))
+        usleep(GATE_POLL_MS * 1000);
     s = malloc(sizeof(*s));
     if (!s)
         return -ENOMEM;
@@ -134,6 +141,16 @@ static int nap(struct sandbox *s, int64_t ms)
     return rc;
 }
 
+/* As nap() answers. */
+static int wait_at_gate(struct sandbox *s)
+{
+    int rc = 0;
+
+    while (rc == 0 && !atomic_load(&counts->open))
+        rc = nap(s, GATE_POLL_MS);
+    return rc;
+}
+
 static int act(struct sandbox *s, const struct run_sink *sink,
                struct outcome *o)
 {
@@ -142,9 +159,12 @@ static int act(struct sandbox *s, const struct run_sink *sink,
 
     o->verdict = VERDICT_OK;
     o->exit_code = 0;
-    if (sscanf(code, "sleep %ld", &ms) == 1) {
-        int rc = nap(s, ms);
+    if (sscanf(code, "sleep %ld", &ms) == 1 ||
+        sscanf(code, "gate %ld", &ms) == 1) {
+        int rc = *code == 'g' ? wait_at_gate(s) : 0;
 
+        if (rc == 0)
+            rc = nap(s, ms);
         if (rc == 1)
             o->verdict = VERDICT_CANCELLED;
         return rc < 0 ? rc : 0;

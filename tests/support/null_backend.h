@@ -5,7 +5,10 @@
  * A job's code says what it does:
  *   "…anything…"   ok at once, nothing printed
  *   "sleep N"      runs N ms (ends early when interrupted or killed)
- *   "create N"     create takes N ms, which nothing ends early
+ *   "gate N"       runs until null_backend_open_gate(), then N ms more (ends
+ *                  early when interrupted or killed)
+ *   "create gate"  create takes until null_backend_open_gate(), which nothing
+ *                  ends early
  *   "setup"        create fails
  *   "backend"      run fails
  *   "place N"      create finds no place (-EAGAIN, again in N ms) while
@@ -28,6 +31,8 @@ void null_backend_share(void);
 int null_backend_runs(void);
 int null_backend_most(void);
 int null_backend_running(void);
+/* For good; null_backend_share() shuts it. */
+void null_backend_open_gate(void);
 void null_backend_full(bool full);
 /* How often a create found no place. */
 int null_backend_put_off(void);

@@ -434,6 +434,8 @@ static void probe(struct keeper *k)
         lost(k, rc);
         return;
     }
+    /* From when it was seen, not from when we began to look. */
+    k->probe_at_ms = clock_ms() + PROTOCOL_PROBE_GAP_MS;
     for (int i = 0; i < count && redis_connected(k->redis); i++)
         if (was_silent(k, silent[i]))
             reap(k, silent[i], true, "connections gone");

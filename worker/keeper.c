@@ -35,7 +35,7 @@ struct keeper {
     bool down, checked, probe_forbidden;
     worker_id wid;
     worker_id former; /* given up, its sandboxes seen dead; or "" */
-    bool registered;
+    bool registered, knows_clock;
     char host[65];
     char run_id[48];
     char queues[QUEUE_NAMES_MAX * (JOB_NAME_MAX + 1)];
@@ -233,6 +233,25 @@ static void cancel_told(struct keeper *k, const struct heartbeat *beat)
             admission_poke(&k->w->admission);
 }
 
+/* Redis looked at its clock between our sending and now. What was known stays
+ * while that allows it: a slow answer must not set the clock back, or jobs that
+ * ended later would be said to have ended sooner. The first one is taken at its
+ * most: what is put off may come late for it, but not early, and again at once.
+ */
+static void learn_clock(struct keeper *k, int64_t redis_ms, int64_t sent)
+{
+    int64_t least = redis_ms - clock_ms(), most = redis_ms - sent + 1;
+    int64_t offset =
+        k->knows_clock ? atomic_load(&k->w->self.redis_offset_ms) : most;
+
+    if (offset < least)
+        offset = least;
+    else if (offset > most)
+        offset = most;
+    k->knows_clock = true;
+    atomic_store(&k->w->self.redis_offset_ms, offset);
+}
+
 static void use_beat(struct keeper *k, const struct heartbeat *beat,
                      int64_t sent)
 {
@@ -245,7 +264,7 @@ static void use_beat(struct keeper *k, const struct heartbeat *beat,
     if (k->peers > 0 && pause > SWEEP_MS)
         pause = SWEEP_MS;
     k->beat_at_ms = sent + pause;
-    atomic_store(&k->w->self.redis_offset_ms, beat->redis_ms - now);
+    learn_clock(k, beat->redis_ms, sent);
     if (beat->next_due_ms) {
         int64_t due = now + beat->next_due_ms - beat->redis_ms;
 
@@ -419,6 +438,8 @@ static void probe(struct keeper *k)
         lost(k, rc);
         return;
     }
+    /* From when it was seen, not from when we began to look. */
+    k->probe_at_ms = clock_ms() + PROTOCOL_PROBE_GAP_MS;
     for (int i = 0; i < count && redis_connected(k->redis); i++)
         if (was_silent(k, silent[i]))
             reap(k, silent[i], true, "connections gone");

@@ -46,6 +46,7 @@ static const struct queue_share QUEUES[] = {{.name = "default"}};
 static struct {
     pthread_t thread;
     atomic_bool stop, held; /* held: claims nothing */
+    atomic_int looks;       /* at held, each with its turn over */
     atomic_bool go;         /* slow jobs may go on */
     struct redis *redis;
     char wid[WORKER_ID_MAX + 1];
@@ -241,9 +242,26 @@ static void *work(void *unused)
     while (!atomic_load(&worker.stop)) {
         if (!atomic_load(&worker.held))
             turn();
+        atomic_fetch_add(&worker.looks, 1);
         poll(NULL, 0, 3);
     }
     return unused;
+}
+
+static bool has_looked(void *ctx)
+{
+    return atomic_load(&worker.looks) != *(int *)ctx;
+}
+
+/* From now on; the turn it is at is over. */
+static void worker_hold(void)
+{
+    atomic_store(&worker.held, true);
+    for (int i = 0; i < 2; i++) {
+        int looks = atomic_load(&worker.looks);
+
+        assert_true(wait_until(has_looked, &looks, CLI_MS));
+    }
 }
 
 static void worker_start(bool held)
@@ -477,7 +495,7 @@ static void run_shows_output_before_the_job_has_ended(void **state)
 
     (void)state;
     cli_start(&p, "streamed slowly", "run", "-", NULL);
-    early = proc_says(&p, "one\n", 5000);
+    early = proc_says(&p, "one\n", CLI_MS);
     atomic_store(&worker.go, true);
     assert_int_equal(proc_wait(&p, CLI_MS), 0);
     proc_stop(&p);
@@ -628,18 +646,26 @@ static void the_same_id_is_not_run_again(void **state)
     assert_int_equal(atomic_load(&worker.started), before);
 }
 
+/* The test's worker does not beat. */
+static void lease_until(const char *ms)
+{
+    char key[KEY_MAX];
+
+    say("ZADD", protocol_key(&protocol, key, "wk", NULL), ms, worker.wid);
+}
+
 static void ctrl_c_leaves_the_job_and_says_its_id(void **state)
 {
     struct proc p = {0};
     AUTO_FREE char *said = NULL;
 
     (void)state;
-    atomic_store(&worker.held, true);
+    worker_hold();
+    lease_until("1");
     cli_start(&p, "quiet", "run", "-", "--id", "left", NULL);
-    while (number("EXISTS", "job", "left") == 0)
-        poll(NULL, 0, 5);
-    /* Between enqueue and the next words it may still say "submitting". */
-    poll(NULL, 0, 200);
+    /* It waits for the job when it says so, and not before. */
+    assert_true(proc_says(&p, "no worker is alive", CLI_MS));
+    lease_until("9999999999999");
     proc_signal(&p, SIGINT);
     assert_int_equal(proc_wait(&p, CLI_MS), 130);
     said = proc_err(&p);
@@ -652,14 +678,6 @@ static void ctrl_c_leaves_the_job_and_says_its_id(void **state)
 
 /* ---- queues without a worker -------------------------------------------- */
 
-/* The test's worker does not beat. */
-static void lease_until(const char *ms)
-{
-    char key[KEY_MAX];
-
-    say("ZADD", protocol_key(&protocol, key, "wk", NULL), ms, worker.wid);
-}
-
 static void a_queue_that_nobody_serves_is_named(void **state)
 {
     struct proc p = {0};
@@ -670,7 +688,7 @@ static void a_queue_that_nobody_serves_is_named(void **state)
     assert_true(proc_says(&p,
                           "no live worker serves queue nosuchq (served: "
                           "default); the job waits",
-                          8000));
+                          CLI_MS));
     proc_signal(&p, SIGINT);
     assert_int_equal(proc_wait(&p, CLI_MS), 130);
     proc_stop(&p);
@@ -684,7 +702,7 @@ static void a_queue_that_nobody_serves_is_named(void **state)
     assert_said(err, "no live worker serves queue nosuchq");
     cli_start(&p, "{\"code\":\"quiet\"}\n", "batch", "-", "--queue", "nosuchq",
               NULL);
-    assert_true(proc_says(&p, "no live worker serves queue nosuchq", 8000));
+    assert_true(proc_says(&p, "no live worker serves queue nosuchq", CLI_MS));
     proc_signal(&p, SIGINT);
     assert_int_equal(proc_wait(&p, CLI_MS), 130);
     proc_stop(&p);
@@ -720,11 +738,11 @@ static void a_worker_whose_lease_is_over_is_not_alive(void **state)
     struct proc p = {0};
 
     (void)state;
-    atomic_store(&worker.held, true);
+    worker_hold();
     lease_until("1");
     cli_start(&p, "quiet", "run", "-", "--json", NULL);
     assert_true(proc_says(
-        &p, "no worker is alive (start capibox-worker); the job", 8000));
+        &p, "no worker is alive (start capibox-worker); the job", CLI_MS));
     lease_until("9999999999999");
     atomic_store(&worker.held, false);
     assert_int_equal(proc_wait(&p, CLI_MS), 0);
@@ -733,16 +751,20 @@ static void a_worker_whose_lease_is_over_is_not_alive(void **state)
 
 /* ---- submit, wait, result, status --------------------------------------- */
 
+#define QUEUE_LINE                                     \
+    "{\"name\":\"default\",\"depth\":1,\"workers\":1," \
+    "\"oldest_seconds\":"
+
 static void submit_prints_the_id_alone_and_status_knows_it(void **state)
 {
-    static const char row[] = "{\"name\":\"default\",\"depth\":1,\"workers\":1,"
-                              "\"oldest_seconds\":";
     char id[100];
-    int64_t start = clock_ms();
+    const char *at;
     double oldest;
+    int64_t start;
 
     (void)state;
-    atomic_store(&worker.held, true);
+    worker_hold();
+    start = clock_ms();
     assert_int_equal(cli("quiet", "submit", "-", NULL), 0);
     snprintf(id, sizeof(id), "%.*s", (int)strcspn(out, "\n"), out);
     assert_true(job_id_valid(id));
@@ -754,8 +776,9 @@ static void submit_prints_the_id_alone_and_status_knows_it(void **state)
     assert_int_equal(cli(NULL, "result", id, NULL), 4);
     assert_said(err, "still queued");
     assert_int_equal(cli(NULL, "queues", "--json", NULL), 0);
-    assert_said(out, row);
-    oldest = strtod(strstr(out, row) + strlen(row), NULL);
+    at = strstr(out, QUEUE_LINE);
+    assert_non_null(at);
+    oldest = atof(at + strlen(QUEUE_LINE));
     assert_true(oldest > 0 && oldest * 1000 <= (double)(clock_ms() - start));
     assert_int_equal(cli(NULL, "wait", id, "--timeout", "0.2", NULL), 4);
     assert_said(err, "has not ended");
@@ -873,7 +896,7 @@ static void events_of_a_queued_job_are_waited_for(void **state)
     AUTO_FREE char *said = NULL;
 
     (void)state;
-    atomic_store(&worker.held, true);
+    worker_hold();
     assert_int_equal(
         cli("{\"id\":\"ev2\",\"code\":\"streamed\",\"stream\":true}", "batch",
             "-", "--no-wait", NULL),
@@ -904,7 +927,7 @@ static void a_job_that_does_not_stream_says_how_to_get_it(void **state)
 static void a_queued_job_is_cancelled_where_it_waits(void **state)
 {
     (void)state;
-    atomic_store(&worker.held, true);
+    worker_hold();
     assert_int_equal(cli("quiet", "submit", "-", "--id", "c1", NULL), 0);
     assert_int_equal(cli("quiet", "submit", "-", "--id", "c2", NULL), 0);
     assert_int_equal(cli(NULL, "cancel", "c1", NULL), 0);

@@ -531,7 +531,8 @@ static void a_job_is_cancelled_while_its_sandbox_is_made(void **state)
                                      start + RIG_WAIT_MS, "a0", NULL, 0, &got),
                      0);
     assert_true(rig_wait_job(&s->rig, "a0", "status", "cancelled"));
-    assert_in_range(clock_ms() - start, 0, 2000);
+    /* Not as long as a call may take (CONTROL_CALL_MS). */
+    assert_in_range(clock_ms() - start, 0, 8000);
     assert_string_equal(rig_job(&s->rig, "a0", "error"),
                         "cancelled before it started");
     e2b_stage_end_well(s);
@@ -562,7 +563,7 @@ static void what_happens_to_some_jobs_holds_up_no_others(void **state)
                    "\"someone/elses\"}");
     e2b_stage_expect_all(s, "n", 8, "rejected", 15000);
     e2b_stage_push(s, "good", 4, plain);
-    e2b_stage_expect_all(s, "good", 4, "ok", 5000);
+    e2b_stage_expect_all(s, "good", 4, "ok", RIG_WAIT_MS);
     assert_int_equal(rig_stat(&s->rig, "delayed"), 0);
     e2b_stage_end_well(s);
 }

@@ -153,7 +153,7 @@ static void a_running_job_keeps_nobody_from_trying_again(void **state)
 {
     struct e2b_stage *s = *state;
 
-    e2b_stage_push(s, "long", 1, "\"max_attempts\":1," SLEEPS("30"));
+    e2b_stage_push(s, "long", 1, "\"max_attempts\":1," SLEEPS("100"));
     assert_true(wait_until(executes_one, s, RIG_WAIT_MS));
     double_fault(&s->e2b, "\"route\":\"create\",\"kind\":\"502-html\","
                           "\"count\":1000000");
@@ -228,7 +228,7 @@ static void a_template_of_ones_own_that_is_broken_stops_no_others(void **state)
     e2b_stage_expect_all(s, "own", 6, "backend_error", 10000);
     double_clear(&s->e2b);
     e2b_stage_push(s, "a", 3, "\"max_attempts\":1,\"code\":\"1\"");
-    e2b_stage_expect_all(s, "a", 3, "ok", 5000);
+    e2b_stage_expect_all(s, "a", 3, "ok", RIG_WAIT_MS);
     assert_int_equal(rig_stat(&s->rig, "delayed"), 0);
     e2b_stage_end_well(s);
 }
@@ -318,16 +318,28 @@ static void a_full_account_is_waited_for(void **state)
     ",\"headers\":{\"Retry-After\":\"2\"},\"json\":{\"code\":" status "," rest \
     "}"
 
+static bool was_asked(void *ctx)
+{
+    struct e2b_stage *s = ctx;
+
+    return double_number(&s->e2b, "requests.create") == 1;
+}
+
 static void a_pause_is_kept_by_all(struct e2b_stage *s, const char *fault)
 {
     int64_t start = clock_ms();
 
     double_fault(&s->e2b, fault);
     e2b_stage_push(s, "a", 1, "\"max_attempts\":1,\"code\":\"1\"");
-    usleep(300000);
+    assert_true(wait_until(was_asked, s, RIG_WAIT_MS));
+    usleep(300000); /* for the answer, which nobody else sees arrive */
     e2b_stage_push(s, "b", 5, "\"max_attempts\":1,\"code\":\"1\"");
-    while (clock_ms() - start < 1900) {
-        assert_int_equal(double_number(&s->e2b, "requests.create"), 1);
+    for (;;) {
+        double asked = double_number(&s->e2b, "requests.create");
+
+        if (clock_ms() - start >= 1900) /* else it was asked before that */
+            break;
+        assert_int_equal(asked, 1);
         usleep(100000);
     }
     e2b_stage_expect_all(s, "a", 1, "ok", 15000);
@@ -380,7 +392,7 @@ static void a_template_without_a_node_waits_alone(void **state)
     assert_int_equal(double_number(&s->e2b, "requests.create"), 3);
     double_clear(&s->e2b);
     e2b_stage_push(s, "good", 4, "\"max_attempts\":1,\"code\":\"1\"");
-    e2b_stage_expect_all(s, "good", 4, "ok", 5000);
+    e2b_stage_expect_all(s, "good", 4, "ok", RIG_WAIT_MS);
     assert_int_equal(rig_stat(&s->rig, "delayed"), 3); /* no good one */
     assert_int_equal(double_number(&s->e2b, "requests.create"), 3 + 4);
     for (int i = 0; i < 3; i++) {

@@ -19,7 +19,7 @@ static void sandboxes_of_a_killed_worker_are_killed(void **state)
     struct proc victim = {.pid = 0};
 
     e2b_stage_worker(s, &victim, NULL);
-    e2b_stage_push(s, "a", 5, SLEEPS("3"));
+    e2b_stage_push(s, "a", 5, SLEEPS("6"));
     assert_true(double_wait_alive(&s->e2b, 5, 10000));
     /* A DELETE of it would still be lost: it answers to nobody. */
     proc_signal(&victim, SIGKILL);
@@ -74,10 +74,10 @@ static void a_living_workers_sandboxes_are_left_alone(void **state)
     struct e2b_stage *s = *state;
     struct proc other = {.pid = 0};
 
-    e2b_stage_push(s, "a", 4, "\"max_attempts\":1," SLEEPS("4"));
+    e2b_stage_push(s, "a", 4, "\"max_attempts\":1," SLEEPS("8"));
     assert_true(double_wait_alive(&s->e2b, 4, 10000));
     e2b_stage_worker(s, &other, NULL); /* surveys at once */
-    e2b_stage_expect_all(s, "a", 4, "ok", 15000);
+    e2b_stage_expect_all(s, "a", 4, "ok", 30000);
     assert_int_equal(stage_end_worker(&other), 0);
     e2b_stage_end_well(s);
 }

@@ -340,8 +340,7 @@ static void a_stopped_spawner_holds_up_no_other_sandbox(void **state)
     struct family f = find_family();
     prepare_bash(&busy, "echo on; sleep 60");
     busy.spec.limits.timeout_ms = 2000;
-    MUST0(pthread_create(&busy_thread, NULL, go, &busy));
-    usleep(500000); /* it runs, or it has no time left to be held up in */
+    sandbox_run_begin(&busy, &busy_thread); /* it runs */
     MUST0(kill(f.spawner, SIGSTOP));
     for (int i = 0; i < MANY; i++) {
         prepare_bash(&more[i], "echo hello");

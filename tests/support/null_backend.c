@@ -15,6 +15,8 @@
 #include "common/cond.h"
 #include "common/must.h"
 
+#define GATE_POLL_MS 2
+
 struct backend {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -32,7 +34,7 @@ struct sandbox {
 
 /* Shared with forked workers once null_backend_share() was called. */
 static struct {
-    _Atomic int runs, running, most, full, put_off;
+    _Atomic int runs, running, most, open, full, put_off;
 } own_counts, *counts = (void *)&own_counts;
 
 void null_backend_share(void)
@@ -42,6 +44,16 @@ void null_backend_share(void)
 
     MUST(shared != MAP_FAILED);
     counts = shared;
+}
+
+void null_backend_reset(void)
+{
+    _Atomic int *const all[] = {&counts->runs, &counts->running,
+                                &counts->most, &counts->open,
+                                &counts->full, &counts->put_off};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        atomic_store(all[i], 0);
 }
 
 int null_backend_runs(void)
@@ -57,6 +69,11 @@ int null_backend_most(void)
 int null_backend_running(void)
 {
     return atomic_load(&counts->running);
+}
+
+void null_backend_open_gate(void)
+{
+    atomic_store(&counts->open, 1);
 }
 
 void null_backend_full(bool full)
@@ -124,8 +141,8 @@ static int null_create(struct backend *b, const struct job *job,
         outcome_error(o, "told to fail");
         return -EIO;
     }
-    if (sscanf(job->code, "create %ld", &ms) == 1)
-        usleep((useconds_t)ms * 1000);
+    while (strcmp(job->code, "create gate") == 0 && !atomic_load(&counts->open))
+        usleep(GATE_POLL_MS * 1000);
     if (sscanf(job->code, "deaf %ld", &ms) == 1 && !make_deaf(b, ms))
         return -ECANCELED;
     s = malloc(sizeof(*s));
@@ -151,6 +168,16 @@ static int nap(struct sandbox *s, int64_t ms)
     return rc;
 }
 
+/* As nap() answers. */
+static int wait_at_gate(struct sandbox *s)
+{
+    int rc = 0;
+
+    while (rc == 0 && !atomic_load(&counts->open))
+        rc = nap(s, GATE_POLL_MS);
+    return rc;
+}
+
 static int act(struct sandbox *s, const struct run_sink *sink,
                struct outcome *o)
 {
@@ -159,9 +186,12 @@ static int act(struct sandbox *s, const struct run_sink *sink,
 
     o->verdict = VERDICT_OK;
     o->exit_code = 0;
-    if (sscanf(code, "sleep %ld", &ms) == 1) {
-        int rc = nap(s, ms);
+    if (sscanf(code, "sleep %ld", &ms) == 1 ||
+        sscanf(code, "gate %ld", &ms) == 1) {
+        int rc = *code == 'g' ? wait_at_gate(s) : 0;
 
+        if (rc == 0)
+            rc = nap(s, ms);
         if (rc == 1)
             o->verdict = VERDICT_CANCELLED;
         return rc < 0 ? rc : 0;

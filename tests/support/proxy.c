@@ -28,7 +28,7 @@ struct line {
     int listening, control;
     struct pair pairs[PAIRS_MAX];
     int count;
-    bool paused;
+    bool paused, answers_held;
 };
 
 static void name_socket(struct sockaddr_un *addr,
@@ -83,11 +83,18 @@ static void obey(struct line *line)
     if (read(line->control, &order, 1) != 1)
         _exit(0);
     line->paused = order == 'p' || (order == 'c' && line->paused);
+    line->answers_held = order == 'h' || (order == 'c' && line->answers_held);
     for (int i = 0; order == 'c' && i < line->count; i++)
         close_end(&line->pairs[i], 0);
     for (int i = 0; order == 's' && i < line->count; i++)
         line->pairs[i].swallowed = true;
     MUST(write(line->control, &order, 1) == 1);
+}
+
+static bool may_pass(const struct line *line, int pair, int from)
+{
+    return !line->paused && !line->pairs[pair].swallowed &&
+           !(line->answers_held && from == 1);
 }
 
 static void relay_once(struct line *line)
@@ -98,11 +105,10 @@ static void relay_once(struct line *line)
     int count = line->count;
 
     for (int i = 0; i < 2 * count; i++)
-        fds[2 + i] =
-            (struct pollfd){.fd = line->paused || line->pairs[i / 2].swallowed
-                                      ? -1
-                                      : line->pairs[i / 2].ends[i % 2],
-                            .events = POLLIN};
+        fds[2 + i] = (struct pollfd){.fd = may_pass(line, i / 2, i % 2)
+                                               ? line->pairs[i / 2].ends[i % 2]
+                                               : -1,
+                                     .events = POLLIN};
     if (poll(fds, (nfds_t)(2 + 2 * count), -1) < 0)
         return;
     for (int i = 0; i < 2 * count; i++)
@@ -173,6 +179,11 @@ void proxy_swallow(struct proxy *p)
 void proxy_pause(struct proxy *p)
 {
     order(p, 'p');
+}
+
+void proxy_hold_answers(struct proxy *p)
+{
+    order(p, 'h');
 }
 
 void proxy_resume(struct proxy *p)

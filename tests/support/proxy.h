@@ -25,6 +25,8 @@ void proxy_cut(struct proxy *p);
 void proxy_swallow(struct proxy *p);
 /* Nothing is passed on until resumed; nobody is told. */
 void proxy_pause(struct proxy *p);
+/* What clients send is passed on, what they are answered not until resumed. */
+void proxy_hold_answers(struct proxy *p);
 void proxy_resume(struct proxy *p);
 void proxy_stop(struct proxy *p);
 

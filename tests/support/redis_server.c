@@ -25,6 +25,7 @@
 #define START_TIMEOUT_MS 30000
 #define STOP_TIMEOUT_MS  10000
 #define START_TRIES      5
+#define RESTART_MS       200
 #define WORDS_MAX        64
 #define PATH_BYTES       320
 
@@ -253,9 +254,15 @@ void redis_server_kill(struct redis_server *s)
 void redis_server_restart(struct redis_server *s)
 {
     end(s, SIGTERM);
-    launch(s);
-    if (!wait_until_up(s))
-        give_up(s, "does not start again");
+    /* Its port was free for a moment: a client may have got it for its end of
+     * a connection. */
+    for (int tries = 0; tries < START_TRIES; tries++) {
+        launch(s);
+        if (wait_until_up(s))
+            return;
+        poll(NULL, 0, RESTART_MS);
+    }
+    give_up(s, "does not start again");
 }
 
 void redis_server_stop(struct redis_server *s)

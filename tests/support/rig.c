@@ -278,6 +278,90 @@ pid_t rig_worker_pid(struct rig *rig)
                              "pid", NULL);
 }
 
+long long rig_redis_ms(struct rig *rig)
+{
+    return rig_number(rig, "EVAL",
+                      "local t = redis.call('TIME') "
+                      "return t[1] * 1000 + math.floor(t[2] / 1000)",
+                      "0", NULL);
+}
+
+void rig_time_job(struct rig *rig, struct rig_timed *out)
+{
+    static int count;
+    char id[24], job[64];
+
+    snprintf(id, sizeof(id), "timed-%d", ++count);
+    snprintf(job, sizeof(job), "{\"id\":\"%s\",\"code\":\"x\"}", id);
+    out->pushed = rig_redis_ms(rig);
+    rig_push(rig, "default", job);
+    MUST(rig_wait_job(rig, id, "status", "succeeded"));
+    out->seen = rig_redis_ms(rig);
+    out->started = (long long)(atof(rig_job(rig, id, "started_at")) * 1000);
+}
+
+/* It surely started between the two. */
+static bool knows_the_time(void *ctx)
+{
+    struct wish *w = ctx;
+    struct rig_timed t;
+
+    rig_time_job(w->rig, &t);
+    return t.seen - t.started < w->value;
+}
+
+bool rig_wait_clock(struct rig *rig, int within_ms)
+{
+    return wait_until(knows_the_time,
+                      &(struct wish){.rig = rig, .value = within_ms},
+                      RIG_WAIT_MS);
+}
+
+/* A field of the only worker's card. */
+static char *card_field(struct rig *rig, const char *field, char out[64])
+{
+    return rig_text(rig, out, 64, "EVAL",
+                    "local w = redis.call('KEYS', ARGV[1] .. ':worker:*') "
+                    "return #w == 1 and redis.call('HGET', w[1], ARGV[2]) "
+                    "or ''",
+                    "0", rig->settings.prefix, field, NULL);
+}
+
+static bool is_draining(void *ctx)
+{
+    char state[64];
+
+    return strcmp(card_field(ctx, "state", state), "draining") == 0;
+}
+
+bool rig_wait_draining(struct rig *rig)
+{
+    return wait_until(is_draining, rig, RIG_WAIT_MS);
+}
+
+static bool has_other_beat(void *ctx)
+{
+    struct wish *w = ctx;
+    char now[64];
+
+    return strcmp(card_field(w->rig, "heartbeat", now), w->text) != 0;
+}
+
+bool rig_wait_beats(struct rig *rig)
+{
+    bool beaten = true;
+
+    for (int i = 0; i < 2 && beaten; i++) {
+        char before[64];
+
+        card_field(rig, "heartbeat", before);
+        beaten =
+            wait_until(has_other_beat,
+                       &(struct wish){.rig = rig, .text = before}, RIG_WAIT_MS);
+    }
+    return beaten;
+}
+
 bool rig_workers_ready(struct rig *rig, int n)
 {
     return wait_until(has_workers, &(struct wish){.rig = rig, .value = n},

@@ -38,6 +38,19 @@ pid_t rig_supervised(struct rig *rig);
 pid_t rig_worker_pid(struct rig *rig);
 /* Waits until n workers are registered. */
 bool rig_workers_ready(struct rig *rig, int n);
+/* Waits until the card of the only worker says that it starts nothing more. */
+bool rig_wait_draining(struct rig *rig);
+/* Waits for two heartbeats of the only worker: the first one that begins from
+ * now on has told it what there is to know, and it has acted on that. */
+bool rig_wait_beats(struct rig *rig);
+/* Runs a job that does nothing; times in ms by Redis' clock. */
+struct rig_timed {
+    long long pushed, started, seen;
+};
+void rig_time_job(struct rig *rig, struct rig_timed *out);
+/* Waits until workers are seen to know Redis' clock that well: what they made
+ * of one slow heartbeat, a better one mends. Runs jobs. */
+bool rig_wait_clock(struct rig *rig, int within_ms);
 /* Sends the signal (0: none) and waits for the end. Wait status, -1: too late.
  */
 int rig_end(pid_t pid, int signal);
@@ -49,6 +62,8 @@ long long rig_number(struct rig *rig, ...) __attribute__((sentinel));
 /* The text it answers into out ("" for nil). Returns out. */
 char *rig_text(struct rig *rig, char *out, size_t size, ...)
     __attribute__((sentinel));
+/* Its clock. */
+long long rig_redis_ms(struct rig *rig);
 /* A field of P:stats. */
 long long rig_stat(struct rig *rig, const char *field);
 /* A field of P:job:<id> ("" if there is none); static buffer, last one wins. */

@@ -1,5 +1,6 @@
 #include "tests/support/sandbox_run.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 #include "common/settings.h"
 #include "common/strbuf.h"
 #include "tests/support/proc.h"
+
+#define BEGIN_MS 20000
 
 struct backend *sandbox_run_backend;
 static struct settings settings;
@@ -78,13 +81,42 @@ void sandbox_run_go(struct sandbox_run *r)
     r->rc = backend_local.create(sandbox_run_backend, &r->job, &r->spec,
                                  &sandbox, &r->o);
     if (r->rc == 0)
-        r->rc = backend_local.run(sandbox, NULL, &r->o);
+        r->rc = backend_local.run(sandbox, r->sink, &r->o);
     if (r->rc == 0)
         r->rc = backend_local.collect(sandbox, &r->o);
     backend_local.destroy(sandbox, &r->o);
     r->out = text_of(&r->o.out);
     r->err = text_of(&r->o.err);
     MUST(r->out && r->err);
+}
+
+static void note_output(void *ctx, bool is_stderr, const char *data,
+                        size_t size)
+{
+    (void)is_stderr, (void)data, (void)size;
+    atomic_store((atomic_bool *)ctx, true);
+}
+
+static bool is_set(void *ctx)
+{
+    return atomic_load((atomic_bool *)ctx);
+}
+
+static void *go_thread(void *run)
+{
+    sandbox_run_go(run);
+    return NULL;
+}
+
+void sandbox_run_begin(struct sandbox_run *r, pthread_t *thread_out)
+{
+    static atomic_bool heard;
+    static const struct run_sink sink = {note_output, &heard};
+
+    atomic_store(&heard, false);
+    r->sink = &sink;
+    MUST0(pthread_create(thread_out, NULL, go_thread, r));
+    MUST(wait_until(is_set, &heard, BEGIN_MS));
 }
 
 void sandbox_run_done(struct sandbox_run *r)

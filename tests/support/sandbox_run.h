@@ -13,6 +13,8 @@
 #ifndef TESTS_SUPPORT_SANDBOX_RUN_H
 #define TESTS_SUPPORT_SANDBOX_RUN_H
 
+#include <pthread.h>
+
 #include "common/job.h"
 #include "common/outcome.h"
 #include "common/template.h"
@@ -23,6 +25,7 @@ struct sandbox_run {
     struct template tpl;
     struct spec spec;
     struct outcome o;
+    const struct run_sink *sink; /* NULL: nobody hears of output at once */
     int rc;
     char *out, *err; /* JSON arrays */
 };
@@ -37,6 +40,8 @@ void sandbox_run_prepare(struct sandbox_run *r, enum language language,
                          const char *code);
 /* create, run, collect, destroy, as a worker does. */
 void sandbox_run_go(struct sandbox_run *r);
+/* The same in a thread of its own, until it has printed something. */
+void sandbox_run_begin(struct sandbox_run *r, pthread_t *thread_out);
 void sandbox_run_done(struct sandbox_run *r);
 
 /* Prints everything about it, for a test that is about to fail. */

@@ -100,15 +100,17 @@ int protocol_make_job_id(char out[JOB_ID_MAX + 1]);
 
 /* ---- a worker's life -------------------------------------------------- */
 
+#define CARD_IDS 4
+
 struct worker_card { /* P:worker:<wid>, for people and dashboards */
     const char *wid, *host, *backend, *version;
     int64_t pid, concurrency, active;
     double started_at;
-    const char *queues;    /* "high,default,low", in order */
-    int64_t client_ids[4]; /* CLIENT IDs of its connections, 0-padded: peers
-                              probe these to see it die */
-    const char *state;     /* "running", "draining" */
-    const char *more;      /* further JSON for dashboards, or "" */
+    const char *queues;           /* "high,default,low", in order */
+    int64_t client_ids[CARD_IDS]; /* CLIENT IDs of its connections, 0-padded:
+                              peers probe these to see it die */
+    const char *state;            /* "running", "draining" */
+    const char *more;             /* further JSON for dashboards, or "" */
 };
 
 /* Makes the incarnation known: sentinel, lease, queues, card. -EPROTO with
@@ -169,14 +171,20 @@ int protocol_promote(const struct protocol *p, struct redis *r,
                      int64_t deadline_ms, int64_t *moved_out,
                      int64_t *next_due_ms_out);
 
+/* A worker, and what its card said are its connections. */
+struct silent_worker {
+    char wid[WORKER_ID_MAX + 1];
+    char ids[CARD_IDS * 21 + 1]; /* decimal, commas between them */
+};
+
 /* Which registered workers have no connection left: asks CLIENT LIST ID for the
- * ids on their cards. Fills wids_out (max of them), excluding `self`.
+ * ids on their cards. Fills silent_out (max of them), excluding `self`.
  * -ENOTSUP where the ACL forbids it. Call twice, PROBE_GAP_MS apart, and reap
  * (force) only who is missing both times with unchanged ids. */
 #define PROTOCOL_PROBE_GAP_MS 250
 int protocol_probe_peers(const struct protocol *p, struct redis *r,
                          int64_t deadline_ms, const char *self,
-                         char (*wids_out)[WORKER_ID_MAX + 1], int max,
+                         struct silent_worker *silent_out, int max,
                          int *count_out);
 
 /* ---- the hot path ------------------------------------------------------ */

@@ -10,8 +10,6 @@
 
 #define GRAVES_MAX 5000 /* looked after at most; the oldest are forgotten */
 #define PEERS_MAX  256  /* probed at most */
-#define CARD_IDS \
-    ((int)(sizeof(((struct worker_card *)0)->client_ids) / sizeof(int64_t)))
 
 static void add_card(struct words *w, const struct worker_card *card)
 {
@@ -293,15 +291,10 @@ int protocol_promote(const struct protocol *p, struct redis *r,
 
 /* ---- who has no connection left ---------------------------------------- */
 
-struct peer {
-    char wid[WORKER_ID_MAX + 1];
-    char ids[CARD_IDS * 21 + 1];
-};
-
 /* Peers with a card, at most max. */
 static int read_peers(const struct protocol *p, struct redis *r,
-                      int64_t deadline_ms, const char *self, struct peer *peers,
-                      int max)
+                      int64_t deadline_ms, const char *self,
+                      struct silent_worker *peers, int max)
 {
     AUTO_REPLY redisReply *wids = NULL;
     char key[KEY_MAX];
@@ -327,14 +320,14 @@ static int read_peers(const struct protocol *p, struct redis *r,
         if (ids->type != REDIS_REPLY_STRING || ids->len == 0 ||
             ids->len >= sizeof(peers[0].ids))
             continue; /* nothing to go by: its lease decides */
-        struct peer *peer = &peers[count++];
+        struct silent_worker *peer = &peers[count++];
         strcpy(peer->wid, wid);
         strcpy(peer->ids, ids->str);
     }
     return count;
 }
 
-static void add_ids(struct words *w, const struct peer *peer)
+static void add_ids(struct words *w, const struct silent_worker *peer)
 {
     const char *at = peer->ids;
 
@@ -356,7 +349,7 @@ static bool listed(const char *list, const char *id, size_t len)
     return false;
 }
 
-static bool peer_lives(const struct peer *peer, const char *list)
+static bool peer_lives(const struct silent_worker *peer, const char *list)
 {
     const char *at = peer->ids;
 
@@ -371,7 +364,7 @@ static bool peer_lives(const struct peer *peer, const char *list)
 }
 
 static int list_clients(struct redis *r, int64_t deadline_ms,
-                        const struct peer *peers, int count,
+                        const struct silent_worker *peers, int count,
                         redisReply **list_out)
 {
     AUTO_WORDS struct words w = {0};
@@ -396,11 +389,11 @@ static int list_clients(struct redis *r, int64_t deadline_ms,
 
 int protocol_probe_peers(const struct protocol *p, struct redis *r,
                          int64_t deadline_ms, const char *self,
-                         char (*wids_out)[WORKER_ID_MAX + 1], int max,
+                         struct silent_worker *silent_out, int max,
                          int *count_out)
 {
     AUTO_REPLY redisReply *list = NULL;
-    struct peer *peers = calloc(PEERS_MAX, sizeof(*peers));
+    struct silent_worker *peers = calloc(PEERS_MAX, sizeof(*peers));
     int missing = 0;
 
     if (!peers)
@@ -410,7 +403,7 @@ int protocol_probe_peers(const struct protocol *p, struct redis *r,
         count > 0 ? list_clients(r, deadline_ms, peers, count, &list) : count;
     for (int i = 0; rc == 0 && i < count && missing < max; i++)
         if (!peer_lives(&peers[i], list->str))
-            strcpy(wids_out[missing++], peers[i].wid);
+            silent_out[missing++] = peers[i];
     if (rc == 0)
         *count_out = missing;
     free(peers);

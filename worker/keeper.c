@@ -44,8 +44,8 @@ struct keeper {
     int64_t no_reaping_before_ms;
     int64_t beat_at_ms, probe_at_ms, graves_at_ms, promote_at_ms, retry_at_ms;
     int64_t alert_until_ms;
-    char fleet[FLEET_ID_MAX + 1];  /* of this Redis; "": not asked yet */
-    worker_id suspects[PEERS_MAX]; /* silent at the last probe */
+    char fleet[FLEET_ID_MAX + 1]; /* of this Redis; "": not asked yet */
+    struct silent_worker suspects[PEERS_MAX]; /* at the last probe */
     int nsuspects;
     struct strbuf state; /* of the backend, as last written */
 };
@@ -406,11 +406,12 @@ static void beat(struct keeper *k)
         bury_strangers(k);
 }
 
-static bool was_silent(const struct keeper *k, const char *wid)
+/* Who has made new connections meanwhile is alive, even if they were cut. */
+static bool was_silent(const struct keeper *k, const struct silent_worker *now)
 {
     for (int i = 0; i < k->nsuspects; i++)
-        if (strcmp(k->suspects[i], wid) == 0)
-            return true;
+        if (strcmp(k->suspects[i].wid, now->wid) == 0)
+            return strcmp(k->suspects[i].ids, now->ids) == 0;
     return false;
 }
 
@@ -418,7 +419,7 @@ static bool was_silent(const struct keeper *k, const char *wid)
  * wait for its lease. */
 static void probe(struct keeper *k)
 {
-    worker_id silent[PEERS_MAX];
+    struct silent_worker silent[PEERS_MAX];
     int count = 0, rc;
 
     k->probe_at_ms = clock_ms() + PROTOCOL_PROBE_GAP_MS;
@@ -441,8 +442,8 @@ static void probe(struct keeper *k)
     /* From when it was seen, not from when we began to look. */
     k->probe_at_ms = clock_ms() + PROTOCOL_PROBE_GAP_MS;
     for (int i = 0; i < count && redis_connected(k->redis); i++)
-        if (was_silent(k, silent[i]))
-            reap(k, silent[i], true, "connections gone");
+        if (was_silent(k, &silent[i]))
+            reap(k, silent[i].wid, true, "connections gone");
     memcpy(k->suspects, silent, sizeof(silent));
     k->nsuspects = count;
 }

@@ -1189,7 +1189,8 @@ static void a_peer_without_a_connection_is_found_and_cut_off(void **state)
 {
     struct worker w;
     struct redis *other = NULL;
-    char missing[4][WORKER_ID_MAX + 1];
+    char ids[24];
+    struct silent_worker missing[4];
     int count = -1;
 
     (void)state;
@@ -1218,7 +1219,9 @@ static void a_peer_without_a_connection_is_found_and_cut_off(void **state)
                                           missing, 4, &count),
                      0);
     assert_int_equal(count, 1);
-    assert_string_equal(missing[0], "w2");
+    assert_string_equal(missing[0].wid, "w2");
+    snprintf(ids, sizeof(ids), "%lld", (long long)card.client_ids[1]);
+    assert_string_equal(missing[0].ids, ids);
 }
 
 static void the_prefix_is_all_an_acl_must_allow(void **state)
@@ -1227,7 +1230,7 @@ static void the_prefix_is_all_an_acl_must_allow(void **state)
     struct redis *main_connection = redis, *other = NULL;
     struct finish done = finish_ok(1, "j");
     struct enqueue job = plain_job("j");
-    char missing[1][WORKER_ID_MAX + 1];
+    struct silent_worker missing[1];
     int count = -1;
     AUTO_REPLY redisReply *ok = NULL;
 

@@ -733,7 +733,7 @@ static void an_idle_line_that_is_cut_is_made_again(void **state)
 
 static bool all_are_seen(void *ctx)
 {
-    char silent[8][WORKER_ID_MAX + 1];
+    struct silent_worker silent[8];
     int count = 1;
 
     (void)ctx;
@@ -796,6 +796,73 @@ static void cut_connections_make_nobody_look_dead(void **state)
 /* ---- Redis ------------------------------------------------------------- */
 
 /* It refuses the moves that idle workers block on, but not the scripts. */
+/* A worker whose connections are cut as soon as they are made. */
+static void reconnect(const char *wid)
+{
+    static int64_t id = INT64_C(1000000000000); /* nobody's */
+    struct worker_card card = {.wid = wid,
+                               .host = "h",
+                               .backend = "b",
+                               .version = "1",
+                               .queues = "default",
+                               .client_ids = {id++},
+                               .state = "running",
+                               .more = ""};
+
+    MUST0(protocol_register(&rig.protocol, rig.redis, clock_ms() + RIG_WAIT_MS,
+                            &card));
+}
+
+static bool is_given_up(void *wid)
+{
+    return rig_number(&rig, "EVAL",
+                      "return redis.call('ZSCORE', KEYS[1], ARGV[1]) and 0 "
+                      "or 1",
+                      "1", "{capibox}:wk", wid, NULL) == 1;
+}
+
+/* Until another one is found dead: it was probed as often. False if it was held
+ * up between two connections, and so looked dead. */
+static bool lives_while_it_reconnects(char *wid)
+{
+    char dead[24];
+    bool given_up = false;
+    int64_t before = clock_ms();
+
+    snprintf(dead, sizeof(dead), "dead-%s", wid);
+    reconnect(dead);
+    reconnect(wid);
+    while (!given_up) {
+        given_up = is_given_up(dead);
+        usleep(PROTOCOL_PROBE_GAP_MS * 1000 / 5);
+        bool lives = !is_given_up(wid);
+        if (clock_ms() - before > PROTOCOL_PROBE_GAP_MS)
+            return false;
+        assert_true(lives);
+        before = clock_ms();
+        reconnect(wid);
+    }
+    return true;
+}
+
+static void who_reconnects_between_two_probes_is_not_dead(void **state)
+{
+    char wid[16] = "";
+    bool lived = false;
+    pid_t pid;
+
+    (void)state;
+    pid = one_worker();
+    for (int i = 0; i < CUTS_MAX && !lived; i++) {
+        snprintf(wid, sizeof(wid), "unlucky-%d", i);
+        lived = lives_while_it_reconnects(wid);
+    }
+    assert_true(lived);
+    /* It tries no more. */
+    assert_true(wait_until(is_given_up, wid, rig.settings.lease_ms / 2));
+    assert_ends_well(pid);
+}
+
 static void a_full_redis_starts_what_becomes_due(void **state)
 {
     pid_t pid = one_worker();
@@ -993,6 +1060,7 @@ int main(void)
         WITH_RIG(an_answer_that_comes_late_sets_no_clock_back),
         WITH_RIG(an_idle_line_that_is_cut_is_made_again),
         WITH_RIG(cut_connections_make_nobody_look_dead),
+        WITH_RIG(who_reconnects_between_two_probes_is_not_dead),
         WITH_RIG(a_full_redis_starts_what_becomes_due),
         WITH_RIG(a_redis_that_hangs_within_the_lease_costs_no_run),
         WITH_RIG(a_worker_without_redis_kills_its_runs_and_sleeps),

@@ -106,16 +106,40 @@ static bool header_value(const char *line, size_t size, const char *name,
     return true;
 }
 
-/* A stream that waits holds no record buffers: SSL_MODE_RELEASE_BUFFERS does
- * not see to the one that TLS 1.3's tickets, which come with the answer, left
- * for writing (SSL_free_buffers(3ssl)). */
+/* A connection that waits holds no record buffers: SSL_MODE_RELEASE_BUFFERS
+ * does not see to the one that TLS 1.3's tickets, which come with the answer,
+ * left for writing. Not while something is unread, which some OpenSSL would
+ * free (CVE-2024-4741). */
 static void free_tls_buffers(CURL *handle)
 {
     struct curl_tlssessioninfo *tls = NULL;
 
     if (curl_easy_getinfo(handle, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK &&
-        tls && tls->backend == CURLSSLBACKEND_OPENSSL && tls->internals)
+        tls && tls->backend == CURLSSLBACKEND_OPENSSL && tls->internals &&
+        !SSL_has_pending(tls->internals))
         SSL_free_buffers(tls->internals);
+}
+
+/* Nor does a stream hold what its request was sent from. libcurl keeps its
+ * buffer till the handle's end, but frees it when its size is set; it would
+ * still read in it, and in the body, had it not sent all. */
+static void free_request(struct http_call *call)
+{
+    curl_off_t sent = 0;
+    long status = 0;
+
+    curl_easy_getinfo(call->handle, CURLINFO_SIZE_UPLOAD_T, &sent);
+    if (!call->body || call->body_size == 0 ||
+        sent != (curl_off_t)call->body_size)
+        return;
+    curl_easy_setopt(call->handle, CURLOPT_UPLOAD_BUFFERSIZE,
+                     (long)HTTP_SEND_BYTES);
+    curl_easy_getinfo(call->handle, CURLINFO_RESPONSE_CODE, &status);
+    if (call->body_in && status >= 200 && status < 300) {
+        strbuf_fini(call->body_in);
+        call->body = NULL;
+        call->body_size = 0;
+    }
 }
 
 static int bounded_wait(int64_t wait_s)
@@ -146,8 +170,10 @@ static size_t take_header(char *line, size_t one, size_t count, void *ctx)
     size_t size = one * count;
     char value[256];
 
-    if (size == strlen("\r\n") && call->data)
+    if (size == strlen("\r\n")) {
         free_tls_buffers(call->handle);
+        free_request(call);
+    }
     if (header_value(line, size, "Retry-After", value, sizeof(value))) {
         take_retry_after(call, value);
     } else if (header_value(line, size, "Date", value, sizeof(value))) {

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -39,6 +40,7 @@ struct http {
     bool ca_is_file;
     int64_t timer_at_ms;      /* libcurl's; -1: none. Network thread only */
     int64_t linger_at_ms;     /* of calls that are over; -1: none. The same */
+    int64_t trim_at_ms;       /* -1: nothing to give back. The same */
     struct http_call *active; /* network thread only */
     CURL *spare[HTTP_SPARE_HANDLES];
     int nspare;
@@ -173,6 +175,8 @@ static size_t take_header(char *line, size_t one, size_t count, void *ctx)
     if (size == strlen("\r\n")) {
         free_tls_buffers(call->handle);
         free_request(call);
+        if (call->http->trim_at_ms < 0)
+            call->http->trim_at_ms = clock_ms() + HTTP_TRIM_MS;
     }
     if (header_value(line, size, "Retry-After", value, sizeof(value))) {
         take_retry_after(call, value);
@@ -654,13 +658,26 @@ static void take_over(struct http *h)
     }
 }
 
+/* The buffers of handshakes are as large as all that a stream keeps, and lay
+ * between what stays: only so do their pages go back to the system. */
+static void trim(struct http *h)
+{
+    if (h->trim_at_ms < 0 || clock_ms() < h->trim_at_ms)
+        return;
+    h->trim_at_ms = -1;
+    malloc_trim(0);
+}
+
+static int64_t sooner(int64_t a_ms, int64_t b_ms)
+{
+    return b_ms >= 0 && (a_ms < 0 || b_ms < a_ms) ? b_ms : a_ms;
+}
+
 /* How long nothing is due. */
 static int wait_ms(const struct http *h)
 {
-    int64_t at = h->timer_at_ms;
+    int64_t at = sooner(sooner(h->timer_at_ms, h->linger_at_ms), h->trim_at_ms);
 
-    if (h->linger_at_ms >= 0 && (at < 0 || h->linger_at_ms < at))
-        at = h->linger_at_ms;
     return at < 0 ? -1 : clock_left_ms(at);
 }
 
@@ -739,6 +756,7 @@ static void *network_main(void *arg)
         take_ended(h);
         take_over(h);
         take_aborts(h);
+        trim(h);
     }
     return NULL;
 }
@@ -810,7 +828,7 @@ int http_open(const char *ca, int connections, struct http **http_out)
     pthread_once(&curl_once, start_curl);
     MUST0(pthread_mutex_init(&h->lock, NULL));
     h->posted_last = &h->posted;
-    h->timer_at_ms = h->linger_at_ms = -1;
+    h->timer_at_ms = h->linger_at_ms = h->trim_at_ms = -1;
     h->multi = curl_multi_init();
     h->share = curl_share_init();
     h->ca = strdup(ca);

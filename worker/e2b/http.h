@@ -36,6 +36,7 @@
 #define HTTP_RECEIVE_BYTES (4u << 10)
 #define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least */
 #define HTTP_SPARE_HANDLES 64
+#define HTTP_TRIM_MS       1000 /* after an answer began: free pages go back */
 #define HTTP_OVER          1   /* of data(): nothing more of this body counts */
 #define HTTP_LINGER_MS     200 /* for its proper end, then */
 /* What of Retry-After is heeded, whoever is asked to wait: one odd header must

@@ -33,7 +33,7 @@
 #define HTTP_ERROR_MAX     200
 #define HTTP_CONNECT_MS    10000
 #define HTTP_IDLE_S        60 /* a connection idle for longer is not reused */
-#define HTTP_RECEIVE_BYTES (4u << 10)
+#define HTTP_RECEIVE_BYTES (2u << 10)
 #define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least */
 #define HTTP_SPARE_HANDLES 64
 #define HTTP_TRIM_MS       1000 /* after an answer began: free pages go back */

@@ -26,6 +26,7 @@
 #include "tests/support/double.h"
 #include "tests/support/proc.h"
 #include "tests/support/redis_server.h"
+#include "worker/e2b/http.h"
 #include "worker/e2b/prelude.h"
 
 #define AT_ONCE   16
@@ -35,13 +36,14 @@
 #define SLOW_N    10
 #define SLOW_MS   150
 #define WAIT_MS   180000
+#define SETTLE_US ((HTTP_TRIM_MS + 500) * 1000) /* memory has gone back */
 #define SYSTEM_CA "/etc/ssl/certs/ca-certificates.crt"
 #define FILE_MAX  (4u << 20)
 #define ENV_MAX   10
 #define TEXT_MAX  512
 
 static const char PRINT[] = "{\"code\":\"print(1)\"}";
-static const char SLEEP[] = "{\"code\":\"import time\\ntime.sleep(12)\"}";
+static const char SLEEP[] = "{\"code\":\"import time\\ntime.sleep(20)\"}";
 
 enum transport { PER_HOST, SHARED, PLAIN, TRANSPORTS };
 
@@ -410,15 +412,20 @@ static void measure_memory(struct bench *b, enum transport transport, rounds *v,
     double idle, before;
 
     start_worker(b, transport, RUNNING);
+    usleep(SETTLE_US);
     idle = status_number(b, "VmRSS:");
     before = double_number(&b->e2b, "requests.execute");
     for (int n = 0; n < RUNNING; n++)
         push(b, SLEEP);
     while (double_number(&b->e2b, "requests.execute") < before + RUNNING)
         usleep(20000);
-    usleep(500000); /* their first bytes are in */
+    usleep(SETTLE_US); /* their first bytes are in */
     v[transport == PLAIN ? RSS_JOB_PLAIN : RSS_JOB][i] =
         (status_number(b, "VmRSS:") - idle) / RUNNING;
+    /* All of them still ran. */
+    MUST(double_number(&b->e2b, "creates") -
+             double_number(&b->e2b, "destroys") ==
+         RUNNING);
     if (transport != PLAIN) {
         v[RSS_IDLE][i] = idle;
         v[THREADS][i] = status_number(b, "Threads:");

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -39,6 +40,7 @@ struct http {
     bool ca_is_file;
     int64_t timer_at_ms;      /* libcurl's; -1: none. Network thread only */
     int64_t linger_at_ms;     /* of calls that are over; -1: none. The same */
+    int64_t trim_at_ms;       /* -1: nothing to give back. The same */
     struct http_call *active; /* network thread only */
     CURL *spare[HTTP_SPARE_HANDLES];
     int nspare;
@@ -106,16 +108,40 @@ static bool header_value(const char *line, size_t size, const char *name,
     return true;
 }
 
-/* A stream that waits holds no record buffers: SSL_MODE_RELEASE_BUFFERS does
- * not see to the one that TLS 1.3's tickets, which come with the answer, left
- * for writing (SSL_free_buffers(3ssl)). */
+/* A connection that waits holds no record buffers: SSL_MODE_RELEASE_BUFFERS
+ * does not see to the one that TLS 1.3's tickets, which come with the answer,
+ * left for writing. Not while something is unread, which some OpenSSL would
+ * free (CVE-2024-4741). */
 static void free_tls_buffers(CURL *handle)
 {
     struct curl_tlssessioninfo *tls = NULL;
 
     if (curl_easy_getinfo(handle, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK &&
-        tls && tls->backend == CURLSSLBACKEND_OPENSSL && tls->internals)
+        tls && tls->backend == CURLSSLBACKEND_OPENSSL && tls->internals &&
+        !SSL_has_pending(tls->internals))
         SSL_free_buffers(tls->internals);
+}
+
+/* Nor does a stream hold what its request was sent from. libcurl keeps its
+ * buffer till the handle's end, but frees it when its size is set; it would
+ * still read in it, and in the body, had it not sent all. */
+static void free_request(struct http_call *call)
+{
+    curl_off_t sent = 0;
+    long status = 0;
+
+    curl_easy_getinfo(call->handle, CURLINFO_SIZE_UPLOAD_T, &sent);
+    if (!call->body || call->body_size == 0 ||
+        sent != (curl_off_t)call->body_size)
+        return;
+    curl_easy_setopt(call->handle, CURLOPT_UPLOAD_BUFFERSIZE,
+                     (long)HTTP_SEND_BYTES);
+    curl_easy_getinfo(call->handle, CURLINFO_RESPONSE_CODE, &status);
+    if (call->body_in && status >= 200 && status < 300) {
+        strbuf_fini(call->body_in);
+        call->body = NULL;
+        call->body_size = 0;
+    }
 }
 
 static int bounded_wait(int64_t wait_s)
@@ -146,8 +172,12 @@ static size_t take_header(char *line, size_t one, size_t count, void *ctx)
     size_t size = one * count;
     char value[256];
 
-    if (size == strlen("\r\n") && call->data)
+    if (size == strlen("\r\n")) {
         free_tls_buffers(call->handle);
+        free_request(call);
+        if (call->http->trim_at_ms < 0)
+            call->http->trim_at_ms = clock_ms() + HTTP_TRIM_MS;
+    }
     if (header_value(line, size, "Retry-After", value, sizeof(value))) {
         take_retry_after(call, value);
     } else if (header_value(line, size, "Date", value, sizeof(value))) {
@@ -628,13 +658,26 @@ static void take_over(struct http *h)
     }
 }
 
+/* The buffers of handshakes are as large as all that a stream keeps, and lay
+ * between what stays: only so do their pages go back to the system. */
+static void trim(struct http *h)
+{
+    if (h->trim_at_ms < 0 || clock_ms() < h->trim_at_ms)
+        return;
+    h->trim_at_ms = -1;
+    malloc_trim(0);
+}
+
+static int64_t sooner(int64_t a_ms, int64_t b_ms)
+{
+    return b_ms >= 0 && (a_ms < 0 || b_ms < a_ms) ? b_ms : a_ms;
+}
+
 /* How long nothing is due. */
 static int wait_ms(const struct http *h)
 {
-    int64_t at = h->timer_at_ms;
+    int64_t at = sooner(sooner(h->timer_at_ms, h->linger_at_ms), h->trim_at_ms);
 
-    if (h->linger_at_ms >= 0 && (at < 0 || h->linger_at_ms < at))
-        at = h->linger_at_ms;
     return at < 0 ? -1 : clock_left_ms(at);
 }
 
@@ -713,6 +756,7 @@ static void *network_main(void *arg)
         take_ended(h);
         take_over(h);
         take_aborts(h);
+        trim(h);
     }
     return NULL;
 }
@@ -784,7 +828,7 @@ int http_open(const char *ca, int connections, struct http **http_out)
     pthread_once(&curl_once, start_curl);
     MUST0(pthread_mutex_init(&h->lock, NULL));
     h->posted_last = &h->posted;
-    h->timer_at_ms = h->linger_at_ms = -1;
+    h->timer_at_ms = h->linger_at_ms = h->trim_at_ms = -1;
     h->multi = curl_multi_init();
     h->share = curl_share_init();
     h->ca = strdup(ca);

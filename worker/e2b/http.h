@@ -33,9 +33,10 @@
 #define HTTP_ERROR_MAX     200
 #define HTTP_CONNECT_MS    10000
 #define HTTP_IDLE_S        60 /* a connection idle for longer is not reused */
-#define HTTP_RECEIVE_BYTES (4u << 10)
-#define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least; kept till the end */
+#define HTTP_RECEIVE_BYTES (2u << 10)
+#define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least */
 #define HTTP_SPARE_HANDLES 64
+#define HTTP_TRIM_MS       1000 /* after an answer began: free pages go back */
 #define HTTP_OVER          1   /* of data(): nothing more of this body counts */
 #define HTTP_LINGER_MS     200 /* for its proper end, then */
 /* What of Retry-After is heeded, whoever is asked to wait: one odd header must
@@ -78,6 +79,8 @@ struct http_call {
     const char *headers[HTTP_HEADERS_MAX]; /* "Name: value", NULL at the end */
     const void *body;                      /* not copied */
     size_t body_size;
+    struct strbuf *body_in; /* that holds body; emptied once a 2xx answers all
+                               of it. NULL: body stays */
     const struct http_part *parts; /* instead of a body */
     size_t nparts;
     int64_t deadline_ms; /* CLOCK_MONOTONIC */

@@ -122,26 +122,20 @@ static void free_tls_buffers(CURL *handle)
         SSL_free_buffers(tls->internals);
 }
 
-/* Nor does a stream hold what its request was sent from. libcurl keeps its
- * buffer till the handle's end, but frees it when its size is set; it would
- * still read in it, and in the body, had it not sent all. */
+/* Nor does a stream hold the request that it answers. It was read to its end,
+ * and who has its answer does not send it again. */
 static void free_request(struct http_call *call)
 {
-    curl_off_t sent = 0;
     long status = 0;
 
-    curl_easy_getinfo(call->handle, CURLINFO_SIZE_UPLOAD_T, &sent);
-    if (!call->body || call->body_size == 0 ||
-        sent != (curl_off_t)call->body_size)
-        return;
-    curl_easy_setopt(call->handle, CURLOPT_UPLOAD_BUFFERSIZE,
-                     (long)HTTP_SEND_BYTES);
     curl_easy_getinfo(call->handle, CURLINFO_RESPONSE_CODE, &status);
-    if (call->body_in && status >= 200 && status < 300) {
-        strbuf_fini(call->body_in);
-        call->body = NULL;
-        call->body_size = 0;
-    }
+    if (!call->body_in || call->reader.at < call->body_size || status < 200 ||
+        status >= 300)
+        return;
+    strbuf_fini(call->body_in);
+    call->body = NULL;
+    call->body_size = 0;
+    call->reader = (struct http_reader){.over = true};
 }
 
 static int bounded_wait(int64_t wait_s)
@@ -384,28 +378,24 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     curl_easy_setopt(e, CURLOPT_PREREQDATA, call);
 }
 
-struct part_reader {
-    const char *data;
-    size_t size, at;
-};
-
-static size_t read_part(char *out, size_t one, size_t count, void *ctx)
+static size_t read_data(char *out, size_t one, size_t count, void *ctx)
 {
-    struct part_reader *r = ctx;
+    struct http_reader *r = ctx;
     size_t want = one * count;
 
     if (want > r->size - r->at)
         want = r->size - r->at;
-    memcpy(out, r->data + r->at, want);
+    if (want > 0)
+        memcpy(out, r->data + r->at, want);
     r->at += want;
     return want;
 }
 
-static int seek_part(void *ctx, curl_off_t offset, int origin)
+static int seek_data(void *ctx, curl_off_t offset, int origin)
 {
-    struct part_reader *r = ctx;
+    struct http_reader *r = ctx;
 
-    if (origin != SEEK_SET || offset < 0 || (size_t)offset > r->size)
+    if (r->over || origin != SEEK_SET || offset < 0 || (size_t)offset > r->size)
         return CURL_SEEKFUNC_FAIL;
     r->at = (size_t)offset;
     return CURL_SEEKFUNC_OK;
@@ -420,17 +410,17 @@ static int add_parts(CURL *e, struct http_call *call)
     for (size_t i = 0; form && i < call->nparts; i++) {
         const struct http_part *p = &call->parts[i];
         curl_mimepart *part = curl_mime_addpart(form);
-        struct part_reader *r = calloc(1, sizeof(*r));
+        struct http_reader *r = calloc(1, sizeof(*r));
 
         if (!part || !r) {
             free(r);
             return -ENOMEM;
         }
-        *r = (struct part_reader){p->data, p->size, 0};
+        *r = (struct http_reader){.data = p->data, .size = p->size};
         curl_mime_name(part, "file");
         curl_mime_filename(part, p->filename);
         curl_mime_type(part, "application/octet-stream");
-        curl_mime_data_cb(part, (curl_off_t)p->size, read_part, seek_part, free,
+        curl_mime_data_cb(part, (curl_off_t)p->size, read_data, seek_data, free,
                           r);
     }
     if (form)
@@ -446,9 +436,15 @@ static int set_method(CURL *e, struct http_call *call)
         return 0;
     if (call->parts)
         return add_parts(e, call);
+    call->reader =
+        (struct http_reader){.data = call->body, .size = call->body_size};
+    curl_easy_setopt(e, CURLOPT_POST, 1L);
     curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
                      (curl_off_t)call->body_size);
-    curl_easy_setopt(e, CURLOPT_POSTFIELDS, call->body ? call->body : "");
+    curl_easy_setopt(e, CURLOPT_READFUNCTION, read_data);
+    curl_easy_setopt(e, CURLOPT_READDATA, &call->reader);
+    curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, seek_data);
+    curl_easy_setopt(e, CURLOPT_SEEKDATA, &call->reader);
     return 0;
 }
 

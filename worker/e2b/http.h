@@ -34,7 +34,7 @@
 #define HTTP_CONNECT_MS    10000
 #define HTTP_IDLE_S        60 /* a connection idle for longer is not reused */
 #define HTTP_RECEIVE_BYTES (2u << 10)
-#define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least */
+#define HTTP_SEND_BYTES    (16u << 10) /* libcurl's least; kept till the end */
 #define HTTP_SPARE_HANDLES 64
 #define HTTP_TRIM_MS       1000 /* after an answer began: free pages go back */
 #define HTTP_OVER          1   /* of data(): nothing more of this body counts */
@@ -72,6 +72,13 @@ enum http_trouble {
     HTTP_REFUSED,    /* data() wanted no more, or the answer is too large */
 };
 
+/* Where libcurl reads what is sent. */
+struct http_reader {
+    const char *data;
+    size_t size, at;
+    bool over; /* data is gone: it cannot be read again */
+};
+
 struct http_call {
     /* What to ask. */
     enum http_method method;
@@ -107,6 +114,7 @@ struct http_call {
     /* The network thread's. */
     struct http_call *next;
     void *handle, *list, *form;
+    struct http_reader reader; /* of body */
     struct http *http;
     sem_t done;
     atomic_bool aborted;

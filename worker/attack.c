@@ -155,9 +155,9 @@ static void check_next_job(struct runner *r, struct trial *t)
     outcome_fini(&ran.o);
 }
 
-static void judge(struct trial *t, const struct ran *ran)
+static struct attack_seen seen_of(const struct ran *ran)
 {
-    struct attack_seen seen = {
+    return (struct attack_seen){
         .verdict = ran->o.verdict,
         .exit_code = ran->o.exit_code,
         .signal = ran->o.signal,
@@ -165,13 +165,40 @@ static void judge(struct trial *t, const struct ran *ran)
         .out = ran->out,
         .capped = strncmp(ran->o.enforced.memory, "cgroup", 6) == 0,
     };
+}
+
+static void judge(struct trial *t, const struct attack *as_run,
+                  const struct ran *ran)
+{
+    struct attack_seen seen = seen_of(ran);
 
     t->verdict = ran->o.verdict;
-    t->end = attack_judge(t->attack, &seen, t->why);
+    t->end = attack_judge(as_run, &seen, t->why);
     if (t->end != ATTACK_BROKE && ran->why[0]) {
         t->end = ATTACK_BROKE;
         memcpy(t->why, ran->why, sizeof(t->why));
     }
+}
+
+/* With the time that it needs on this host. */
+static int run_attack(struct runner *r, struct trial *t, struct ran *ran)
+{
+    struct attack a = *t->attack;
+
+    for (;; a.limits[0] *= 2) {
+        AUTO_STRBUF struct strbuf job = STRBUF_INIT;
+
+        attack_job(&r->set, &a, "attack", &job);
+        if (job.failed)
+            return -ENOMEM;
+        run_job(r, job.text, job.len, ran);
+        struct attack_seen seen = seen_of(ran);
+        if (ran->why[0] || !attack_had_no_time(&a, &seen))
+            break;
+        outcome_fini(&ran->o);
+    }
+    judge(t, &a, ran);
+    return 0;
 }
 
 /* The runs of one attack must have no line in common. */
@@ -188,24 +215,30 @@ static void compare_runs(struct trial *t, char *const *outs, int count)
             }
 }
 
+static void no_memory(struct trial *t)
+{
+    t->end = ATTACK_BROKE;
+    snprintf(t->why, sizeof(t->why), "no memory to try it");
+}
+
 static void try_attack(struct runner *r, struct trial *t)
 {
-    AUTO_STRBUF struct strbuf job = STRBUF_INIT;
     char *outs[ATTACK_TIMES_MAX] = {NULL};
     int64_t start = clock_ms();
 
-    attack_job(&r->set, t->attack, "attack", &job);
     for (int i = 0; i < t->attack->times && t->end == ATTACK_HELD; i++) {
         struct ran ran;
 
-        if (job.failed)
+        if (run_attack(r, t, &ran) < 0) {
+            no_memory(t);
             break;
-        run_job(r, job.text, job.len, &ran);
-        judge(t, &ran);
+        }
         outs[i] = strdup(ran.out);
         outcome_fini(&ran.o);
-        if (!outs[i])
+        if (!outs[i]) {
+            no_memory(t);
             break;
+        }
         if (t->attack->differ)
             compare_runs(t, outs, i + 1);
     }

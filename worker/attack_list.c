@@ -507,6 +507,13 @@ enum attack_end attack_judge(const struct attack *a,
     return end == ATTACK_HELD ? judge_output(a, seen, why) : end;
 }
 
+bool attack_had_no_time(const struct attack *a, const struct attack_seen *seen)
+{
+    return (a->stdout_parts.count > 0 || a->tries > 0) && a->limits[0] > 0 &&
+           a->limits[0] < ATTACK_SLOW_S && !*seen->out &&
+           seen->verdict == VERDICT_TIMEOUT;
+}
+
 bool attack_same_line(const char *one, const char *other,
                       char line_out[ATTACK_WHY_MAX])
 {

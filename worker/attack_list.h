@@ -104,6 +104,12 @@ enum attack_end attack_judge(const struct attack *a,
                              const struct attack_seen *seen,
                              char why_out[ATTACK_WHY_MAX]);
 
+/* Its time was over before it printed anything of what it must: it is to be
+ * tried again with twice the time (limits[0]). Never true of ATTACK_SLOW_S or
+ * more: so much is enough on any host. */
+#define ATTACK_SLOW_S 8
+bool attack_had_no_time(const struct attack *a, const struct attack_seen *seen);
+
 /* A line of at least a few characters that both texts have, for `differ`;
  * copied into line_out. */
 bool attack_same_line(const char *one, const char *other,

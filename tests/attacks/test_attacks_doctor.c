@@ -83,6 +83,28 @@ static void one_that_does_not_hold_is_named_and_exit_1(void **state)
     remove_attack("005-z.sh");
 }
 
+/* What prints after 0.6 s does so on a host twice as slow as the list thinks.
+ */
+static void a_slow_host_is_given_more_time(void **state)
+{
+    AUTO_FREE char *out = NULL, *err = NULL;
+
+    (void)state;
+    write_attack("007-s.sh",
+                 "# 007 it is slow\n# limits: timeout=0.4\n# verdict: timeout\n"
+                 "# stdout: HELD\nsleep 0.6; echo HELD it; sleep 60\n");
+    write_attack("008-t.sh",
+                 "# 008 it is mute\n# limits: timeout=4\n# verdict: timeout\n"
+                 "# stdout: HELD\nsleep 60\n");
+    int code = run("capibox", &out, &err, "doctor", "--attack", NULL);
+    assert_int_equal(code, 1);
+    assert_non_null(strstr(out, "008  it is mute"));
+    assert_non_null(strstr(out, "BROKE: its output lacks \"HELD\""));
+    assert_non_null(strstr(out, "3 held, 1 did not, 0 not applicable here."));
+    remove_attack("007-s.sh");
+    remove_attack("008-t.sh");
+}
+
 static void json_is_one_object_a_line(void **state)
 {
     AUTO_FREE char *out = NULL, *err = NULL;
@@ -167,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_held_is_exit_0),
         cmocka_unit_test(one_that_does_not_hold_is_named_and_exit_1),
+        cmocka_unit_test(a_slow_host_is_given_more_time),
         cmocka_unit_test(json_is_one_object_a_line),
         cmocka_unit_test(numbers_choose),
         cmocka_unit_test(a_file_with_a_wrong_head_is_named),

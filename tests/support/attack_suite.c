@@ -32,7 +32,6 @@
 #define WALK_FDS        16
 #define LEFT_MS         2500 /* hostile children sleep for longer */
 #define AFTER           "after-"
-#define SLOW_S          10 /* so much time is enough to print a line */
 
 static struct {
     struct rig rig;
@@ -289,9 +288,10 @@ static bool had_no_time(const struct attack *a, const cJSON *r)
     const char *verdict = stage_text(r, "verdict");
     AUTO_FREE char *out = printed(r);
 
-    return a->stdout_parts.count > 0 && a->limits[0] > 0 &&
-           a->limits[0] < SLOW_S && !*out && verdict &&
-           strcmp(verdict, "timeout") == 0;
+    return attack_had_no_time(
+        a,
+        &(struct attack_seen){
+            .verdict = verdict_from_name(verdict ? verdict : ""), .out = out});
 }
 
 /* The result of the attack with the time that it needs on this machine. */

@@ -4,8 +4,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/in.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +13,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/io.h"
 #include "common/must.h"
-#include "common/scope.h"
 #include "tests/support/answers.h"
 #include "tests/support/cmocka_all.h"
 #include "worker/e2b/control.h"
@@ -25,7 +21,6 @@
 #define OK "HTTP/1.1 200 OK\r\n\r\nfine"
 
 #define NO_ANSWER_MS 4000
-#define HASTY_BYTES  (8u << 20) /* more than sockets hold */
 
 /* Name servers that do not answer: libcurl asks in threads of its own. */
 static atomic_int names_asked, names_given_up;
@@ -337,94 +332,6 @@ static void name_servers_that_do_not_answer_hold_nobody_up(void **state)
     assert_int_equal(atomic_load(&names_asked), 1);
 }
 
-static int swallow(void *ctx, const char *data, size_t size)
-{
-    (void)ctx, (void)data, (void)size;
-    return 0;
-}
-
-static int ask_with(struct fixture *f, struct strbuf *body)
-{
-    prepare(f, HTTP_POST);
-    f->call.body = body->text;
-    f->call.body_size = body->len;
-    f->call.body_in = body;
-    f->call.data = swallow;
-    return http_do(f->http, &f->call);
-}
-
-static void a_body_is_let_go_when_all_of_it_was_taken(void **state)
-{
-    static const char *const script[] = {
-        "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n", OK,
-        NULL};
-    AUTO_STRBUF struct strbuf body = STRBUF_INIT;
-    struct fixture *f = *state;
-
-    answers_open(&f->a, script);
-    strbuf_adds(&body, "print(1)");
-    assert_int_equal(ask_with(f, &body), 0);
-    assert_int_equal(f->call.status, 429);
-    assert_string_equal(body.text, "print(1)"); /* to ask again with */
-    assert_int_equal(ask_with(f, &body), 0);
-    assert_int_equal(f->call.status, 200);
-    assert_null(body.text);
-}
-
-/* Answers before it reads. */
-struct hasty {
-    int listener;
-    size_t wanted, xs;
-};
-
-static void *answer_first(void *arg)
-{
-    static const char begin[] = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n";
-    struct hasty *s = arg;
-    AUTO_FREE char *data = malloc(HASTY_BYTES);
-    AUTO_FD int fd = accept(s->listener, NULL, NULL);
-    ssize_t size = 1;
-
-    MUST(fd >= 0 && data);
-    MUST(io_write_full(fd, begin, strlen(begin)) >= 0);
-    usleep(100000); /* till the client has read it */
-    while (s->xs < s->wanted && size > 0) {
-        size = read(fd, data, HASTY_BYTES);
-        for (ssize_t i = 0; i < size; i++)
-            s->xs += data[i] == '\x01';
-    }
-    (void)!write(fd, "!", 1);
-    return NULL;
-}
-
-static void a_body_that_is_still_sent_stays(void **state)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t at_size = sizeof(at);
-    struct hasty s = {.listener = socket(AF_INET, SOCK_STREAM, 0),
-                      .wanted = HASTY_BYTES};
-    AUTO_STRBUF struct strbuf body = STRBUF_INIT;
-    struct fixture *f = *state;
-    pthread_t server;
-
-    MUST0(bind(s.listener, (struct sockaddr *)&at, sizeof(at)));
-    MUST0(listen(s.listener, 1));
-    MUST0(getsockname(s.listener, (struct sockaddr *)&at, &at_size));
-    snprintf(f->a.url, sizeof(f->a.url), "http://127.0.0.1:%d",
-             ntohs(at.sin_port));
-    MUST(strbuf_room(&body, HASTY_BYTES));
-    for (size_t i = 0; i < HASTY_BYTES; i++)
-        strbuf_addc(&body, '\x01');
-    MUST0(pthread_create(&server, NULL, answer_first, &s));
-    assert_int_equal(ask_with(f, &body), 0);
-    MUST0(pthread_join(server, NULL));
-    f->a.url[0] = '\0'; /* it is no script's */
-    close(s.listener);
-    assert_int_equal(s.xs, HASTY_BYTES);
-    assert_int_equal(body.len, HASTY_BYTES);
-}
-
 static void redirects_are_answers(void **state)
 {
     static const char *const script[] = {
@@ -603,8 +510,6 @@ int main(void)
         FRESH(a_hanging_janitor_takes_no_sandboxs_connection),
         FRESH(a_watch_that_is_refused_ends_no_other_call),
         FRESH(name_servers_that_do_not_answer_hold_nobody_up),
-        FRESH(a_body_is_let_go_when_all_of_it_was_taken),
-        FRESH(a_body_that_is_still_sent_stays),
         FRESH(redirects_are_answers),
         FRESH(headers_that_matter_are_read),
         FRESH(a_pause_is_read_in_either_form_and_bounded),

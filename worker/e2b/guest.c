@@ -237,7 +237,7 @@ static int take_events(void *events, const char *data, size_t size)
     return rc == 0 && e->ended ? HTTP_OVER : rc;
 }
 
-enum fault guest_execute(struct guest *g, struct strbuf *body,
+enum fault guest_execute(struct guest *g, const struct strbuf *body,
                          int64_t deadline_ms, bool last, struct events *e,
                          char *text)
 {
@@ -247,7 +247,6 @@ enum fault guest_execute(struct guest *g, struct strbuf *body,
                     "Accept: application/json"},
         .body = body->text,
         .body_size = body->len,
-        .body_in = body,
         .deadline_ms = deadline_ms,
         .stall_s = GUEST_STALL_S,
         .last = last,
@@ -305,7 +304,6 @@ enum fault guest_start(struct guest *g, const struct strbuf *message,
     }
     call.body = body.text;
     call.body_size = body.len;
-    call.body_in = &body;
     p->secrets[0] = g->sandbox.token;
     p->secrets[1] = g->sandbox.traffic;
     fault = ask(g, PORT_ENVD, "/process.Process/Start", &call, text);

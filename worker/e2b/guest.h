@@ -57,11 +57,10 @@ void guest_fini(struct guest *g);
 /* Once it is created. */
 void guest_found(struct guest *g, const struct control_sandbox *sandbox);
 
-/* POST /execute with this body, which is emptied once it was taken. last:
- * nothing more is asked of this host.
+/* POST /execute with this body. last: nothing more is asked of this host.
  * FAULT_LATE: the deadline came when it had answered, so that the code may have
  * run till then. */
-enum fault guest_execute(struct guest *g, struct strbuf *body,
+enum fault guest_execute(struct guest *g, const struct strbuf *body,
                          int64_t deadline_ms, bool last, struct events *e,
                          char *text);
 

@@ -110,8 +110,8 @@ static bool header_value(const char *line, size_t size, const char *name,
 
 /* A connection that waits holds no record buffers: SSL_MODE_RELEASE_BUFFERS
  * does not see to the one that TLS 1.3's tickets, which come with the answer,
- * left for writing. Not while something is unread, which some OpenSSL would
- * free (CVE-2024-4741). */
+ * left for writing (SSL_free_buffers(3ssl)). Not while something is unread,
+ * which some OpenSSL would free (CVE-2024-4741). */
 static void free_tls_buffers(CURL *handle)
 {
     struct curl_tlssessioninfo *tls = NULL;
@@ -120,22 +120,6 @@ static void free_tls_buffers(CURL *handle)
         tls && tls->backend == CURLSSLBACKEND_OPENSSL && tls->internals &&
         !SSL_has_pending(tls->internals))
         SSL_free_buffers(tls->internals);
-}
-
-/* Nor does a stream hold the request that it answers. It was read to its end,
- * and who has its answer does not send it again. */
-static void free_request(struct http_call *call)
-{
-    long status = 0;
-
-    curl_easy_getinfo(call->handle, CURLINFO_RESPONSE_CODE, &status);
-    if (!call->body_in || call->reader.at < call->body_size || status < 200 ||
-        status >= 300)
-        return;
-    strbuf_fini(call->body_in);
-    call->body = NULL;
-    call->body_size = 0;
-    call->reader = (struct http_reader){.over = true};
 }
 
 static int bounded_wait(int64_t wait_s)
@@ -168,7 +152,6 @@ static size_t take_header(char *line, size_t one, size_t count, void *ctx)
 
     if (size == strlen("\r\n")) {
         free_tls_buffers(call->handle);
-        free_request(call);
         if (call->http->trim_at_ms < 0)
             call->http->trim_at_ms = clock_ms() + HTTP_TRIM_MS;
     }
@@ -378,24 +361,28 @@ static void set_common(struct http *h, CURL *e, struct http_call *call)
     curl_easy_setopt(e, CURLOPT_PREREQDATA, call);
 }
 
-static size_t read_data(char *out, size_t one, size_t count, void *ctx)
+struct part_reader {
+    const char *data;
+    size_t size, at;
+};
+
+static size_t read_part(char *out, size_t one, size_t count, void *ctx)
 {
-    struct http_reader *r = ctx;
+    struct part_reader *r = ctx;
     size_t want = one * count;
 
     if (want > r->size - r->at)
         want = r->size - r->at;
-    if (want > 0)
-        memcpy(out, r->data + r->at, want);
+    memcpy(out, r->data + r->at, want);
     r->at += want;
     return want;
 }
 
-static int seek_data(void *ctx, curl_off_t offset, int origin)
+static int seek_part(void *ctx, curl_off_t offset, int origin)
 {
-    struct http_reader *r = ctx;
+    struct part_reader *r = ctx;
 
-    if (r->over || origin != SEEK_SET || offset < 0 || (size_t)offset > r->size)
+    if (origin != SEEK_SET || offset < 0 || (size_t)offset > r->size)
         return CURL_SEEKFUNC_FAIL;
     r->at = (size_t)offset;
     return CURL_SEEKFUNC_OK;
@@ -410,17 +397,17 @@ static int add_parts(CURL *e, struct http_call *call)
     for (size_t i = 0; form && i < call->nparts; i++) {
         const struct http_part *p = &call->parts[i];
         curl_mimepart *part = curl_mime_addpart(form);
-        struct http_reader *r = calloc(1, sizeof(*r));
+        struct part_reader *r = calloc(1, sizeof(*r));
 
         if (!part || !r) {
             free(r);
             return -ENOMEM;
         }
-        *r = (struct http_reader){.data = p->data, .size = p->size};
+        *r = (struct part_reader){p->data, p->size, 0};
         curl_mime_name(part, "file");
         curl_mime_filename(part, p->filename);
         curl_mime_type(part, "application/octet-stream");
-        curl_mime_data_cb(part, (curl_off_t)p->size, read_data, seek_data, free,
+        curl_mime_data_cb(part, (curl_off_t)p->size, read_part, seek_part, free,
                           r);
     }
     if (form)
@@ -436,15 +423,9 @@ static int set_method(CURL *e, struct http_call *call)
         return 0;
     if (call->parts)
         return add_parts(e, call);
-    call->reader =
-        (struct http_reader){.data = call->body, .size = call->body_size};
-    curl_easy_setopt(e, CURLOPT_POST, 1L);
     curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
                      (curl_off_t)call->body_size);
-    curl_easy_setopt(e, CURLOPT_READFUNCTION, read_data);
-    curl_easy_setopt(e, CURLOPT_READDATA, &call->reader);
-    curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, seek_data);
-    curl_easy_setopt(e, CURLOPT_SEEKDATA, &call->reader);
+    curl_easy_setopt(e, CURLOPT_POSTFIELDS, call->body ? call->body : "");
     return 0;
 }
 

@@ -72,13 +72,6 @@ enum http_trouble {
     HTTP_REFUSED,    /* data() wanted no more, or the answer is too large */
 };
 
-/* Where libcurl reads what is sent. */
-struct http_reader {
-    const char *data;
-    size_t size, at;
-    bool over; /* data is gone: it cannot be read again */
-};
-
 struct http_call {
     /* What to ask. */
     enum http_method method;
@@ -86,8 +79,6 @@ struct http_call {
     const char *headers[HTTP_HEADERS_MAX]; /* "Name: value", NULL at the end */
     const void *body;                      /* not copied */
     size_t body_size;
-    struct strbuf *body_in; /* that holds body; emptied once a 2xx answers all
-                               of it. NULL: body stays */
     const struct http_part *parts; /* instead of a body */
     size_t nparts;
     int64_t deadline_ms; /* CLOCK_MONOTONIC */
@@ -114,7 +105,6 @@ struct http_call {
     /* The network thread's. */
     struct http_call *next;
     void *handle, *list, *form;
-    struct http_reader reader; /* of body */
     struct http *http;
     sem_t done;
     atomic_bool aborted;

@@ -47,16 +47,18 @@ export function jobView(root, id, { say, level = "h1" }) {
   let job = null,
     templates = [],
     ended = false,
+    broken = false, // the stream is, for now
     lies = false;
 
   root.replaceChildren(...Object.values(parts));
 
-  function drawTop(away) {
-    if (job)
+  // That it has ended is said with its output.
+  function drawTop() {
+    if (job && (ended || broken || isOpen(job.status)))
       show(
         parts.top,
         head(id, job, level, { known: sources.has(id) || Boolean(job.code), lies }),
-        away
+        broken
           ? h("p", { class: "banner warn", "data-key": "away" }, "The stream broke off; trying again …")
           : null,
         isOpen(job.status)
@@ -82,7 +84,7 @@ export function jobView(root, id, { say, level = "h1" }) {
   function drawLive() {
     const mine = sources.get(id);
     const template = templates.find((one) => one.id === (job.template_used || mine?.template));
-    drawTop(false);
+    drawTop();
     drawRest(about(job), askedLimits(mine, template), code(sourceOf(id, job, null)));
   }
 
@@ -92,17 +94,18 @@ export function jobView(root, id, { say, level = "h1" }) {
 
   async function drawEnd() {
     ended = true;
+    broken = false;
     if (output.empty || partial) {
       output.clear();
       logs();
     }
     parts.output.hidden = output.empty;
     output.draw(); // before the end is said
-    drawTop(false);
+    drawTop();
     const text = await deadText(id, job);
     if (stop.signal.aborted) return;
     lies = text !== null;
-    drawTop(false);
+    drawTop();
     parts.trouble.replaceChildren(...[error(job), warnings(job)].filter(Boolean));
     parts.results.replaceChildren(...displayed(job).filter(Boolean));
     drawRest([times(job), about(job)], limits(job), code(sourceOf(id, job, text)), raw(job));
@@ -163,6 +166,11 @@ export function jobView(root, id, { say, level = "h1" }) {
     }
   }
 
+  function away(gone) {
+    broken = gone;
+    drawTop();
+  }
+
   async function refresh() {
     try {
       const fresh = await api.getJob(id, stop.signal);
@@ -210,17 +218,14 @@ export function jobView(root, id, { say, level = "h1" }) {
       drawLive();
       learnTemplates();
     }
-    await api.follow(id, { take, away: drawTop, signal: stop.signal });
+    await api.follow(id, { take, away, signal: stop.signal });
     if (stop.signal.aborted) return;
     job = await first();
     if (wasOpen) say(`Job ${id} has ended: ${String(job.verdict || job.status).replaceAll("_", " ")}`);
     await drawEnd();
   }
 
-  const ticker = setInterval(() => {
-    // That it has ended is said with its output.
-    if (job && isOpen(job.status)) drawTop(false);
-  }, 1000);
+  const ticker = setInterval(drawTop, 1000);
   const onChange = (event) => {
     if (event.detail === id) refresh();
   };

@@ -88,6 +88,49 @@ test("output_shows_while_the_job_runs", () =>
     assert.equal((await output(page).locator(".stderr").textContent()).trim(), "oops");
   }));
 
+// Whoever reads "ok" and looks at once must find the output there.
+test("the_end_of_a_job_is_said_with_its_output", async () => {
+  const id = await stage.submit({ code: "print('at the end')" });
+  await stage.ended(id);
+  await on({}, async (page) => {
+    let asked = 0,
+      release;
+    const held = new Promise((resolve) => (release = resolve));
+    // What it asks for besides the first look comes when it is let.
+    await page.route(
+      (url) => url.pathname.endsWith(`/jobs/${id}`),
+      async (route) => {
+        if (++asked > 1) await held;
+        await route.continue();
+      },
+    );
+    await page.goto(`${stage.url}${jobUrl(id)}`);
+    // Its events are there, and its end is to be asked for.
+    await until("its output", async () => (await output(page).textContent()).includes("at the end"));
+    await until("it asks again", () => asked > 1);
+    assert.equal(await page.locator("main .jobhead .badge").count(), 0);
+    release();
+    await badge(page, "ok");
+    assert.match(await output(page).textContent(), /at the end/);
+  });
+});
+
+test("a_stream_that_broke_off_is_told_of_until_it_is_back", async () => {
+  const id = await stage.submit({ code: "print(1)", delay: 600 });
+  await on({ network: true }, async (page) => {
+    const events = new RegExp(`/jobs/${id}/events$`);
+    await page.route(events, (route) => route.abort());
+    await page.goto(`${stage.url}${jobUrl(id)}`);
+    const banner = page.getByText("The stream broke off");
+    await banner.waitFor();
+    await sleep(2500); // the page is drawn each second: the time itself is the subject
+    assert.equal(await banner.count(), 1);
+    await page.unroute(events);
+    await banner.waitFor({ state: "detached" });
+    await badge(page, "delayed");
+  });
+});
+
 // A job that prints a line an event, as a flushing one does: put down by hand, for
 // how many lines a worker reads at a time depends on how busy the machine is.
 const CHATTER = `local offset = {stdout = 0, stderr = 0}

@@ -39,6 +39,13 @@ static int64_t redis_now_ms(struct worker *w)
     return clock_ms() + atomic_load(&w->self.redis_offset_ms);
 }
 
+/* What was put off may come late for a clock that is not known well, but not
+ * early, and again at once. */
+static int64_t redis_latest_ms(struct worker *w)
+{
+    return redis_now_ms(w) + atomic_load(&w->self.redis_slack_ms);
+}
+
 static int64_t retry_delay_ms(const struct delivery *d)
 {
     int attempt = delivery_attempts_used(d);
@@ -174,7 +181,7 @@ static int settle_failure(struct execution *x, int rc)
              LOG_I("attempt", delivery_attempts_used(d) + 1),
              LOG_I("of", d->job->max_attempts), LOG_END);
     if (delivery_attempts_used(d) + 1 < d->job->max_attempts)
-        return delivery_retry(d, o, redis_now_ms(x->w), retry_delay_ms(d));
+        return delivery_retry(d, o, redis_latest_ms(x->w), retry_delay_ms(d));
     return delivery_end(d, o, x->w->ops->name);
 }
 
@@ -186,7 +193,7 @@ static int put_off(struct execution *x)
     log_info("job put off", LOG_S("job", x->d->job_id),
              LOG_I("ms", x->outcome.put_off_ms), LOG_S("why", x->outcome.error),
              LOG_END);
-    rc = delivery_delay(x->d, redis_now_ms(x->w) + x->outcome.put_off_ms);
+    rc = delivery_delay(x->d, redis_latest_ms(x->w) + x->outcome.put_off_ms);
     x->d->finish.sandbox_created = x->outcome.sandbox_created;
     x->d->finish.sandbox_destroyed = x->outcome.sandbox_destroyed;
     return rc;

@@ -36,6 +36,7 @@ struct keeper {
     worker_id wid;
     worker_id former; /* given up, its sandboxes seen dead; or "" */
     bool registered, knows_clock;
+    int64_t clock_least, clock_most; /* Redis' minus CLOCK_MONOTONIC, ms */
     char host[65];
     char run_id[48];
     char queues[QUEUE_NAMES_MAX * (JOB_NAME_MAX + 1)];
@@ -233,23 +234,25 @@ static void cancel_told(struct keeper *k, const struct heartbeat *beat)
             admission_poke(&k->w->admission);
 }
 
-/* Redis looked at its clock between our sending and now. What was known stays
- * while that allows it: a slow answer must not set the clock back, or jobs that
- * ended later would be said to have ended sooner. The first one is taken at its
- * most: what is put off may come late for it, but not early, and again at once.
- */
+/* Redis looked at its clock between our sending and now. A slow answer tells
+ * less than what was known, and must not set the clock back, or jobs that ended
+ * later would be said to have ended sooner. */
 static void learn_clock(struct keeper *k, int64_t redis_ms, int64_t sent)
 {
     int64_t least = redis_ms - clock_ms(), most = redis_ms - sent + 1;
-    int64_t offset =
-        k->knows_clock ? atomic_load(&k->w->self.redis_offset_ms) : most;
 
-    if (offset < least)
-        offset = least;
-    else if (offset > most)
-        offset = most;
+    /* Unless the clocks parted since. */
+    if (k->knows_clock && k->clock_least <= most && k->clock_most >= least) {
+        if (least < k->clock_least)
+            least = k->clock_least;
+        if (most > k->clock_most)
+            most = k->clock_most;
+    }
     k->knows_clock = true;
-    atomic_store(&k->w->self.redis_offset_ms, offset);
+    k->clock_least = least;
+    k->clock_most = most;
+    atomic_store(&k->w->self.redis_offset_ms, least);
+    atomic_store(&k->w->self.redis_slack_ms, most - least);
 }
 
 static void use_beat(struct keeper *k, const struct heartbeat *beat,
@@ -317,7 +320,7 @@ static void become_someone(struct keeper *k)
     struct worker_card card;
     struct heartbeat answer;
     char name[WORKER_ID_MAX + 16];
-    int64_t sent = clock_ms();
+    int64_t sent;
     int rc;
 
     if (!bring_back_own(k))
@@ -331,6 +334,7 @@ static void become_someone(struct keeper *k)
         rc = protocol_register(&k->w->protocol, k->redis, call_deadline(k),
                                &card);
     /* The first heartbeat learns the clock: no due time is made without. */
+    sent = clock_ms();
     if (rc == 0)
         rc = protocol_heartbeat(&k->w->protocol, k->redis, call_deadline(k),
                                 &card, &answer);

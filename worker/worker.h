@@ -43,8 +43,9 @@ struct incarnation {
     char wid[WORKER_ID_MAX + 1];
     uint64_t generation; /* counts identities; 0: none yet */
     bool live;           /* registered, and the lease surely not over */
-    /* Redis' clock minus CLOCK_MONOTONIC, ms: what due times are made with. */
-    _Atomic int64_t redis_offset_ms;
+    /* Redis' clock minus CLOCK_MONOTONIC, ms, at least; and how much more it
+     * may be, as an answer took its time. */
+    _Atomic int64_t redis_offset_ms, redis_slack_ms;
     _Atomic uint64_t fenced; /* a generation: exchange saw it, keeper acts */
 };
 

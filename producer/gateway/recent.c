@@ -1,6 +1,8 @@
 #include "producer/gateway/recent.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,25 +32,28 @@ static void trim(struct recent *set, const char *key)
 }
 
 /* Of two that ended in one turn the later one has the later time. */
-static double next_time(struct recent *set, double now_s)
+static int64_t next_us(struct recent *set, int64_t now_us)
 {
-    double next_s = set->last_s + 1e-6;
+    int64_t next_us = set->last_us + 1;
 
-    return set->last_s = now_s > next_s ? now_s : next_s;
+    return set->last_us = now_us > next_us ? now_us : next_us;
 }
 
 void recent_flush(struct recent *set)
 {
     const char *argv[2 + 2 * RECENT_PENDING];
     char key[KEY_MAX], times[RECENT_PENDING][32];
-    double now_s = clock_unix_s();
+    int64_t now_us = (int64_t)(clock_unix_s() * 1e6);
 
     if (set->count == 0)
         return;
     argv[0] = "ZADD";
     argv[1] = protocol_key(&set->gateway->protocol, key, "recent", NULL);
     for (size_t i = 0; i < set->count; i++) {
-        snprintf(times[i], sizeof(times[i]), "%.6f", next_time(set, now_s));
+        int64_t us = next_us(set, now_us);
+
+        snprintf(times[i], sizeof(times[i]), "%" PRId64 ".%06" PRId64,
+                 us / 1000000, us % 1000000);
         argv[2 + 2 * i] = times[i];
         argv[3 + 2 * i] = set->ids[i];
     }

@@ -11,6 +11,7 @@
 #define PRODUCER_GATEWAY_RECENT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/limits.h"
 #include "producer/gateway/request.h"
@@ -24,9 +25,9 @@
 struct recent {
     struct gateway *gateway;
     char ids[RECENT_PENDING][JOB_ID_MAX + 1];
-    size_t count;  /* to be written */
-    size_t writes; /* since the last trim */
-    double last_s; /* the time of the last one that was written */
+    size_t count;    /* to be written */
+    size_t writes;   /* since the last trim */
+    int64_t last_us; /* unix us of the last one that was written */
 };
 
 /* A job ended. */

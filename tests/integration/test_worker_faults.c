@@ -702,6 +702,21 @@ static void an_answer_that_comes_late_sets_no_clock_back(void **state)
     assert_ends_well(pid);
 }
 
+/* Redis answers what only reads, and holds up the script that registers. */
+static void a_slow_registration_sets_no_clock_ahead(void **state)
+{
+    struct rig_timed t;
+    pid_t pid;
+
+    (void)state;
+    rig_number(&rig, "CLIENT", "PAUSE", "1000", "WRITE", NULL);
+    pid = one_worker();
+    rig_time_job(&rig, &t);
+    assert_true(t.started <= t.seen + 1);
+    assert_true(rig_settled(&rig));
+    assert_ends_well(pid);
+}
+
 /* The exchange's own line, as all others of its name block. */
 static void find_exchange(char id[24])
 {
@@ -1058,6 +1073,7 @@ int main(void)
         WITH_RIG(a_job_moved_for_a_lost_connection_is_found),
         WITH_RIG(a_line_gone_silent_is_given_up),
         WITH_RIG(an_answer_that_comes_late_sets_no_clock_back),
+        WITH_RIG(a_slow_registration_sets_no_clock_ahead),
         WITH_RIG(an_idle_line_that_is_cut_is_made_again),
         WITH_RIG(cut_connections_make_nobody_look_dead),
         WITH_RIG(who_reconnects_between_two_probes_is_not_dead),

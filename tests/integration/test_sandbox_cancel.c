@@ -177,6 +177,17 @@ static int close_backend(void **state)
     return 0;
 }
 
+/* A sandbox is asked for, and its spawner stands still. Returns that. */
+static pid_t begin_without_spawner(struct making *m)
+{
+    rest();
+    pid_t spawner = kin_spawner(sandboxd);
+    kin_stop(spawner);
+    begin(m, LANGUAGE_BASH);
+    assert_true(wait_until(is_busy, NULL, WAIT_MS));
+    return spawner;
+}
+
 /* ---- tests ----------------------------------------------------------------
  */
 
@@ -185,11 +196,7 @@ static void a_create_waits_for_no_spawner_once_cancelled(void **state)
     struct making m;
 
     (void)state;
-    rest();
-    pid_t spawner = kin_spawner(sandboxd);
-    kin_stop(spawner);
-    begin(&m, LANGUAGE_BASH);
-    assert_true(wait_until(is_busy, NULL, WAIT_MS));
+    pid_t spawner = begin_without_spawner(&m);
     cancel(&m);
     go_on(spawner);
     /* What it made late is gone, too. */
@@ -304,11 +311,7 @@ static void kill_all_still_ends_what_is_being_made(void **state)
     struct making m;
 
     (void)state;
-    rest();
-    pid_t spawner = kin_spawner(sandboxd);
-    kin_stop(spawner);
-    begin(&m, LANGUAGE_BASH);
-    assert_true(wait_until(is_busy, NULL, WAIT_MS));
+    pid_t spawner = begin_without_spawner(&m);
     assert_int_equal(
         backend_local.kill_all(sandbox_run_backend, clock_ms() + WAIT_MS), 0);
     assert_true(kin_is_stopped(spawner));

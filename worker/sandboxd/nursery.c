@@ -167,10 +167,11 @@ static int start_spawner(struct spawner_link *s)
     return rc;
 }
 
+/* It is killed first: at its socket's end it would run down by itself. */
 static void close_zygote(struct zygote_process *p)
 {
-    loop_unwatch(p->zygote->spawner->nursery->epoll_fd, &p->socket);
     end_process(&p->pid);
+    loop_unwatch(p->zygote->spawner->nursery->epoll_fd, &p->socket);
     *p = (struct zygote_process){.zygote = p->zygote, .socket.fd = -1};
 }
 

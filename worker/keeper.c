@@ -36,7 +36,6 @@ struct keeper {
     worker_id wid;
     worker_id former; /* given up, its sandboxes seen dead; or "" */
     bool registered, knows_clock;
-    int64_t clock_least, clock_most; /* Redis' minus CLOCK_MONOTONIC, ms */
     char host[65];
     char run_id[48];
     char queues[QUEUE_NAMES_MAX * (JOB_NAME_MAX + 1)];
@@ -239,20 +238,21 @@ static void cancel_told(struct keeper *k, const struct heartbeat *beat)
  * later would be said to have ended sooner. */
 static void learn_clock(struct keeper *k, int64_t redis_ms, int64_t sent)
 {
+    struct incarnation *self = &k->w->self;
     int64_t least = redis_ms - clock_ms(), most = redis_ms - sent + 1;
+    int64_t known_least = atomic_load(&self->redis_offset_ms);
+    int64_t known_most = known_least + atomic_load(&self->redis_slack_ms);
 
     /* Unless the clocks parted since. */
-    if (k->knows_clock && k->clock_least <= most && k->clock_most >= least) {
-        if (least < k->clock_least)
-            least = k->clock_least;
-        if (most > k->clock_most)
-            most = k->clock_most;
+    if (k->knows_clock && known_least <= most && known_most >= least) {
+        if (least < known_least)
+            least = known_least;
+        if (most > known_most)
+            most = known_most;
     }
     k->knows_clock = true;
-    k->clock_least = least;
-    k->clock_most = most;
-    atomic_store(&k->w->self.redis_offset_ms, least);
-    atomic_store(&k->w->self.redis_slack_ms, most - least);
+    atomic_store(&self->redis_offset_ms, least);
+    atomic_store(&self->redis_slack_ms, most - least);
 }
 
 static void use_beat(struct keeper *k, const struct heartbeat *beat,

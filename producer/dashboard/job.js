@@ -225,7 +225,9 @@ export function jobView(root, id, { say, level = "h1" }) {
     await drawEnd();
   }
 
-  const ticker = setInterval(drawTop, 1000);
+  const ticker = setInterval(() => {
+    if (!ended) drawTop();
+  }, 1000);
   const onChange = (event) => {
     if (event.detail === id) refresh();
   };

@@ -217,7 +217,7 @@ static void on_all_dead(struct box *b)
     set_state(b, BOX_DEAD);
     b->wake_ms = NEVER;
     if (b->leaving) {
-        leave_when_dead(b);
+        remove_box(b);
         return;
     }
     if (b->ended_told)

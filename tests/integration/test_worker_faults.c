@@ -796,6 +796,9 @@ static void cut_connections_make_nobody_look_dead(void **state)
     assert_true(rig_wait_job(&rig, "a", "status", "running"));
     b = rig_worker(&rig);
     assert_true(rig_workers_ready(&rig, 2));
+    /* Who is cut between its registration and the first heartbeat begins anew,
+     * under another name. */
+    assert_true(wait_blocked(6));
     for (; in_time < 6 && cuts < CUTS_MAX; cuts++)
         in_time += survive_a_cut(a, cuts);
     assert_int_equal(in_time, 6);
